@@ -1,0 +1,2 @@
+//! The toolpool binary.
+fn main() {}

@@ -1,0 +1,169 @@
+//! How a turn ended, and how surely that is known.
+//!
+//! Owns the five outcomes and the grades of attribution. Must not know who reads them. Invariant: `Failed`, `Cancelled`
+//! and `Expired` are definite; whatever may have run unseen is `Indeterminate`, never folded into one of them.
+
+use std::time::Duration;
+
+/// The one end of a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The tool answered, and the end of its answer was seen.
+    Completed,
+    /// The tool itself ended the turn with an error, or nothing of the prompt reached it.
+    Failed(Failure),
+    /// The caller withdrew the prompt, and either nothing was written or the tool confirmed that it stopped.
+    Cancelled,
+    /// Its deadline passed while it was still queued; nothing was written.
+    Expired,
+    /// It may have run, wholly or partly.
+    Indeterminate(Doubt),
+}
+
+impl Outcome {
+    /// The outcome's word in the CLI, the events and the metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Indeterminate(_) => "indeterminate",
+        }
+    }
+}
+
+/// A definite failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// What the tool said, or what happened, in one or a few lines.
+    pub message: String,
+    /// When the tool says that trying again may help.
+    pub retry_after: Option<Duration>,
+}
+
+/// The kinds of failure that callers treat differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureClass {
+    /// The model's provider limits the rate.
+    RateLimit,
+    /// The provider is overloaded or answers with a server error.
+    Overloaded,
+    /// Credentials are missing, wrong or expired.
+    Auth,
+    /// The provider refuses the request as such.
+    BadRequest,
+    /// The provider cannot be reached, or the connection broke.
+    Network,
+    /// The conversation or the answer does not fit the model.
+    ContextTooLarge,
+    /// The model answered nothing.
+    EmptyAnswer,
+    /// The tool broke its own protocol but said so itself.
+    Protocol,
+    /// The session's instance lost the conversation; the prompt was not sent.
+    SessionLost,
+    /// The protocol refused the prompt; nothing was written.
+    Refused,
+    /// No instance is left that could take the prompt.
+    Unroutable,
+    /// Anything else.
+    Unknown,
+}
+
+impl FailureClass {
+    /// The stable lower-case word used in JSON, events and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::Auth => "auth",
+            Self::BadRequest => "bad_request",
+            Self::Network => "network",
+            Self::ContextTooLarge => "context_too_large",
+            Self::EmptyAnswer => "empty_answer",
+            Self::Protocol => "protocol",
+            Self::SessionLost => "session_lost",
+            Self::Refused => "refused",
+            Self::Unroutable => "unroutable",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why nobody can say what became of a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// What cut the turn off.
+    pub cause: DoubtCause,
+    /// The details: exit code or signal, the limit that was hit, the last lines of stderr.
+    pub detail: String,
+}
+
+/// What cuts a turn off without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DoubtCause {
+    /// The process ended in the middle of the turn.
+    Crashed,
+    /// The turn's time was up and the process was killed.
+    TimedOut,
+    /// The caller cancelled and the tool did not confirm, so the process was killed.
+    CancelUnconfirmed,
+    /// The instance was stopped or restarted in the middle of the turn.
+    Stopped,
+    /// The tool wrote something that its protocol cannot mean, so the process was killed.
+    ProtocolLost,
+    /// The reply outgrew the limit, so the process was killed.
+    OutputLimit,
+}
+
+impl DoubtCause {
+    /// The stable lower-case word used in JSON, events and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Crashed => "crashed",
+            Self::TimedOut => "timed_out",
+            Self::CancelUnconfirmed => "cancel_unconfirmed",
+            Self::Stopped => "stopped",
+            Self::ProtocolLost => "protocol_lost",
+            Self::OutputLimit => "output_limit",
+        }
+    }
+}
+
+/// How surely a reply belongs to its prompt, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grade {
+    /// Structured messages with an id for each turn.
+    A,
+    /// Structured messages, one turn at a time, with an explicit end.
+    B,
+    /// Text on a pipe, ended by a mark that the model cannot know.
+    C,
+    /// A screen on a terminal.
+    D,
+}
+
+/// How the end of a turn was known; shown in every reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attribution {
+    /// The grade.
+    pub grade: Grade,
+    /// The means, in a word or two: `sentinel`, `prompt`, `end pattern`.
+    pub by: &'static str,
+}
+
+/// What the tool reports to have used. Absent fields were not reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Tokens sent to the model.
+    pub input_tokens: Option<u64>,
+    /// Tokens received from the model.
+    pub output_tokens: Option<u64>,
+    /// Cost in US dollars.
+    pub cost_usd: Option<f64>,
+}

@@ -1,0 +1,2 @@
+//! The developer entry point.
+fn main() {}
