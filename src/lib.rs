@@ -1,1 +1,40 @@
-//! toolpool facade.
+//! Launches N long-lived copies of an interactive command-line tool and makes them one dependable service.
+//!
+//! Prompts are queued, routed, answered exactly once in the books; crashed instances come back behind a circuit breaker;
+//! everything is measured. This crate is the supported API: it re-exports, by name, what a user of the library needs.
+//!
+//! ```no_run
+//! use toolpool::{Routing, launch_cluster};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Lets this program start each tool in a session of its own; call it first.
+//!     toolpool::init();
+//!
+//!     let cluster = launch_cluster("aider").count(3).routing(Routing::LeastBusy).await?;
+//!     let reply = cluster.ask("Add a docstring to a.py").await?;
+//!     println!("{} ({:?}, {:?})", reply.text, reply.instance, reply.took);
+//!     cluster.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+
+pub use toolpool_cluster::worktree;
+pub use toolpool_cluster::{
+    AskError, Books, BreakerConfig, ClusterBuilder, ClusterError, ClusterManager, ClusterStatus,
+    ControlError, Event, EventKind, EventSink, Events, Health, Heard, InstanceState,
+    InstanceStatus, Isolation, KeptWork, MAX_COUNT, OnLoss, Reply, ReplyStream, Session,
+    ShutdownReport, Submission, SubmitError, Tool, launch_cluster,
+};
+pub use toolpool_pool_core::launcher;
+pub use toolpool_pool_core::outcome::{
+    Attribution, Doubt, DoubtCause, Failure, FailureClass, Grade, Outcome, Usage,
+};
+pub use toolpool_pool_core::process_pool;
+pub use toolpool_pool_core::profile::{Catalog, ProfileError, ToolProfile, builtin_names};
+pub use toolpool_pool_core::prompt::{Prompt, PromptKind, Refusal, TurnId};
+pub use toolpool_pool_core::shim::{init, is_initialized};
+pub use toolpool_pool_core::{LaunchError, LaunchOptions, check};
+pub use toolpool_routing::{
+    Candidate, InstanceId, LeastBusy, RoundRobin, Route, RouteRequest, Routing, Sticky, Strategy,
+};

@@ -1,1 +1,38 @@
-//! Placeholder while the house is being built.
+//! DECIDES: N instances behind one queue.
+//!
+//! Owns the queue, scheduling, supervision, breakers, sessions, worktrees and the event history, and
+//! [`launch_cluster`], which brings them together. Must not know how a tool is spoken to (that is `pool-core`) or how a
+//! strategy chooses (that is `routing`): this is the only crate that knows both. Invariants: what is accepted is in the
+//! books until it ends; a prompt of which a byte may have been read is never sent again; only `launch` starts tasks.
+
+mod backoff;
+mod breaker;
+mod dispatcher;
+mod error;
+mod event;
+mod history;
+mod instance;
+mod launch;
+mod mailbox;
+mod manager;
+mod reply;
+mod scheduler;
+mod session;
+mod status;
+mod submission;
+mod supervisor;
+mod turn;
+pub mod worktree;
+
+pub use breaker::BreakerConfig;
+pub use error::{AskError, ClusterError, ControlError, SubmitError};
+pub use event::{Event, EventKind, EventSink};
+pub use history::{Events, Heard};
+pub use instance::InstanceState;
+pub use launch::{ClusterBuilder, Isolation, MAX_COUNT, Tool, launch_cluster};
+pub use manager::{ClusterManager, ReplyStream};
+pub use reply::Reply;
+pub use scheduler::Books;
+pub use session::{OnLoss, Session};
+pub use status::{ClusterStatus, Health, InstanceStatus, KeptWork, ShutdownReport};
+pub use submission::Submission;

@@ -4,6 +4,22 @@
 //! restart. Invariant: reading never waits for writing or the other way round, every buffer is bounded, and no process
 //! outlives its [`Process`](launcher::Process) handle.
 
+mod connection;
+mod launch;
+pub mod launcher;
+mod open_files;
 pub mod outcome;
+pub mod process_pool;
+mod procfs;
+pub mod profile;
 pub mod prompt;
 pub mod protocol;
+pub mod shim;
+mod spawner;
+mod tail;
+
+pub use connection::{Connection, Happening};
+pub use launch::{LaunchError, LaunchOptions, check};
+pub use open_files::{TooFewOpenFiles, reserve_open_files};
+pub use process_pool::{PoolError, PoolHealth, ProcessPool, ProcessStatus, Response, ShutdownReport};
+pub use procfs::rss_bytes;

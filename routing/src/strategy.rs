@@ -98,3 +98,16 @@ pub trait Strategy: Send {
     /// Tells the strategy that a session is over or lost, so that nothing of it need be remembered.
     fn forget(&mut self, _session: &str) {}
 }
+
+/// A boxed strategy is a strategy, so that wrappers such as [`Sticky`](crate::Sticky) take one chosen at run time.
+impl<S: Strategy + ?Sized> Strategy for Box<S> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn route(&mut self, request: &RouteRequest<'_>, candidates: &[Candidate]) -> Route {
+        (**self).route(request, candidates)
+    }
+    fn forget(&mut self, session: &str) {
+        (**self).forget(session);
+    }
+}

@@ -1,2 +1,52 @@
-//! The developer entry point.
-fn main() {}
+//! The developer's one entry: `cargo xtask test`, `cargo xtask tools`.
+//!
+//! Owns what is checked and in which order, and the pinned tools that the real-tool tests run. Must not know toolpool's
+//! own crates: it starts cargo like a person would. Invariant: whatever was not checked is said at the end.
+
+mod checks;
+mod runner;
+mod tools;
+mod venv;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::tools::Tool;
+
+/// The developer's one entry to toolpool.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check everything: format, lints, tests, docs, licenses, and the tests against real tools.
+    Test {
+        /// Leave out the tests that install and run real tools.
+        #[arg(long)]
+        without_tools: bool,
+    },
+    /// Install the pinned tools into the user's cache and print the paths of their executables.
+    Tools {
+        /// Only this one.
+        name: Option<Tool>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Test { without_tools } => checks::run_all(without_tools),
+        Task::Tools { name } => tools::print_paths(name),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! The cluster's one task: it waits for one message, lets the scheduler decide, and performs.
+//!
+//! Owns the scheduler, the waiting turns, the history and the supervisors' mailboxes. Must not decide: each decision is
+//! in [`Scheduler`]. Invariant: it never waits for a supervisor, so that supervisors may always wait for it.
+
+mod roster;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::prompt::TurnId;
+
+use crate::error::ControlError;
+use crate::event::EventKind;
+use crate::history::History;
+use crate::instance::InstanceState;
+use crate::reply::End;
+use crate::scheduler::{Decision, Scheduler};
+use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
+use crate::turn::{Control, Message, Order, Report, Turn};
+pub(crate) use roster::{Entry, Facts};
+
+pub(crate) struct Dispatcher {
+    pub(crate) facts: Facts,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) history: History,
+    pub(crate) roster: Vec<Entry>,
+    pub(crate) inbox: mpsc::Receiver<Message>,
+    /// Closes when the last handle is gone.
+    pub(crate) handles: oneshot::Receiver<()>,
+    pub(crate) turns: HashMap<TurnId, Box<Turn>>,
+    pub(crate) decisions: Vec<Decision>,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) kept: Vec<KeptWork>,
+}
+
+pub(crate) struct Shutdown {
+    deadline: Instant,
+    /// The instances were told to stop.
+    stopping: bool,
+    done: Vec<oneshot::Sender<ShutdownReport>>,
+}
+
+impl Dispatcher {
+    /// Runs until the cluster has shut down.
+    pub(crate) async fn run(mut self) {
+        self.history.record(EventKind::ClusterStarted {
+            cluster: Arc::clone(&self.facts.cluster),
+            tool: Arc::clone(&self.facts.tool),
+            instances: self
+                .roster
+                .iter()
+                .map(|entry| Arc::clone(&entry.name))
+                .collect(),
+            strategy: self.facts.strategy,
+            queue_limit: self.facts.queue_limit,
+        });
+        let mut timer = Box::pin(tokio::time::sleep_until(tokio::time::Instant::now()));
+        let mut handles_gone = false;
+        while !self.has_stopped() {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.on_message(now(), message),
+                    // Impossible while supervisors hold senders; with none left there is nothing to wait for.
+                    None => break,
+                },
+                () = sleep_until(&mut timer, deadline), if deadline.is_some() => self.scheduler.on_timer(now(), &mut self.decisions),
+                // Nobody can ask for anything any more: what still runs is stopped.
+                _ = &mut self.handles, if !handles_gone => {
+                    handles_gone = true;
+                    self.begin_shutdown(now(), now(), None);
+                }
+            }
+            self.carry_out();
+            self.advance_shutdown(now());
+        }
+        self.finish();
+    }
+
+    fn on_message(&mut self, now: Instant, message: Message) {
+        match message {
+            Message::Submit(turn) => self.on_submit(now, turn),
+            Message::Report(instance, report) => self.on_report(now, instance, report),
+            Message::Control(control) => self.on_control(now, control),
+        }
+    }
+
+    fn on_submit(&mut self, now: Instant, mut turn: Box<Turn>) {
+        turn.since = now;
+        let (id, ticket, bytes) = (turn.id, turn.ticket.clone(), turn.ticket.bytes);
+        match self
+            .scheduler
+            .on_submit(now, id, ticket, &mut self.decisions)
+        {
+            Ok(()) => {
+                turn.writer.accept();
+                self.turns.insert(id, turn);
+                self.history.record(EventKind::PromptAccepted {
+                    turn: id,
+                    bytes,
+                    queued: self.scheduler.queue_len(),
+                });
+            }
+            Err(refusal) => {
+                self.history.record(EventKind::PromptRefused {
+                    reason: refusal.code(),
+                });
+                turn.writer.refuse(refusal);
+            }
+        }
+    }
+
+    fn on_report(&mut self, now: Instant, instance: usize, report: Report) {
+        let name = Arc::clone(&self.roster[instance].name);
+        match report {
+            Report::Spawned { generation, pid } => {
+                self.roster[instance].on_spawned(generation, pid);
+                self.scheduler.on_new_process(instance, &mut self.decisions);
+                self.history.record(EventKind::InstanceSpawned {
+                    instance: name,
+                    generation,
+                    pid,
+                });
+            }
+            Report::Changed {
+                generation,
+                from,
+                to,
+                reason,
+                start,
+            } => {
+                self.roster[instance].on_changed(now, to, &reason);
+                self.history.record(EventKind::InstanceChanged {
+                    instance: name,
+                    generation,
+                    from,
+                    to,
+                    reason,
+                    start,
+                });
+                self.scheduler
+                    .on_instance(now, instance, to, &mut self.decisions);
+            }
+            Report::Exited { generation, exit } => {
+                self.roster[instance].on_exited(exit);
+                self.history.record(EventKind::InstanceExited {
+                    instance: name,
+                    generation,
+                    code: exit.code,
+                    signal: exit.signal,
+                });
+            }
+            Report::Breaker(state) => {
+                self.roster[instance].breaker = state.word();
+                self.history.record(EventKind::BreakerChanged {
+                    instance: name,
+                    to: state.word(),
+                });
+            }
+            Report::Retrying(turn) => self.history.record(EventKind::TurnRetrying {
+                turn,
+                instance: name,
+            }),
+            Report::TurnEnded { turn, ready } => {
+                // A supervisor always says how; a turn without an end is dropped, and so ends in doubt.
+                let Some(end) = &turn.end else { return };
+                self.scheduler.on_turn_ended(
+                    now,
+                    instance,
+                    &end.outcome,
+                    ready,
+                    &mut self.decisions,
+                );
+                self.roster[instance].on_turn_ended(now, &end.outcome, ready);
+                self.end(turn, ready);
+            }
+            Report::HandedBack(turn) => {
+                self.history.record(EventKind::TurnHandedBack {
+                    turn: turn.id,
+                    instance: name,
+                });
+                let (id, ticket, since) = (turn.id, turn.ticket.clone(), turn.since);
+                self.turns.insert(id, turn);
+                self.scheduler.on_handed_back(
+                    now,
+                    instance,
+                    id,
+                    ticket,
+                    since,
+                    &mut self.decisions,
+                );
+            }
+            Report::Gone(kept) => {
+                self.roster[instance].gone = true;
+                self.kept.extend(kept);
+            }
+        }
+    }
+
+    fn on_control(&mut self, now: Instant, control: Control) {
+        match control {
+            Control::Cancel(turn) => self.scheduler.on_cancel(now, turn, &mut self.decisions),
+            Control::Forget(session) => self.scheduler.forget(&session),
+            // Whoever asked may have gone; that is no error.
+            Control::Status(answer) => drop(answer.send(self.status(now))),
+            Control::AwaitSettled(instance, answer) => {
+                self.roster[instance].await_settled(0, answer)
+            }
+            Control::Restart(instance, answer) => {
+                let entry = &mut self.roster[instance];
+                entry.await_settled(entry.generation + 1, answer);
+                entry.order(Order::Restart);
+            }
+            Control::Drain(instance) => self.roster[instance].order(Order::Drain),
+            Control::Shutdown { within, done } => {
+                self.begin_shutdown(now, now + within, Some(done))
+            }
+        }
+    }
+
+    /// Does what the scheduler decided.
+    fn carry_out(&mut self) {
+        let mut decisions = std::mem::take(&mut self.decisions);
+        for decision in decisions.drain(..) {
+            match decision {
+                Decision::Assign {
+                    turn,
+                    instance,
+                    queued,
+                    route,
+                } => self.assign(turn, instance, queued, route),
+                Decision::End {
+                    turn,
+                    outcome,
+                    queued,
+                } => {
+                    if let Some(mut turn) = self.turns.remove(&turn) {
+                        turn.run.queued = queued;
+                        turn.end = Some(End::of(outcome));
+                        self.end(turn, false);
+                    }
+                }
+                Decision::Interrupt { turn, instance } => {
+                    self.roster[instance].order(Order::Cancel(turn))
+                }
+                Decision::SessionPinned { instance } => {
+                    self.history.record(EventKind::SessionPinned {
+                        instance: Arc::clone(&self.roster[instance].name),
+                        sessions: self.scheduler.sessions(),
+                    })
+                }
+                Decision::SessionsLost { instance, lost } => {
+                    self.history.record(EventKind::SessionsLost {
+                        instance: Arc::clone(&self.roster[instance].name),
+                        lost,
+                        sessions: self.scheduler.sessions(),
+                    })
+                }
+            }
+        }
+        self.decisions = decisions;
+    }
+
+    fn assign(
+        &mut self,
+        id: TurnId,
+        instance: usize,
+        queued: std::time::Duration,
+        route: &'static str,
+    ) {
+        let Some(mut turn) = self.turns.remove(&id) else {
+            return;
+        };
+        turn.run.queued = queued;
+        let entry = &mut self.roster[instance];
+        entry.on_turn_started();
+        self.history.record(EventKind::TurnStarted {
+            turn: id,
+            instance: Arc::clone(&entry.name),
+            generation: entry.generation,
+            queued,
+            queue: self.scheduler.queue_len(),
+            route,
+        });
+        entry.order(Order::Assign(turn));
+    }
+
+    /// The one place where an accepted prompt ends.
+    fn end(&mut self, turn: Box<Turn>, ready: bool) {
+        let Turn {
+            id,
+            run,
+            end: Some(end),
+            writer,
+            ..
+        } = *turn
+        else {
+            return;
+        };
+        let cause = match &end.outcome {
+            Outcome::Failed(failure) => Some(failure.class.word()),
+            Outcome::Indeterminate(doubt) => Some(doubt.cause.word()),
+            Outcome::Completed | Outcome::Cancelled | Outcome::Expired => None,
+        };
+        self.history.record(EventKind::TurnEnded {
+            turn: id,
+            instance: run.instance.clone(),
+            outcome: end.outcome.word(),
+            cause,
+            queued: run.queued,
+            took: run.took,
+            first_output: run.first_output,
+            reply_bytes: end
+                .answer
+                .as_ref()
+                .map_or_else(|| writer.len(), String::len),
+            usage: end.usage,
+            queue: self.scheduler.queue_len(),
+            ready,
+        });
+        writer.end(end, run);
+    }
+
+    fn status(&self, now: Instant) -> ClusterStatus {
+        ClusterStatus {
+            cluster: Arc::clone(&self.facts.cluster),
+            tool: Arc::clone(&self.facts.tool),
+            strategy: self.facts.strategy,
+            books: self.scheduler.books(),
+            queue_limit: self.facts.queue_limit,
+            sessions: self.scheduler.sessions(),
+            instances: self
+                .roster
+                .iter()
+                .enumerate()
+                .map(|(index, entry)| entry.status(index, self.scheduler.sessions_on(index), now))
+                .collect(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let shutdown = self
+            .shutdown
+            .as_ref()
+            .filter(|shutdown| !shutdown.stopping)
+            .map(|shutdown| shutdown.deadline);
+        [self.scheduler.deadline(), shutdown]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn begin_shutdown(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        done: Option<oneshot::Sender<ShutdownReport>>,
+    ) {
+        self.scheduler.drain();
+        match &mut self.shutdown {
+            Some(shutdown) => {
+                // A second, more urgent wish counts.
+                shutdown.deadline = shutdown.deadline.min(deadline);
+                shutdown.done.extend(done);
+            }
+            None => {
+                self.shutdown = Some(Shutdown {
+                    deadline,
+                    stopping: false,
+                    done: done.into_iter().collect(),
+                });
+                self.history.record(EventKind::ClusterDraining);
+            }
+        }
+        self.advance_shutdown(now);
+    }
+
+    /// Drain first; then, when all is done or the time is up, stop all together.
+    fn advance_shutdown(&mut self, now: Instant) {
+        let Some(shutdown) = &mut self.shutdown else {
+            return;
+        };
+        if shutdown.stopping || (now < shutdown.deadline && !self.scheduler.is_idle()) {
+            return;
+        }
+        shutdown.stopping = true;
+        self.scheduler.cancel_queue(now, &mut self.decisions);
+        self.carry_out();
+        for entry in &mut self.roster {
+            entry.order(Order::Stop);
+            entry.dismiss();
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.roster.iter().all(|entry| entry.gone)
+    }
+
+    fn finish(mut self) {
+        // A prompt that was on its way while the last instance stopped is answered too.
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.on_message(now(), message);
+            self.carry_out();
+        }
+        self.history.record(EventKind::ClusterStopped);
+        let report = ShutdownReport {
+            books: self.scheduler.books(),
+            kept: self.kept,
+        };
+        for done in self.shutdown.into_iter().flat_map(|shutdown| shutdown.done) {
+            done.send(report.clone()).ok();
+        }
+    }
+}
+
+impl Entry {
+    /// Remembers somebody who waits for the instance to settle with a process of that generation or a later one.
+    fn await_settled(
+        &mut self,
+        generation: u64,
+        answer: oneshot::Sender<Result<(), ControlError>>,
+    ) {
+        self.waiters.push((generation, answer));
+        self.tell_waiters();
+    }
+
+    fn tell_waiters(&mut self) {
+        let settled = match self.state {
+            InstanceState::Starting | InstanceState::Stopping => return,
+            InstanceState::Ready
+            | InstanceState::Busy
+            | InstanceState::Draining
+            | InstanceState::Waiting => Ok(()),
+            InstanceState::Backoff
+            | InstanceState::Tripped
+            | InstanceState::Stopped
+            | InstanceState::Failed => Err(ControlError::NotReady {
+                instance: self.name.to_string(),
+                reason: self.reason.clone(),
+            }),
+        };
+        let failed_for_good = matches!(self.state, InstanceState::Failed | InstanceState::Stopped);
+        for (generation, answer) in std::mem::take(&mut self.waiters) {
+            if self.started >= generation || failed_for_good {
+                answer.send(settled.clone()).ok();
+            } else {
+                self.waiters.push((generation, answer));
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(timer: &mut Pin<Box<Sleep>>, deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        let deadline = tokio::time::Instant::from_std(deadline);
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().await;
+    }
+}

@@ -1,0 +1,165 @@
+//! What the dispatcher keeps of each instance.
+//!
+//! Owns the facts for `status` and the way to the supervisor. Must not decide. Invariant: folded from reports alone.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::rss_bytes;
+
+use crate::error::ControlError;
+use crate::instance::InstanceState;
+use crate::status::InstanceStatus;
+use crate::turn::Order;
+
+/// What never changes in a cluster's life.
+pub(crate) struct Facts {
+    pub(crate) cluster: Arc<str>,
+    pub(crate) tool: Arc<str>,
+    pub(crate) strategy: &'static str,
+    pub(crate) queue_limit: usize,
+}
+
+pub(crate) struct Entry {
+    pub(crate) name: Arc<str>,
+    orders: Option<mpsc::Sender<Order>>,
+    pub(crate) state: InstanceState,
+    pub(crate) reason: String,
+    since: Instant,
+    pub(crate) generation: u64,
+    /// The newest generation that was tried, whether it got a process or not.
+    pub(crate) started: u64,
+    pid: Option<u32>,
+    last_exit: Option<Exit>,
+    pub(crate) breaker: &'static str,
+    turns: u64,
+    turns_failed: u64,
+    last_error: Option<String>,
+    pub(crate) gone: bool,
+    pub(crate) waiters: Vec<(u64, oneshot::Sender<Result<(), ControlError>>)>,
+    cwd: String,
+    branch: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        name: Arc<str>,
+        orders: mpsc::Sender<Order>,
+        cwd: String,
+        branch: Option<String>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            name,
+            orders: Some(orders),
+            state: InstanceState::Starting,
+            reason: "not started yet".to_owned(),
+            since: now,
+            generation: 0,
+            started: 0,
+            pid: None,
+            last_exit: None,
+            breaker: "closed",
+            turns: 0,
+            turns_failed: 0,
+            last_error: None,
+            gone: false,
+            waiters: Vec::new(),
+            cwd,
+            branch,
+        }
+    }
+
+    /// Sends an order without waiting. The mailbox holds more than can be under way, and an instance that is gone needs
+    /// none; a turn that cannot be delivered answers its caller when it is dropped.
+    pub(crate) fn order(&mut self, order: Order) {
+        if let Some(orders) = &self.orders {
+            orders.try_send(order).ok();
+        }
+    }
+
+    /// No more orders will come.
+    pub(crate) fn dismiss(&mut self) {
+        self.orders = None;
+    }
+
+    pub(crate) fn on_spawned(&mut self, generation: u64, pid: Option<u32>) {
+        self.generation = generation;
+        self.pid = pid;
+    }
+
+    pub(crate) fn on_changed(&mut self, now: Instant, to: InstanceState, reason: &str) {
+        if to == InstanceState::Starting {
+            self.started += 1;
+        }
+        if matches!(
+            to,
+            InstanceState::Backoff | InstanceState::Tripped | InstanceState::Failed
+        ) {
+            self.last_error = Some(reason.to_owned());
+        }
+        self.state = to;
+        self.reason = reason.to_owned();
+        self.since = now;
+        self.tell_waiters();
+    }
+
+    pub(crate) fn on_exited(&mut self, exit: Exit) {
+        self.pid = None;
+        self.last_exit = Some(exit);
+    }
+
+    pub(crate) fn on_turn_started(&mut self) {
+        self.state = InstanceState::Busy;
+    }
+
+    pub(crate) fn on_turn_ended(&mut self, now: Instant, outcome: &Outcome, ready: bool) {
+        self.turns += 1;
+        let error = match outcome {
+            Outcome::Completed | Outcome::Cancelled | Outcome::Expired => None,
+            Outcome::Failed(failure) => {
+                Some(format!("{}: {}", failure.class.word(), failure.message))
+            }
+            Outcome::Indeterminate(doubt) => {
+                Some(format!("{}: {}", doubt.cause.word(), doubt.detail))
+            }
+        };
+        if error.is_some() {
+            self.turns_failed += 1;
+            self.last_error = error;
+        }
+        if ready {
+            self.state = InstanceState::Ready;
+            self.since = now;
+        }
+    }
+
+    pub(crate) fn status(&self, index: usize, sessions: usize, now: Instant) -> InstanceStatus {
+        InstanceStatus {
+            index,
+            name: Arc::clone(&self.name),
+            state: self.state,
+            reason: match self.state {
+                InstanceState::Ready | InstanceState::Busy => String::new(),
+                _ => self.reason.clone(),
+            },
+            state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
+            alive: self.pid.is_some(),
+            pid: self.pid,
+            generation: self.generation,
+            return_code: self.last_exit.and_then(|exit| exit.code),
+            signal: self.last_exit.and_then(|exit| exit.signal),
+            breaker: self.breaker,
+            turns: self.turns,
+            turns_failed: self.turns_failed,
+            last_error: self.last_error.clone(),
+            rss_bytes: self.pid.and_then(rss_bytes),
+            sessions,
+            cwd: self.cwd.clone(),
+            branch: self.branch.clone(),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Errors by phase, because the phase decides what the caller may do.
+//!
+//! Owns the error types of the crate and their stable codes. Must not know how they are shown. Invariant: each message
+//! says what happened, to whom, why, and what to do next.
+
+use std::time::Duration;
+
+use toolpool_pool_core::LaunchError;
+use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::profile::ProfileError;
+
+use crate::reply::Reply;
+
+/// Why there is no cluster. Fix it and launch again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// The tool's profile is missing or wrong.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A setting makes no sense.
+    #[error("{setting} = {value}: {reason}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// The tool cannot be started at all.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Every instance failed to become ready.
+    #[error(
+        "none of the {count} instances of {tool} became ready; {instance}: {reason}. Run the tool by hand to see why, or `toolpool doctor {tool}`"
+    )]
+    NoneReady {
+        /// The tool's name.
+        tool: String,
+        /// How many were tried.
+        count: usize,
+        /// One of them.
+        instance: String,
+        /// Why that one failed.
+        reason: String,
+    },
+    /// Its working folders could not be made.
+    #[error(transparent)]
+    Worktree(#[from] crate::worktree::WorktreeError),
+}
+
+impl ClusterError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Profile(ProfileError::UnknownTool { .. }) => "unknown_tool",
+            Self::Profile(_) => "bad_profile",
+            Self::Setting { .. } => "invalid",
+            Self::Launch(
+                LaunchError::ProgramNotFound { .. } | LaunchError::NotExecutable { .. },
+            ) => "tool_missing",
+            Self::Launch(_) => "launch_failed",
+            Self::NoneReady { .. } => "none_ready",
+            Self::Worktree(_) => "worktree",
+        }
+    }
+}
+
+/// Why a prompt was not accepted. Nothing happened; retry freely.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue is full.
+    #[error(
+        "the queue is full ({limit} prompts); wait for replies, or launch with more instances or a larger `queue_limit`"
+    )]
+    QueueFull {
+        /// How many prompts it holds.
+        limit: usize,
+    },
+    /// The cluster is shutting down or gone.
+    #[error("the cluster is shutting down and takes no more prompts")]
+    Draining,
+    /// There is no such instance.
+    #[error("there is no instance {index}; this cluster has 0 to {last}")]
+    NoInstance {
+        /// What was asked for.
+        index: usize,
+        /// The last one there is.
+        last: usize,
+    },
+    /// The strategy refused it.
+    #[error("the routing strategy refused the prompt: {0}")]
+    Unroutable(&'static str),
+    /// The prompt itself is unfit.
+    #[error(transparent)]
+    Prompt(#[from] toolpool_pool_core::prompt::Refusal),
+}
+
+impl SubmitError {
+    /// The stable code, also the `reason` label of the refusals' metric.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "queue_full",
+            Self::Draining => "draining",
+            Self::NoInstance { .. } => "not_found",
+            Self::Unroutable(_) => "unroutable",
+            Self::Prompt(_) => "invalid",
+        }
+    }
+}
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// It was not accepted.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// It was accepted, and its turn did not complete.
+    #[error("{}", describe(.0))]
+    Turn(Box<Reply>),
+}
+
+impl AskError {
+    /// What there is of a reply, with the outcome.
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Submit(_) => None,
+            Self::Turn(reply) => Some(reply),
+        }
+    }
+
+    /// The stable code: that of the refusal, or the outcome's word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Submit(error) => error.code(),
+            Self::Turn(reply) => reply.outcome.word(),
+        }
+    }
+}
+
+fn describe(reply: &Reply) -> String {
+    let place = reply
+        .instance
+        .as_ref()
+        .map_or_else(String::new, |instance| format!(" on {instance}"));
+    let turn = reply.turn;
+    match &reply.outcome {
+        Outcome::Completed => format!("{turn}{place} completed"),
+        Outcome::Failed(failure) => {
+            let later = failure.retry_after.map_or_else(String::new, |after| {
+                format!(" (the tool says: try again in {after:?})")
+            });
+            format!(
+                "{turn}{place} failed ({}): {}{later}",
+                failure.class.word(),
+                failure.message
+            )
+        }
+        Outcome::Cancelled => format!("{turn}{place} was cancelled"),
+        Outcome::Expired => format!(
+            "{turn} expired after {:?} in the queue; nothing was sent",
+            reply.queued
+        ),
+        Outcome::Indeterminate(doubt) => format!(
+            "{turn}{place} may have run, wholly or partly ({}): {}. Look at what it did before you send it again",
+            doubt.cause.word(),
+            doubt.detail
+        ),
+    }
+}
+
+/// Why an operator's act was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// There is no such instance.
+    #[error("there is no instance {index}; this cluster has 0 to {last}")]
+    NoInstance {
+        /// What was asked for.
+        index: usize,
+        /// The last one there is.
+        last: usize,
+    },
+    /// The cluster is gone.
+    #[error("the cluster has shut down")]
+    ShutDown,
+    /// It did not become ready again.
+    #[error("{instance} did not become ready again: {reason}")]
+    NotReady {
+        /// Its name.
+        instance: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing came in time.
+    #[error("no reply within {0:?}; the turn goes on, read again")]
+    NoReplyYet(Duration),
+    /// There is nothing to wait for.
+    #[error("nothing was sent that has not been read yet; send first")]
+    NothingSent,
+}

@@ -1,0 +1,238 @@
+//! What happened in a cluster: one numbered stream of typed facts.
+//!
+//! Owns the wire contract of events. Must not know who reads them. Invariant: facts only, in the past tense; no text of
+//! prompts or replies, no settings of displays. Fields are only ever added.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+use toolpool_pool_core::outcome::Usage;
+use toolpool_pool_core::prompt::TurnId;
+
+use crate::instance::InstanceState;
+
+/// One fact.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Counts the cluster's events from 1, without holes.
+    pub seq: u64,
+    /// When, on the wall clock.
+    #[serde(rename = "unix_s", serialize_with = "unix_seconds")]
+    pub at: SystemTime,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The facts there are.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The cluster began to start its instances.
+    ClusterStarted {
+        /// The cluster's name.
+        cluster: Arc<str>,
+        /// The tool's name.
+        tool: Arc<str>,
+        /// The names of its instances.
+        instances: Vec<Arc<str>>,
+        /// The strategy's name.
+        strategy: &'static str,
+        /// How many prompts the queue holds.
+        queue_limit: usize,
+    },
+    /// The cluster takes no more prompts and finishes those that it has.
+    ClusterDraining,
+    /// The cluster has stopped; nothing follows.
+    ClusterStopped,
+    /// A prompt is in the books until it ends.
+    PromptAccepted {
+        /// Its turn.
+        turn: TurnId,
+        /// Its length.
+        bytes: usize,
+        /// Prompts queued now, this one included.
+        queued: usize,
+    },
+    /// A prompt was not accepted.
+    PromptRefused {
+        /// The refusal's code.
+        reason: &'static str,
+    },
+    /// A turn began on an instance.
+    TurnStarted {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// Its process.
+        generation: u64,
+        /// Time in the queue.
+        #[serde(rename = "queued_s", serialize_with = "seconds")]
+        queued: Duration,
+        /// Prompts still queued.
+        queue: usize,
+        /// How it was placed: `direct` by the strategy, `sticky` by its session, `target` by its caller.
+        route: &'static str,
+    },
+    /// The tool tries its model again by itself.
+    TurnRetrying {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+    },
+    /// A turn was not written to its instance and is queued again.
+    TurnHandedBack {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+    },
+    /// A prompt has its one end.
+    TurnEnded {
+        /// The turn.
+        turn: TurnId,
+        /// The instance, if it ran.
+        instance: Option<Arc<str>>,
+        /// The outcome's word.
+        outcome: &'static str,
+        /// The class of a failure, or the cause of a doubt.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
+        /// Time in the queue.
+        #[serde(rename = "queued_s", serialize_with = "seconds")]
+        queued: Duration,
+        /// Time on the instance.
+        #[serde(rename = "took_s", serialize_with = "seconds")]
+        took: Duration,
+        /// Time on the instance until the first byte of the reply.
+        #[serde(
+            rename = "first_output_s",
+            skip_serializing_if = "Option::is_none",
+            serialize_with = "maybe_seconds"
+        )]
+        first_output: Option<Duration>,
+        /// Length of the reply.
+        reply_bytes: usize,
+        /// What the tool reports to have used.
+        #[serde(skip)]
+        usage: Option<Usage>,
+        /// Prompts queued now.
+        queue: usize,
+        /// Whether the instance can take the next turn.
+        ready: bool,
+    },
+    /// An instance has a new process.
+    InstanceSpawned {
+        /// The instance.
+        instance: Arc<str>,
+        /// Counts its processes.
+        generation: u64,
+        /// The process id.
+        pid: Option<u32>,
+    },
+    /// An instance changed its state. Going busy and ready again around a turn is told by `turn_started` and
+    /// `turn_ended` alone.
+    InstanceChanged {
+        /// The instance.
+        instance: Arc<str>,
+        /// Its process.
+        generation: u64,
+        /// From.
+        #[serde(serialize_with = "word")]
+        from: InstanceState,
+        /// To.
+        #[serde(serialize_with = "word")]
+        to: InstanceState,
+        /// Why, for a human.
+        reason: String,
+        /// How long it took from spawn to ready, when it became so.
+        #[serde(
+            rename = "start_s",
+            skip_serializing_if = "Option::is_none",
+            serialize_with = "maybe_seconds"
+        )]
+        start: Option<Duration>,
+    },
+    /// A process ended.
+    InstanceExited {
+        /// The instance.
+        instance: Arc<str>,
+        /// Which process.
+        generation: u64,
+        /// Its exit code.
+        code: Option<i32>,
+        /// The signal that killed it.
+        signal: Option<i32>,
+    },
+    /// A breaker changed.
+    BreakerChanged {
+        /// The instance.
+        instance: Arc<str>,
+        /// The state's word.
+        to: &'static str,
+    },
+    /// A session was bound to an instance.
+    SessionPinned {
+        /// The instance.
+        instance: Arc<str>,
+        /// Sessions there are now.
+        sessions: usize,
+    },
+    /// Sessions lost their conversation, because their instance has a new process or was made to forget.
+    SessionsLost {
+        /// The instance.
+        instance: Arc<str>,
+        /// How many.
+        lost: usize,
+        /// Sessions there are now.
+        sessions: usize,
+    },
+}
+
+/// Takes every event, in order, none skipped. Called in the dispatcher: an implementor must not block or fail.
+///
+/// ```
+/// use toolpool_cluster::{Event, EventKind, EventSink};
+///
+/// struct CountEnds(usize);
+///
+/// impl EventSink for CountEnds {
+///     fn on_event(&mut self, event: &Event) {
+///         if let EventKind::TurnEnded { .. } = event.kind {
+///             self.0 += 1;
+///         }
+///     }
+/// }
+/// ```
+pub trait EventSink: Send {
+    /// Takes the next event.
+    fn on_event(&mut self, event: &Event);
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn maybe_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration
+        .map(|duration| duration.as_secs_f64())
+        .serialize(serializer)
+}
+
+fn unix_seconds<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    serializer.serialize_f64(since.as_secs_f64())
+}
+
+fn word<S: Serializer>(state: &InstanceState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.word())
+}

@@ -1,0 +1,696 @@
+//! The life of one instance: a pure machine.
+//!
+//! Owns the state, the intent, the generation, the breaker and the timers of one supervised slot. Must not know tasks,
+//! pipes or clocks: inputs and the time come in, actions go out. Invariants: one process at most at any time; a turn is
+//! answered exactly once; no start while the breaker is open; every state that waits has a deadline; a turn that ended
+//! in doubt ends only when its process is gone, and that process never gets another prompt.
+
+mod config;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use config::InstanceConfig;
+use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::outcome::{Doubt, DoubtCause};
+use toolpool_pool_core::prompt::TurnId;
+
+use crate::backoff::Backoff;
+use crate::breaker::{Breaker, BreakerState};
+
+/// What an instance is doing, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum InstanceState {
+    /// A process is being started and made ready.
+    Starting,
+    /// It can take a prompt.
+    Ready,
+    /// It runs a turn.
+    Busy,
+    /// It waits for a human, or for a limit to pass.
+    Waiting,
+    /// It waits before the next start.
+    Backoff,
+    /// Its breaker is open: no start until a probe is due.
+    Tripped,
+    /// It finishes its turn and then stops.
+    Draining,
+    /// Its process is being ended.
+    Stopping,
+    /// It has no process, as was asked for.
+    Stopped,
+    /// It cannot run until somebody changes something.
+    Failed,
+}
+
+impl InstanceState {
+    /// All states, in the order of a life.
+    pub const ALL: [Self; 10] = [
+        Self::Starting,
+        Self::Ready,
+        Self::Busy,
+        Self::Waiting,
+        Self::Backoff,
+        Self::Tripped,
+        Self::Draining,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Failed,
+    ];
+
+    /// The state's word in the CLI, the events and the metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Busy => "busy",
+            Self::Waiting => "waiting",
+            Self::Backoff => "backoff",
+            Self::Tripped => "tripped",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What the owner wants of the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intent {
+    Up,
+    Down,
+    /// Down, then up again.
+    Bounce,
+}
+
+/// The state with what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    Starting {
+        deadline: Instant,
+    },
+    /// `proven_at`: when a survivor of failures counts as healthy.
+    Ready {
+        proven_at: Option<Instant>,
+    },
+    Busy {
+        turn: TurnId,
+        deadline: Instant,
+        cancelled: bool,
+    },
+    Stopping {
+        doubt: Option<(TurnId, Doubt)>,
+        failed: bool,
+        deadline: Instant,
+        killed: bool,
+    },
+    Backoff {
+        until: Instant,
+    },
+    Tripped {
+        until: Instant,
+    },
+    Stopped,
+    Failed,
+}
+
+/// What can happen to an instance.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// The owner wants it up; also the first input of all.
+    Start,
+    /// A start was refused or went wrong before there was a process.
+    LaunchFailed {
+        /// Trying again cannot help.
+        permanent: bool,
+        /// Why.
+        reason: String,
+    },
+    /// The tool is ready for prompts.
+    Ready,
+    /// A turn for it.
+    Assign {
+        /// The turn.
+        turn: TurnId,
+        /// The turn's own limit, instead of the instance's.
+        timeout: Option<Duration>,
+    },
+    /// The protocol refused the turn's prompt: nothing was written.
+    Refused(TurnId),
+    /// The tool ended the turn.
+    TurnEnded(TurnId),
+    /// The caller withdraws the turn.
+    Cancel(TurnId),
+    /// Nobody can follow the tool's output any more.
+    Lost {
+        /// What it cost the running turn.
+        cause: DoubtCause,
+        /// The evidence.
+        detail: String,
+    },
+    /// The process is gone.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// Whether it may have read a byte of the running turn.
+        written: bool,
+        /// The last lines that it printed, as evidence.
+        last: String,
+    },
+    /// A deadline may have passed.
+    Timer,
+    /// Finish the running turn, then stop and stay stopped.
+    Drain,
+    /// Stop now and stay stopped.
+    Stop,
+    /// Stop now and start again with a healed breaker.
+    Restart,
+}
+
+/// What the supervisor is asked to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Start a process for the current generation.
+    Spawn,
+    /// Drop a start that has not become a process yet.
+    AbandonSpawn,
+    /// Hand the turn to the protocol.
+    Submit(TurnId),
+    /// Ask the tool to stop the turn and live on.
+    Interrupt,
+    /// SIGTERM to the process group.
+    Terminate,
+    /// SIGKILL to the process group.
+    Kill,
+    /// Give up a process that survives SIGKILL.
+    Disown,
+    /// The turn is over and nobody can say how.
+    Doubt(TurnId, Doubt),
+    /// The turn was not written: back to the front of the queue.
+    HandBack(TurnId),
+    /// The state changed, for the reason given.
+    Changed {
+        /// From this state.
+        from: InstanceState,
+        /// To this one.
+        to: InstanceState,
+        /// Why, for a human.
+        reason: String,
+    },
+    /// The breaker changed.
+    BreakerChanged(BreakerState),
+}
+
+/// The machine of one instance.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    config: InstanceConfig,
+    phase: Phase,
+    intent: Intent,
+    generation: u64,
+    breaker: Breaker,
+    backoff: Backoff,
+}
+
+impl Instance {
+    /// A machine that waits for [`Input::Start`].
+    pub(crate) fn new(config: InstanceConfig, seed: u64) -> Self {
+        Self {
+            breaker: Breaker::new(&config.breaker, seed),
+            backoff: Backoff::new(config.restart_delay, config.restart_delay_max, seed),
+            config,
+            phase: Phase::Stopped,
+            intent: Intent::Down,
+            generation: 0,
+        }
+    }
+
+    /// The state as it is shown.
+    pub(crate) fn state(&self) -> InstanceState {
+        match self.phase {
+            Phase::Starting { .. } => InstanceState::Starting,
+            Phase::Ready { .. } => InstanceState::Ready,
+            Phase::Busy { .. } if self.intent == Intent::Up => InstanceState::Busy,
+            Phase::Busy { .. } => InstanceState::Draining,
+            Phase::Stopping { .. } => InstanceState::Stopping,
+            Phase::Backoff { .. } => InstanceState::Backoff,
+            Phase::Tripped { .. } => InstanceState::Tripped,
+            Phase::Stopped => InstanceState::Stopped,
+            Phase::Failed => InstanceState::Failed,
+        }
+    }
+
+    /// Counts the processes it has had.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When [`Input::Timer`] is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Starting { deadline }
+            | Phase::Busy { deadline, .. }
+            | Phase::Stopping { deadline, .. } => Some(deadline),
+            Phase::Backoff { until } | Phase::Tripped { until } => Some(until),
+            Phase::Ready { proven_at } => proven_at,
+            Phase::Stopped | Phase::Failed => None,
+        }
+    }
+
+    /// The one entry: takes an input at a time, and pushes what is to be done.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::Start => self.on_start(now, false, out),
+            Input::Restart => self.on_start(now, true, out),
+            Input::LaunchFailed { permanent, reason } => {
+                self.on_launch_failed(now, permanent, reason, out)
+            }
+            Input::Ready => self.on_ready(now, out),
+            Input::Assign { turn, timeout } => self.on_assign(now, turn, timeout, out),
+            Input::Refused(turn) => self.on_turn_over(now, turn, false, out),
+            Input::TurnEnded(turn) => self.on_turn_over(now, turn, true, out),
+            Input::Cancel(turn) => self.on_cancel(now, turn, out),
+            Input::Lost { cause, detail } => self.on_lost(now, cause, detail, out),
+            Input::Exited {
+                exit,
+                written,
+                last,
+            } => self.on_exited(now, exit, written, &last, out),
+            Input::Timer => self.on_timer(now, out),
+            Input::Drain => self.on_down(now, true, out),
+            Input::Stop => self.on_down(now, false, out),
+        }
+    }
+
+    /// The one door for transitions.
+    fn set_phase(&mut self, phase: Phase, reason: impl Into<String>, out: &mut Vec<Action>) {
+        let from = self.state();
+        self.phase = phase;
+        self.report(from, reason, out);
+    }
+
+    fn report(&self, from: InstanceState, reason: impl Into<String>, out: &mut Vec<Action>) {
+        let to = self.state();
+        if from != to {
+            out.push(Action::Changed {
+                from,
+                to,
+                reason: reason.into(),
+            });
+        }
+    }
+
+    fn set_intent(&mut self, intent: Intent, reason: &str, out: &mut Vec<Action>) {
+        let from = self.state();
+        self.intent = intent;
+        self.report(from, reason, out);
+    }
+
+    fn spawn(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
+        self.intent = Intent::Up;
+        self.generation += 1;
+        let deadline = now + self.config.start_timeout;
+        self.set_phase(Phase::Starting { deadline }, reason, out);
+        out.push(Action::Spawn);
+    }
+
+    fn heal(&mut self, out: &mut Vec<Action>) {
+        self.backoff.reset();
+        if self.breaker.failures() > 0 || self.breaker.state() != BreakerState::Closed {
+            let before = self.breaker.state();
+            self.breaker.on_success();
+            if before != BreakerState::Closed {
+                out.push(Action::BreakerChanged(self.breaker.state()));
+            }
+        }
+    }
+
+    fn on_start(&mut self, now: Instant, bounce: bool, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Stopped | Phase::Failed | Phase::Backoff { .. } | Phase::Tripped { .. } => {
+                self.heal(out);
+                self.spawn(now, "asked to start", out);
+            }
+            Phase::Stopping { .. } => {
+                self.heal(out);
+                self.set_intent(Intent::Bounce, "asked to start again", out);
+            }
+            Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } if bounce => {
+                self.heal(out);
+                self.intent = Intent::Bounce;
+                self.stop(now, "restarted by its owner", out);
+            }
+            Phase::Busy { .. } => self.set_intent(Intent::Up, "asked to stay", out),
+            Phase::Starting { .. } | Phase::Ready { .. } => {}
+        }
+    }
+
+    fn on_launch_failed(
+        &mut self,
+        now: Instant,
+        permanent: bool,
+        reason: String,
+        out: &mut Vec<Action>,
+    ) {
+        match self.phase {
+            Phase::Starting { .. } if permanent => self.set_phase(Phase::Failed, reason, out),
+            Phase::Starting { .. } => self.fail(now, reason, out),
+            // The start was already being stopped.
+            Phase::Stopping { .. } => self.after_stop(now, reason, out),
+            _ => {}
+        }
+    }
+
+    fn on_ready(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if let Phase::Starting { .. } = self.phase {
+            let proven_at = (self.breaker.failures() > 0).then(|| now + self.config.probation);
+            self.set_phase(Phase::Ready { proven_at }, "the tool is ready", out);
+        }
+    }
+
+    fn on_assign(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        timeout: Option<Duration>,
+        out: &mut Vec<Action>,
+    ) {
+        if let Phase::Ready { .. } = self.phase {
+            let deadline = now + timeout.unwrap_or(self.config.turn_timeout);
+            self.set_phase(
+                Phase::Busy {
+                    turn,
+                    deadline,
+                    cancelled: false,
+                },
+                "turn started",
+                out,
+            );
+            out.push(Action::Submit(turn));
+        } else {
+            out.push(Action::HandBack(turn));
+        }
+    }
+
+    /// The turn is over and its outcome known; `proves_health`: the tool itself brought it to its end.
+    fn on_turn_over(
+        &mut self,
+        now: Instant,
+        over: TurnId,
+        proves_health: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let Phase::Busy { turn, .. } = self.phase else {
+            return;
+        };
+        if turn != over {
+            return;
+        }
+        if proves_health {
+            self.heal(out);
+        }
+        if self.intent == Intent::Up {
+            let proven_at = (self.breaker.failures() > 0).then(|| now + self.config.probation);
+            self.set_phase(Phase::Ready { proven_at }, "turn ended", out);
+        } else {
+            self.terminate(now, None, false, "its last turn has ended", out);
+        }
+    }
+
+    fn on_cancel(&mut self, now: Instant, withdrawn: TurnId, out: &mut Vec<Action>) {
+        if let Phase::Busy {
+            turn,
+            ref mut deadline,
+            ref mut cancelled,
+        } = self.phase
+            && turn == withdrawn
+            && !*cancelled
+        {
+            *cancelled = true;
+            *deadline = (*deadline).min(now + self.config.interrupt_grace);
+            out.push(Action::Interrupt);
+        }
+    }
+
+    fn on_lost(&mut self, now: Instant, cause: DoubtCause, detail: String, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Busy { turn, .. } => {
+                let reason = format!("{}: {detail}", cause.word());
+                self.terminate(
+                    now,
+                    Some((turn, Doubt { cause, detail })),
+                    true,
+                    reason,
+                    out,
+                );
+            }
+            Phase::Starting { .. } | Phase::Ready { .. } => {
+                self.terminate(now, None, true, format!("{}: {detail}", cause.word()), out);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_exited(
+        &mut self,
+        now: Instant,
+        exit: Exit,
+        written: bool,
+        last: &str,
+        out: &mut Vec<Action>,
+    ) {
+        let reason = if last.is_empty() {
+            exit.to_string()
+        } else {
+            format!("{exit}; last: {last}")
+        };
+        match std::mem::replace(&mut self.phase, Phase::Failed) {
+            Phase::Busy {
+                turn,
+                deadline,
+                cancelled,
+            } => {
+                self.phase = Phase::Busy {
+                    turn,
+                    deadline,
+                    cancelled,
+                };
+                if written {
+                    let doubt = Doubt {
+                        cause: DoubtCause::Crashed,
+                        detail: reason.clone(),
+                    };
+                    out.push(Action::Doubt(turn, doubt));
+                } else {
+                    out.push(Action::HandBack(turn));
+                }
+                self.crashed(now, reason, out);
+            }
+            Phase::Stopping {
+                doubt,
+                failed,
+                deadline,
+                killed,
+            } => {
+                self.phase = Phase::Stopping {
+                    doubt: None,
+                    failed,
+                    deadline,
+                    killed,
+                };
+                if let Some((turn, doubt)) = doubt {
+                    out.push(Action::Doubt(turn, doubt));
+                }
+                self.after_stop(now, reason, out);
+            }
+            phase @ (Phase::Starting { .. } | Phase::Ready { .. }) => {
+                self.phase = phase;
+                self.crashed(now, reason, out);
+            }
+            other => self.phase = other,
+        }
+    }
+
+    fn on_timer(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Failed) {
+            Phase::Starting { deadline } => {
+                self.phase = Phase::Starting { deadline };
+                let reason = format!("not ready within {:?}", self.config.start_timeout);
+                self.terminate(now, None, true, reason, out);
+            }
+            Phase::Ready { .. } => {
+                self.phase = Phase::Ready { proven_at: None };
+                self.heal(out);
+            }
+            Phase::Busy {
+                turn,
+                deadline,
+                cancelled,
+            } => {
+                self.phase = Phase::Busy {
+                    turn,
+                    deadline,
+                    cancelled,
+                };
+                let doubt = if cancelled {
+                    Doubt {
+                        cause: DoubtCause::CancelUnconfirmed,
+                        detail: format!(
+                            "cancelled, and the tool did not confirm within {:?}",
+                            self.config.interrupt_grace
+                        ),
+                    }
+                } else {
+                    Doubt {
+                        cause: DoubtCause::TimedOut,
+                        detail: "the turn's time was up".to_owned(),
+                    }
+                };
+                let reason = doubt.detail.clone();
+                self.terminate(now, Some((turn, doubt)), true, reason, out);
+            }
+            Phase::Stopping {
+                doubt,
+                failed,
+                killed: false,
+                ..
+            } => {
+                self.phase = Phase::Stopping {
+                    doubt,
+                    failed,
+                    deadline: now + self.config.kill_wait,
+                    killed: true,
+                };
+                out.push(Action::Kill);
+            }
+            Phase::Stopping {
+                doubt,
+                failed,
+                deadline,
+                killed: true,
+            } => {
+                self.phase = Phase::Stopping {
+                    doubt: None,
+                    failed,
+                    deadline,
+                    killed: true,
+                };
+                if let Some((turn, doubt)) = doubt {
+                    out.push(Action::Doubt(turn, doubt));
+                }
+                out.push(Action::Disown);
+                self.set_phase(
+                    Phase::Failed,
+                    "its process survives SIGKILL and was given up",
+                    out,
+                );
+            }
+            Phase::Backoff { until } => {
+                self.phase = Phase::Backoff { until };
+                self.spawn(now, "waited long enough", out);
+            }
+            Phase::Tripped { until } => {
+                self.phase = Phase::Tripped { until };
+                self.breaker.probe(now);
+                out.push(Action::BreakerChanged(self.breaker.state()));
+                self.spawn(now, "probing", out);
+            }
+            phase @ (Phase::Stopped | Phase::Failed) => self.phase = phase,
+        }
+    }
+
+    fn on_down(&mut self, now: Instant, finish_turn: bool, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Busy { .. } if finish_turn => {
+                self.set_intent(Intent::Down, "asked to drain", out)
+            }
+            Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } => {
+                self.intent = Intent::Down;
+                self.stop(now, "asked to stop", out);
+            }
+            Phase::Stopping { .. } => self.intent = Intent::Down,
+            Phase::Backoff { .. } | Phase::Tripped { .. } => {
+                self.intent = Intent::Down;
+                self.set_phase(Phase::Stopped, "asked to stop", out);
+            }
+            Phase::Stopped | Phase::Failed => {}
+        }
+    }
+
+    /// Ends the process at its owner's wish; a running turn is in doubt then.
+    fn stop(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
+        let doubt = match self.phase {
+            Phase::Busy { turn, .. } => Some((
+                turn,
+                Doubt {
+                    cause: DoubtCause::Stopped,
+                    detail: reason.to_owned(),
+                },
+            )),
+            _ => None,
+        };
+        self.terminate(now, doubt, false, reason, out);
+    }
+
+    fn terminate(
+        &mut self,
+        now: Instant,
+        doubt: Option<(TurnId, Doubt)>,
+        failed: bool,
+        reason: impl Into<String>,
+        out: &mut Vec<Action>,
+    ) {
+        if let Phase::Starting { .. } = self.phase {
+            out.push(Action::AbandonSpawn);
+        }
+        out.push(Action::Terminate);
+        self.set_phase(
+            Phase::Stopping {
+                doubt,
+                failed,
+                deadline: now + self.config.stop_grace,
+                killed: false,
+            },
+            reason,
+            out,
+        );
+    }
+
+    /// The process has gone after it was told to.
+    fn after_stop(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        let failed = matches!(self.phase, Phase::Stopping { failed: true, .. });
+        match self.intent {
+            Intent::Down => self.set_phase(Phase::Stopped, reason, out),
+            Intent::Bounce => self.spawn(now, "restarting", out),
+            Intent::Up if failed => self.fail(now, reason, out),
+            Intent::Up => self.spawn(now, "restarting", out),
+        }
+    }
+
+    /// The process has gone by itself.
+    fn crashed(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        match self.intent {
+            Intent::Down => self.set_phase(Phase::Stopped, reason, out),
+            Intent::Bounce => self.spawn(now, "restarting", out),
+            Intent::Up => self.fail(now, reason, out),
+        }
+    }
+
+    /// Counts a failure, and waits or trips.
+    fn fail(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        let delay = self.backoff.next().unwrap_or(self.config.restart_delay_max);
+        if self.breaker.on_failure(now) {
+            out.push(Action::BreakerChanged(self.breaker.state()));
+        }
+        let phase = match self.breaker.state() {
+            BreakerState::Open { until } => Phase::Tripped { until },
+            BreakerState::Closed | BreakerState::HalfOpen => Phase::Backoff { until: now + delay },
+        };
+        self.set_phase(phase, reason, out);
+    }
+}

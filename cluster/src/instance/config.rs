@@ -1,0 +1,46 @@
+//! The limits of one instance.
+//!
+//! Owns their defaults. Must not know where they are set. Invariant: each wait of the machine has a limit here.
+
+use std::time::Duration;
+
+use crate::breaker::BreakerConfig;
+
+/// How long an instance waits for what.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceConfig {
+    /// From spawn to ready.
+    pub(crate) start_timeout: Duration,
+    /// From a turn's start to its end; then the process is killed.
+    pub(crate) turn_timeout: Duration,
+    /// From a cancel to the tool's confirmation; then the process is killed.
+    pub(crate) interrupt_grace: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub(crate) stop_grace: Duration,
+    /// From SIGKILL to giving the process up.
+    pub(crate) kill_wait: Duration,
+    /// First wait before a restart; doubles while it keeps failing.
+    pub(crate) restart_delay: Duration,
+    /// Longest wait before a restart.
+    pub(crate) restart_delay_max: Duration,
+    /// How long an instance must live after a failure to count as healthy without a turn.
+    pub(crate) probation: Duration,
+    /// When restarts stop for a while.
+    pub(crate) breaker: BreakerConfig,
+}
+
+impl Default for InstanceConfig {
+    fn default() -> Self {
+        Self {
+            start_timeout: Duration::from_secs(60),
+            turn_timeout: Duration::from_secs(20 * 60),
+            interrupt_grace: Duration::from_secs(10),
+            stop_grace: Duration::from_secs(3),
+            kill_wait: Duration::from_secs(5),
+            restart_delay: Duration::from_millis(200),
+            restart_delay_max: Duration::from_secs(30),
+            probation: Duration::from_secs(60),
+            breaker: BreakerConfig::default(),
+        }
+    }
+}

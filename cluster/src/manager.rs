@@ -1,0 +1,349 @@
+//! The handle to a cluster.
+//!
+//! Owns nothing but the way to the dispatcher and the mailbox of replies that were not asked for one by one. Must not
+//! keep state of the cluster. Invariant: cheap to clone, usable from any task; when the last clone is gone the cluster
+//! stops and leaves nothing behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::profile::ToolProfile;
+use toolpool_pool_core::prompt::{Refusal, TurnId};
+
+use crate::error::{AskError, ControlError, SubmitError};
+use crate::event::Event;
+use crate::history::Events;
+use crate::mailbox::Mailbox;
+use crate::reply::{self, Reply, ReplyReader, Run};
+use crate::scheduler::Ticket;
+use crate::session::{OnLoss, Session};
+use crate::status::{ClusterStatus, Health, ShutdownReport};
+use crate::submission::Submission;
+use crate::turn::{Control, Message, Turn};
+
+/// A running cluster. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct ClusterManager {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) dispatcher: mpsc::Sender<Message>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) next_turn: AtomicU64,
+    pub(crate) profile: Arc<ToolProfile>,
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) mailbox: Mailbox,
+    /// Dropped with the last handle, which the dispatcher notices.
+    pub(crate) _alive: oneshot::Sender<()>,
+}
+
+impl std::fmt::Debug for ClusterManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterManager")
+            .field("tool", &self.inner.profile.name)
+            .field("instances", &self.inner.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterManager {
+    /// Sends a prompt and waits for the whole reply.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = toolpool_cluster::launch_cluster("aider").count(3).await?;
+    /// let reply = cluster.ask("Add a docstring to a.py").await?;
+    /// println!("{}", reply.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AskError::Submit`] if it is not accepted: nothing happened. [`AskError::Turn`] if its turn did not complete,
+    /// with what there is of the reply.
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the prompt: out of the queue if it has not started, otherwise the tool is
+    /// interrupted.
+    pub async fn ask(&self, submission: impl Into<Submission>) -> Result<Reply, AskError> {
+        self.submit(submission.into()).await?.reply().await
+    }
+
+    /// Sends a prompt and gives the reply as it comes.
+    ///
+    /// # Errors
+    /// If it is not accepted.
+    ///
+    /// # Cancel safety
+    /// As [`ClusterManager::ask`].
+    pub async fn stream(&self, submission: impl Into<Submission>) -> Result<ReplyStream, AskError> {
+        let mut stream = self.submit(submission.into()).await?;
+        stream.reader.accepted().await?;
+        Ok(stream)
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<ReplyStream, SubmitError> {
+        let (turn, reader) = self.turn(submission)?;
+        self.inner
+            .dispatcher
+            .send(Message::Submit(Box::new(turn)))
+            .await
+            .map_err(|_| SubmitError::Draining)?;
+        Ok(ReplyStream {
+            manager: self.clone(),
+            reader,
+            detached: false,
+        })
+    }
+
+    fn turn(&self, submission: Submission) -> Result<(Turn, ReplyReader), SubmitError> {
+        let bytes = submission.prompt.text.len();
+        let limit = self.inner.profile.max_prompt_bytes;
+        if submission.prompt.text.trim().is_empty() {
+            return Err(Refusal::Empty.into());
+        }
+        if bytes > limit {
+            return Err(Refusal::TooLarge { bytes, limit }.into());
+        }
+        let id = TurnId(self.inner.next_turn.fetch_add(1, Ordering::Relaxed));
+        let (writer, reader) = reply::channel(id);
+        let turn = Turn {
+            id,
+            ticket: Ticket {
+                session: submission.session,
+                on_loss: submission.on_loss,
+                target: submission.target,
+                labels: submission.labels,
+                fresh: submission.prompt.fresh,
+                bytes,
+                queue_timeout: submission.queue_timeout.or(self.inner.queue_timeout),
+            },
+            prompt: submission.prompt,
+            timeout: submission.turn_timeout,
+            land: submission.land,
+            since: Instant::now(),
+            writer,
+            run: Run::default(),
+            end: None,
+        };
+        Ok((turn, reader))
+    }
+
+    /// Sends a prompt and does not wait; its reply is for [`ClusterManager::read`] or [`ClusterManager::read_any`].
+    ///
+    /// # Errors
+    /// If it is not accepted.
+    pub async fn send(&self, submission: impl Into<Submission>) -> Result<TurnId, SubmitError> {
+        let mut stream = self.submit(submission.into()).await?;
+        stream.reader.accepted().await?;
+        let turn = stream.turn();
+        self.inner.mailbox.expect(stream);
+        Ok(turn)
+    }
+
+    /// As [`ClusterManager::send`], to exactly the instance of that index.
+    ///
+    /// # Errors
+    /// If it is not accepted.
+    pub async fn send_to(
+        &self,
+        index: usize,
+        submission: impl Into<Submission>,
+    ) -> Result<TurnId, SubmitError> {
+        self.send(submission.into().on_instance(index)).await
+    }
+
+    /// The oldest unread reply of an instance to what was sent with [`ClusterManager::send`] or
+    /// [`ClusterManager::send_to`], waiting for it if need be.
+    ///
+    /// # Errors
+    /// [`ControlError::NoReplyYet`] after `timeout`: nothing is lost, read again.
+    pub async fn read(&self, index: usize, timeout: Duration) -> Result<Reply, ControlError> {
+        self.instance_name(index)?;
+        let name = &self.inner.names[index];
+        self.inner.mailbox.read(Some(name), timeout).await
+    }
+
+    /// The next unread reply of any instance.
+    ///
+    /// # Errors
+    /// [`ControlError::NoReplyYet`] after `timeout`, [`ControlError::NothingSent`] if there is nothing to wait for.
+    pub async fn read_any(&self, timeout: Duration) -> Result<Reply, ControlError> {
+        self.inner.mailbox.read(None, timeout).await
+    }
+
+    /// A conversation: all its prompts run in order on the same instance.
+    pub fn session(&self, key: impl Into<String>) -> Session {
+        Session {
+            manager: self.clone(),
+            key: key.into(),
+            on_loss: OnLoss::default(),
+        }
+    }
+
+    pub(crate) async fn forget_session(&self, key: String) {
+        self.inner
+            .dispatcher
+            .send(Message::Control(Control::Forget(key)))
+            .await
+            .ok();
+    }
+
+    /// The cluster at this moment.
+    ///
+    /// # Errors
+    /// If the cluster has shut down.
+    pub async fn status(&self) -> Result<ClusterStatus, ControlError> {
+        self.control(Control::Status).await
+    }
+
+    /// The aggregate of all instances' health.
+    ///
+    /// # Errors
+    /// If the cluster has shut down.
+    pub async fn check_health(&self) -> Result<Health, ControlError> {
+        Ok(self.status().await?.into())
+    }
+
+    /// Replaces an instance's process: the old one is gone before the new one starts. A turn that runs there ends
+    /// indeterminate. Also heals its breaker, and brings a stopped or failed instance back.
+    ///
+    /// # Errors
+    /// If there is no such instance, or it does not become ready again.
+    pub async fn restart_instance(&self, index: usize) -> Result<(), ControlError> {
+        self.instance_name(index)?;
+        self.control(|answer| Control::Restart(index, answer))
+            .await?
+    }
+
+    /// Lets an instance finish its turn and stop; it stays stopped until [`ClusterManager::restart_instance`].
+    ///
+    /// # Errors
+    /// If there is no such instance.
+    pub async fn drain_instance(&self, index: usize) -> Result<(), ControlError> {
+        self.instance_name(index)?;
+        self.inner
+            .dispatcher
+            .send(Message::Control(Control::Drain(index)))
+            .await
+            .map_err(|_| ControlError::ShutDown)
+    }
+
+    pub(crate) async fn await_settled(&self, index: usize) -> Result<(), ControlError> {
+        self.control(|answer| Control::AwaitSettled(index, answer))
+            .await?
+    }
+
+    /// Takes no more prompts, waits for those that it has, for as long as the builder's `drain_timeout` says, then stops
+    /// every process tree.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        self.shutdown_within(self.inner.drain_timeout).await
+    }
+
+    /// As [`ClusterManager::shutdown`] with a time of the caller's own. Prompts that have not ended by then are
+    /// cancelled in the queue, or end indeterminate on their instance.
+    pub async fn shutdown_within(&self, within: Duration) -> ShutdownReport {
+        // A cluster that has gone already has nothing to report.
+        self.control(|done| Control::Shutdown { within, done })
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Follows the cluster's events from now on.
+    pub fn subscribe(&self) -> Events {
+        Events(self.inner.events.subscribe())
+    }
+
+    /// The instances' names, by index.
+    pub fn instances(&self) -> &[Arc<str>] {
+        &self.inner.names
+    }
+
+    /// The tool's profile.
+    pub fn profile(&self) -> &ToolProfile {
+        &self.inner.profile
+    }
+
+    fn instance_name(&self, index: usize) -> Result<&Arc<str>, ControlError> {
+        self.inner.names.get(index).ok_or(ControlError::NoInstance {
+            index,
+            last: self.inner.names.len() - 1,
+        })
+    }
+
+    async fn control<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Control,
+    ) -> Result<T, ControlError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner
+            .dispatcher
+            .send(Message::Control(ask(answer)))
+            .await
+            .map_err(|_| ControlError::ShutDown)?;
+        answered.await.map_err(|_| ControlError::ShutDown)
+    }
+}
+
+/// A reply on its way. Dropping it withdraws the prompt.
+#[derive(Debug)]
+pub struct ReplyStream {
+    manager: ClusterManager,
+    pub(crate) reader: ReplyReader,
+    detached: bool,
+}
+
+impl ReplyStream {
+    /// The turn's number.
+    pub fn turn(&self) -> TurnId {
+        self.reader.turn()
+    }
+
+    /// The next piece of the reply, cut anywhere; None at its end.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped.
+    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        self.reader.chunk().await
+    }
+
+    /// The whole reply, once it has ended.
+    ///
+    /// # Errors
+    /// As [`ClusterManager::ask`].
+    pub async fn reply(mut self) -> Result<Reply, AskError> {
+        let reply = self.reader.reply().await?;
+        if reply.outcome == Outcome::Completed {
+            Ok(reply)
+        } else {
+            Err(AskError::Turn(Box::new(reply)))
+        }
+    }
+
+    /// Withdraws the prompt. The reply still ends, as cancelled or indeterminate.
+    pub async fn cancel(&self) {
+        let cancel = Message::Control(Control::Cancel(self.turn()));
+        self.manager.inner.dispatcher.send(cancel).await.ok();
+    }
+
+    /// Lets the turn go on when this handle is dropped.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
+}
+
+impl Drop for ReplyStream {
+    fn drop(&mut self) {
+        if !self.detached && !self.reader.has_ended() {
+            let cancel = Message::Control(Control::Cancel(self.turn()));
+            // With a full mailbox the turn runs to its end, unread.
+            self.manager.inner.dispatcher.try_send(cancel).ok();
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! Which prompt runs where, and when: a pure core.
+//!
+//! Owns the queue, the deadlines of queued prompts, the candidates' view, the sessions' bindings and the books. Must not
+//! know tasks, processes or the texts of prompts: it deals in turn numbers. Invariants: what was accepted is queued, or
+//! runs, or has its one outcome in the books; a turn that was handed back goes to the front; a session's prompts run in
+//! order on the instance that has the conversation, or fail honestly.
+
+mod load;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
+use toolpool_pool_core::prompt::TurnId;
+use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Sticky, Strategy};
+
+use crate::error::SubmitError;
+use crate::instance::InstanceState;
+use crate::session::OnLoss;
+use slot::Slot;
+
+/// The exact account of all prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// Prompts taken in.
+    pub accepted: u64,
+    /// Prompts refused at the door; not part of `accepted`.
+    pub refused: u64,
+    /// Ended with an answer.
+    pub completed: u64,
+    /// Ended with a definite failure.
+    pub failed: u64,
+    /// Withdrawn.
+    pub cancelled: u64,
+    /// Out of time in the queue.
+    pub expired: u64,
+    /// Ended in doubt.
+    pub indeterminate: u64,
+    /// Queued now.
+    pub queued: u64,
+    /// Running now.
+    pub running: u64,
+}
+
+impl Books {
+    /// Whether every accepted prompt is accounted for.
+    pub fn balance(&self) -> bool {
+        self.accepted
+            == self.completed
+                + self.failed
+                + self.cancelled
+                + self.expired
+                + self.indeterminate
+                + self.queued
+                + self.running
+    }
+}
+
+/// What the scheduler knows of a prompt.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) session: Option<String>,
+    pub(crate) on_loss: OnLoss,
+    pub(crate) target: Option<usize>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) fresh: bool,
+    pub(crate) bytes: usize,
+    pub(crate) queue_timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    turn: TurnId,
+    ticket: Ticket,
+    since: Instant,
+    deadline: Option<Instant>,
+    /// The instance that it waits for and no other, once that is known.
+    waits_for: Option<usize>,
+}
+
+/// What the dispatcher is to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Hand the turn to the instance.
+    Assign {
+        turn: TurnId,
+        instance: usize,
+        queued: Duration,
+        route: &'static str,
+    },
+    /// The turn ends without having run.
+    End {
+        turn: TurnId,
+        outcome: Outcome,
+        queued: Duration,
+    },
+    /// Ask the instance to give the running turn up.
+    Interrupt { turn: TurnId, instance: usize },
+    /// A session was bound.
+    SessionPinned { instance: usize },
+    /// An instance's conversation is gone, and that of so many sessions with it.
+    SessionsLost { instance: usize, lost: usize },
+}
+
+/// The pure core of the dispatcher.
+pub(crate) struct Scheduler {
+    queue: VecDeque<Queued>,
+    queue_limit: usize,
+    deadlines: BTreeSet<(Instant, TurnId)>,
+    slots: Vec<Slot>,
+    candidates: Vec<Candidate>,
+    strategy: Sticky<Box<dyn Strategy>>,
+    /// For each session, which conversation of its instance is its own.
+    conversations: HashMap<String, u64>,
+    books: Books,
+    draining: bool,
+}
+
+impl Scheduler {
+    pub(crate) fn new(
+        count: usize,
+        queue_limit: usize,
+        strategy: Box<dyn Strategy>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queue_limit,
+            deadlines: BTreeSet::new(),
+            slots: (0..count).map(|_| Slot::new(now)).collect(),
+            candidates: (0..count).map(slot::candidate).collect(),
+            strategy: Sticky::new(strategy),
+            conversations: HashMap::new(),
+            books: Books::default(),
+            draining: false,
+        }
+    }
+
+    pub(crate) fn books(&self) -> Books {
+        Books {
+            queued: self.queue.len() as u64,
+            running: self
+                .slots
+                .iter()
+                .filter(|slot| slot.running.is_some())
+                .count() as u64,
+            ..self.books
+        }
+    }
+
+    pub(crate) fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        self.strategy.len()
+    }
+
+    pub(crate) fn sessions_on(&self, instance: usize) -> usize {
+        self.strategy.sessions_on(InstanceId(instance))
+    }
+
+    /// Nothing is queued and nothing runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.slots.iter().all(|slot| slot.running.is_none())
+    }
+
+    /// When [`Scheduler::on_timer`] is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(when, _)| *when)
+    }
+
+    /// Takes a prompt in, or refuses it.
+    pub(crate) fn on_submit(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        ticket: Ticket,
+        out: &mut Vec<Decision>,
+    ) -> Result<(), SubmitError> {
+        let admitted = if self.draining {
+            Err(SubmitError::Draining)
+        } else if self.queue.len() >= self.queue_limit {
+            Err(SubmitError::QueueFull {
+                limit: self.queue_limit,
+            })
+        } else if let Some(index) = ticket.target.filter(|&index| index >= self.slots.len()) {
+            Err(SubmitError::NoInstance {
+                index,
+                last: self.slots.len() - 1,
+            })
+        } else {
+            Ok(())
+        };
+        if let Err(refusal) = admitted {
+            self.books.refused += 1;
+            return Err(refusal);
+        }
+        self.books.accepted += 1;
+        let deadline = ticket.queue_timeout.map(|timeout| now + timeout);
+        self.queue.push_back(Queued {
+            turn,
+            ticket,
+            since: now,
+            deadline,
+            waits_for: None,
+        });
+        self.route_from(self.queue.len() - 1, now, out);
+        // A prompt that started at once never needs its deadline.
+        if let (Some(deadline), Some(last)) = (deadline, self.queue.back())
+            && last.turn == turn
+        {
+            self.deadlines.insert((deadline, turn));
+        }
+        Ok(())
+    }
+
+    /// The caller withdraws a prompt.
+    pub(crate) fn on_cancel(&mut self, now: Instant, turn: TurnId, out: &mut Vec<Decision>) {
+        if let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) {
+            self.end_queued(at, now, Outcome::Cancelled, out);
+        } else if let Some(instance) = self.slots.iter().position(|slot| slot.runs(turn)) {
+            out.push(Decision::Interrupt { turn, instance });
+        }
+    }
+
+    /// An instance changed its state.
+    pub(crate) fn on_instance(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        state: InstanceState,
+        out: &mut Vec<Decision>,
+    ) {
+        let was_ready = self.slots[instance].is_available();
+        self.slots[instance].state = state;
+        self.view(instance, now);
+        if self.slots[instance].is_available() && !was_ready {
+            self.route_all(now, out);
+        }
+        if self
+            .slots
+            .iter()
+            .all(|slot| matches!(slot.state, InstanceState::Failed | InstanceState::Stopped))
+        {
+            self.fail_queue(now, out);
+        } else if matches!(state, InstanceState::Failed | InstanceState::Stopped) {
+            self.fail_bound_to(instance, now, out);
+        }
+    }
+
+    /// An instance has a new process, which knows nothing of earlier conversations.
+    pub(crate) fn on_new_process(&mut self, instance: usize, out: &mut Vec<Decision>) {
+        self.lose_conversation(instance, out);
+    }
+
+    /// A running turn is over. `available`: the instance can take the next one at once.
+    pub(crate) fn on_turn_ended(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        outcome: &Outcome,
+        available: bool,
+        out: &mut Vec<Decision>,
+    ) {
+        self.count(outcome);
+        let slot = &mut self.slots[instance];
+        slot.end_turn(now, matches!(outcome, Outcome::Completed));
+        slot.state = if available {
+            InstanceState::Ready
+        } else {
+            slot.state
+        };
+        self.view(instance, now);
+        if available {
+            self.route_all(now, out);
+        }
+    }
+
+    /// An instance hands a turn back: nothing of it was written.
+    pub(crate) fn on_handed_back(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        turn: TurnId,
+        ticket: Ticket,
+        since: Instant,
+        out: &mut Vec<Decision>,
+    ) {
+        self.slots[instance].running = None;
+        self.view(instance, now);
+        let deadline = ticket.queue_timeout.map(|timeout| since + timeout);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, turn));
+        }
+        self.queue.push_front(Queued {
+            turn,
+            ticket,
+            since,
+            deadline,
+            waits_for: None,
+        });
+        self.route_all(now, out);
+    }
+
+    /// Deadlines may have passed.
+    pub(crate) fn on_timer(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        while let Some(&(when, turn)) = self.deadlines.first() {
+            if when > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            if let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) {
+                self.end_queued(at, now, Outcome::Expired, out);
+            }
+        }
+    }
+
+    /// No more prompts are taken in.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends everything that is still queued.
+    pub(crate) fn cancel_queue(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        while !self.queue.is_empty() {
+            self.end_queued(0, now, Outcome::Cancelled, out);
+        }
+    }
+
+    /// The caller closes a session.
+    pub(crate) fn forget(&mut self, session: &str) {
+        self.conversations.remove(session);
+        self.strategy.forget(session);
+    }
+
+    fn lose_conversation(&mut self, instance: usize, out: &mut Vec<Decision>) {
+        self.slots[instance].conversation += 1;
+        let lost = self.strategy.sessions_on(InstanceId(instance));
+        if lost > 0 {
+            out.push(Decision::SessionsLost { instance, lost });
+        }
+    }
+
+    fn fail_queue(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        while !self.queue.is_empty() {
+            self.end_queued(0, now, unroutable("no instance is left that could run it; see `status` for the reasons, then `restart_instance`"), out);
+        }
+    }
+
+    /// Ends what waits for an instance that will not come back by itself.
+    fn fail_bound_to(&mut self, instance: usize, now: Instant, out: &mut Vec<Decision>) {
+        let mut at = 0;
+        while at < self.queue.len() {
+            let ticket = &self.queue[at].ticket;
+            let bound = ticket.target == Some(instance)
+                || ticket.session.as_deref().is_some_and(|session| {
+                    self.strategy.pinned(session) == Some(InstanceId(instance))
+                });
+            if bound {
+                let session = ticket.session.clone();
+                self.end_queued(
+                    at,
+                    now,
+                    unroutable("the instance that it must run on is stopped or has failed"),
+                    out,
+                );
+                if let Some(session) = session {
+                    self.forget(&session);
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Takes a prompt out of the queue, with all that was noted about it there.
+    fn take(&mut self, at: usize) -> Option<Queued> {
+        let queued = self.queue.remove(at)?;
+        if let Some(deadline) = queued.deadline {
+            self.deadlines.remove(&(deadline, queued.turn));
+        }
+        if let Some(instance) = queued.waits_for {
+            self.candidates[instance].pinned_waiting -= 1;
+        }
+        Some(queued)
+    }
+
+    fn end_queued(&mut self, at: usize, now: Instant, outcome: Outcome, out: &mut Vec<Decision>) {
+        let Some(queued) = self.take(at) else { return };
+        self.count(&outcome);
+        out.push(Decision::End {
+            turn: queued.turn,
+            outcome,
+            queued: now.saturating_duration_since(queued.since),
+        });
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        let line = match outcome {
+            Outcome::Completed => &mut self.books.completed,
+            Outcome::Failed(_) => &mut self.books.failed,
+            Outcome::Cancelled => &mut self.books.cancelled,
+            Outcome::Expired => &mut self.books.expired,
+            Outcome::Indeterminate(_) => &mut self.books.indeterminate,
+        };
+        *line += 1;
+    }
+
+    /// Brings the strategy's view of an instance up to date.
+    fn view(&mut self, instance: usize, now: Instant) {
+        let sessions = self.strategy.sessions_on(InstanceId(instance));
+        self.slots[instance].show(&mut self.candidates[instance], sessions, now);
+    }
+
+    fn pinned_to(&self, ticket: &Ticket) -> Option<usize> {
+        let session = ticket.session.as_deref()?;
+        self.strategy.pinned(session).map(|id| id.0)
+    }
+
+    fn route_all(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        self.route_from(0, now, out);
+    }
+
+    /// Asks the strategy for every queued prompt from `at` on, in order, while any instance can take one.
+    fn route_from(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
+        for instance in 0..self.slots.len() {
+            self.view(instance, now);
+        }
+        // Prompts of one session must not overtake each other, so one that has to wait holds its whole session.
+        let mut held: Vec<String> = Vec::new();
+        while at < self.queue.len() && self.candidates.iter().any(|candidate| candidate.available) {
+            let session = self.queue[at].ticket.session.as_deref();
+            if session.is_some_and(|session| held.iter().any(|key| key == session)) {
+                at += 1;
+                continue;
+            }
+            match self.place(at, now, out) {
+                Placed::Gone => {}
+                Placed::Waits => {
+                    if let Some(session) = self.queue[at].ticket.session.clone() {
+                        held.push(session);
+                    }
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    /// Tries to place one queued prompt.
+    fn place(&mut self, at: usize, now: Instant, out: &mut Vec<Decision>) -> Placed {
+        let ticket = &self.queue[at].ticket;
+        let already_pinned = self.pinned_to(ticket).is_some();
+        let (route, how) = match ticket.target {
+            Some(target) => (Route::To(InstanceId(target)), "target"),
+            None => {
+                let spared = ticket.fresh && ticket.session.is_none() && self.spare_sessions();
+                let queued = &self.queue[at];
+                let request = RouteRequest {
+                    session: queued.ticket.session.as_deref(),
+                    labels: &queued.ticket.labels,
+                    waited: now.saturating_duration_since(queued.since),
+                    prompt_bytes: queued.ticket.bytes,
+                };
+                let route = self.strategy.route(&request, &self.candidates);
+                if spared {
+                    for instance in 0..self.slots.len() {
+                        self.view(instance, now);
+                    }
+                }
+                (route, if already_pinned { "sticky" } else { "direct" })
+            }
+        };
+        match route {
+            Route::Wait => Placed::Waits,
+            Route::Reject(reason) => {
+                self.end_queued(at, now, unroutable(reason), out);
+                Placed::Gone
+            }
+            Route::To(id) if id.0 >= self.slots.len() => {
+                self.end_queued(
+                    at,
+                    now,
+                    unroutable("the strategy named an instance that is not there"),
+                    out,
+                );
+                Placed::Gone
+            }
+            Route::To(id) => self.place_on(at, id.0, !already_pinned, how, now, out),
+        }
+    }
+
+    /// A fresh prompt would wipe the conversations of an instance's sessions, so it is shown such instances only where
+    /// there are no others. True if the view was changed.
+    fn spare_sessions(&mut self) -> bool {
+        let without = |candidate: &Candidate| candidate.sessions == 0;
+        let choice = self.candidates.iter().any(without) && !self.candidates.iter().all(without);
+        if choice {
+            for candidate in &mut self.candidates {
+                candidate.available &= candidate.sessions == 0;
+            }
+        }
+        choice
+    }
+
+    fn place_on(
+        &mut self,
+        at: usize,
+        instance: usize,
+        newly_bound: bool,
+        how: &'static str,
+        now: Instant,
+        out: &mut Vec<Decision>,
+    ) -> Placed {
+        let conversation = self.slots[instance].conversation;
+        if let Some(session) = self.queue[at].ticket.session.clone() {
+            let known = self.conversations.get(&session).copied();
+            match known {
+                Some(known)
+                    if known != conversation && self.queue[at].ticket.on_loss == OnLoss::Fail =>
+                {
+                    self.forget(&session);
+                    self.end_queued(at, now, session_lost(), out);
+                    return Placed::Gone;
+                }
+                _ if known != Some(conversation) => {
+                    self.conversations.insert(session, conversation);
+                    if newly_bound {
+                        out.push(Decision::SessionPinned { instance });
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !self.slots[instance].is_available() {
+            if self.queue[at].waits_for.is_none() {
+                self.queue[at].waits_for = Some(instance);
+                self.candidates[instance].pinned_waiting += 1;
+            }
+            return Placed::Waits;
+        }
+        let Some(queued) = self.take(at) else {
+            return Placed::Waits;
+        };
+        if queued.ticket.fresh {
+            self.lose_conversation(instance, out);
+            if let Some(session) = queued.ticket.session {
+                self.conversations
+                    .insert(session, self.slots[instance].conversation);
+            }
+        }
+        self.slots[instance].begin_turn(now, queued.turn);
+        self.view(instance, now);
+        out.push(Decision::Assign {
+            turn: queued.turn,
+            instance,
+            queued: now.saturating_duration_since(queued.since),
+            route: how,
+        });
+        Placed::Gone
+    }
+}
+
+enum Placed {
+    /// It left the queue.
+    Gone,
+    /// It stays where it is.
+    Waits,
+}
+
+fn unroutable(reason: &str) -> Outcome {
+    Outcome::Failed(Failure {
+        class: FailureClass::Unroutable,
+        message: reason.to_owned(),
+        retry_after: None,
+    })
+}
+
+fn session_lost() -> Outcome {
+    Outcome::Failed(Failure {
+        class: FailureClass::SessionLost,
+        message: "the instance that had this conversation has a new process; nothing was sent. Ask again to begin anew".to_owned(),
+        retry_after: None,
+    })
+}

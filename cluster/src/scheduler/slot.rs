@@ -1,0 +1,82 @@
+//! The scheduler's view of one instance.
+//!
+//! Owns what is counted for each instance. Must not know queues. Invariant: available means ready and without a turn.
+
+use std::time::{Duration, Instant};
+
+use toolpool_pool_core::prompt::TurnId;
+use toolpool_routing::{Candidate, InstanceId};
+
+use super::load::Load;
+use crate::instance::InstanceState;
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: InstanceState,
+    pub(super) running: Option<TurnId>,
+    /// Counts the conversations it has had: a new process and a fresh start begin a new one.
+    pub(super) conversation: u64,
+    load: Load,
+    idle_since: Instant,
+}
+
+impl Slot {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            state: InstanceState::Starting,
+            running: None,
+            conversation: 0,
+            load: Load::new(now),
+            idle_since: now,
+        }
+    }
+
+    pub(super) fn is_available(&self) -> bool {
+        self.state == InstanceState::Ready && self.running.is_none()
+    }
+
+    pub(super) fn runs(&self, turn: TurnId) -> bool {
+        self.running == Some(turn)
+    }
+
+    pub(super) fn begin_turn(&mut self, now: Instant, turn: TurnId) {
+        self.running = Some(turn);
+        self.state = InstanceState::Busy;
+        self.load.set_busy(now, true);
+    }
+
+    pub(super) fn end_turn(&mut self, now: Instant, completed: bool) {
+        self.running = None;
+        self.idle_since = now;
+        self.load.set_busy(now, false);
+        if !completed {
+            self.load.penalize();
+        }
+    }
+
+    pub(super) fn show(&self, candidate: &mut Candidate, sessions: usize, now: Instant) {
+        let busy = self.running.is_some();
+        candidate.available = self.is_available();
+        candidate.in_flight = usize::from(busy);
+        candidate.sessions = sessions;
+        candidate.busy_ratio = self.load.ratio(now);
+        candidate.idle_for = if busy {
+            Duration::ZERO
+        } else {
+            now.saturating_duration_since(self.idle_since)
+        };
+    }
+}
+
+pub(super) fn candidate(index: usize) -> Candidate {
+    Candidate {
+        id: InstanceId(index),
+        available: false,
+        in_flight: 0,
+        capacity: 1,
+        pinned_waiting: 0,
+        sessions: 0,
+        busy_ratio: 0.0,
+        idle_for: Duration::ZERO,
+    }
+}

@@ -1,0 +1,138 @@
+//! What a cluster looks like at one moment.
+//!
+//! Owns the status types. Must not know where the facts come from. Invariant: fields are only ever added.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::Serializer;
+
+use crate::instance::InstanceState;
+use crate::scheduler::Books;
+
+/// A cluster at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterStatus {
+    /// Its name.
+    pub cluster: Arc<str>,
+    /// Its tool.
+    pub tool: Arc<str>,
+    /// Its strategy.
+    pub strategy: &'static str,
+    /// Every prompt's account.
+    pub books: Books,
+    /// How many prompts the queue holds.
+    pub queue_limit: usize,
+    /// Sessions that are bound to an instance.
+    pub sessions: usize,
+    /// Its instances, by index.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// One instance at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceStatus {
+    /// Its place, from 0.
+    pub index: usize,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is doing.
+    #[serde(serialize_with = "word")]
+    pub state: InstanceState,
+    /// Why, for a human.
+    pub reason: String,
+    /// Seconds in this state.
+    pub state_for_s: f64,
+    /// Whether it has a live process.
+    pub alive: bool,
+    /// That process's id.
+    pub pid: Option<u32>,
+    /// Counts the processes it has had.
+    pub generation: u64,
+    /// Exit code of the last process that ended.
+    pub return_code: Option<i32>,
+    /// Signal that ended the last process that ended.
+    pub signal: Option<i32>,
+    /// The breaker's state: closed, open or half_open.
+    pub breaker: &'static str,
+    /// Turns that it has ended.
+    pub turns: u64,
+    /// Turns of these that did not complete.
+    pub turns_failed: u64,
+    /// What the last turn that did not complete ended with, or why the last process ended.
+    pub last_error: Option<String>,
+    /// Resident memory of its process in bytes; None if it has none or it cannot be read.
+    pub rss_bytes: Option<u64>,
+    /// Sessions that live on it.
+    pub sessions: usize,
+    /// Its working folder.
+    pub cwd: String,
+    /// The branch that its work is on, if it has a worktree of its own.
+    pub branch: Option<String>,
+}
+
+/// The aggregate of a health check. Alive, ready and answering are separate facts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Health {
+    /// All instances.
+    pub total: usize,
+    /// Those with a live process.
+    pub alive: usize,
+    /// Those without.
+    pub dead: usize,
+    /// Those that can take a prompt or are running one.
+    pub ready: usize,
+    /// True if a prompt sent now would find an instance to run on.
+    pub healthy: bool,
+    /// Each instance.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// What a shutdown leaves.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ShutdownReport {
+    /// The final account of all prompts.
+    pub books: Books,
+    /// Worktrees that hold work which could not be brought home, and were kept.
+    pub kept: Vec<KeptWork>,
+}
+
+/// Work that stays on a branch of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptWork {
+    /// The instance that did it.
+    pub instance: Arc<str>,
+    /// Its branch.
+    pub branch: String,
+    /// Why it was kept.
+    pub reason: String,
+    /// The command that shows it.
+    pub show: String,
+}
+
+impl From<ClusterStatus> for Health {
+    fn from(status: ClusterStatus) -> Self {
+        let alive = status
+            .instances
+            .iter()
+            .filter(|instance| instance.alive)
+            .count();
+        let ready = status
+            .instances
+            .iter()
+            .filter(|instance| matches!(instance.state, InstanceState::Ready | InstanceState::Busy))
+            .count();
+        Self {
+            total: status.instances.len(),
+            alive,
+            dead: status.instances.len() - alive,
+            ready,
+            healthy: ready > 0,
+            instances: status.instances,
+        }
+    }
+}
+
+fn word<S: Serializer>(state: &InstanceState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.word())
+}

@@ -1,0 +1,125 @@
+//! A prompt with the caller's wishes for its turn.
+//!
+//! Owns [`Submission`]. Must not know queues. Invariant: a wish that is not set means the cluster's own default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toolpool_pool_core::prompt::Prompt;
+
+use crate::session::OnLoss;
+
+/// A prompt, and how it is to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    pub(crate) prompt: Prompt,
+    pub(crate) session: Option<String>,
+    pub(crate) target: Option<usize>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) turn_timeout: Option<Duration>,
+    pub(crate) on_loss: OnLoss,
+    pub(crate) land: Option<String>,
+}
+
+impl Submission {
+    /// A text for the model.
+    pub fn text(text: impl Into<String>) -> Self {
+        Prompt::text(text).into()
+    }
+
+    /// One of the tool's own commands, such as aider's `/tokens`. Only those that the profile allows are sent.
+    pub fn command(text: impl Into<String>) -> Self {
+        Prompt::command(text).into()
+    }
+
+    /// Runs it in the conversation of that key: on the same instance as all others of the key, in order.
+    #[must_use]
+    pub fn session(mut self, key: impl Into<String>) -> Self {
+        self.session = Some(key.into());
+        self
+    }
+
+    /// Runs it on exactly this instance, counted from 0.
+    #[must_use]
+    pub fn on_instance(mut self, index: usize) -> Self {
+        self.target = Some(index);
+        self
+    }
+
+    /// Begins with an empty conversation, as far as the tool can.
+    #[must_use]
+    pub fn fresh(mut self) -> Self {
+        self.prompt.fresh = true;
+        self
+    }
+
+    /// Puts a file into the tool's context first; the path is relative to the instance's working folder.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.prompt.files.push(path.into());
+        self
+    }
+
+    /// Attaches a label for strategies to look at.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where the instance has a worktree: begins on the newest commit of the starting branch, and brings what the turn
+    /// changed back to it as one commit named after the item.
+    #[must_use]
+    pub fn land(mut self, item: impl Into<String>) -> Self {
+        self.land = Some(item.into());
+        self
+    }
+
+    /// Longest wait in the queue; then it expires unsent.
+    #[must_use]
+    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// Longest run; then the process is killed and the outcome is indeterminate.
+    #[must_use]
+    pub fn turn_timeout(mut self, timeout: Duration) -> Self {
+        self.turn_timeout = Some(timeout);
+        self
+    }
+}
+
+impl From<Prompt> for Submission {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            session: None,
+            target: None,
+            labels: Vec::new(),
+            queue_timeout: None,
+            turn_timeout: None,
+            on_loss: OnLoss::Fail,
+            land: None,
+        }
+    }
+}
+
+impl From<&str> for Submission {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Submission {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<&String> for Submission {
+    fn from(text: &String) -> Self {
+        Self::text(text.as_str())
+    }
+}

@@ -1,0 +1,491 @@
+//! One instance's task: it waits for one input, lets the machine decide, and performs.
+//!
+//! Owns the live connection, the running turn and the timer of one instance. Must not decide: each decision is in
+//! [`Instance::handle`]. Invariant: `select!` only names the input.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+use toolpool_pool_core::launcher::{GroupSignal, Launcher};
+use toolpool_pool_core::outcome::{DoubtCause, Failure, FailureClass, Outcome};
+use toolpool_pool_core::profile::ToolProfile;
+use toolpool_pool_core::prompt::{Refusal, TurnId};
+use toolpool_pool_core::protocol::TurnEvent;
+use toolpool_pool_core::{Connection, Happening, LaunchError, LaunchOptions};
+
+use crate::instance::{Action, Input, Instance, InstanceState};
+use crate::reply::{End, Run};
+use crate::status::KeptWork;
+use crate::turn::{Message, Order, Report, Turn};
+use crate::worktree::{Landed, Released, Worktree};
+
+/// How many of its last lines a process leaves as evidence.
+const LAST_LINES: usize = 3;
+
+/// What every start of an instance needs.
+pub(crate) struct Recipe {
+    pub(crate) profile: Arc<ToolProfile>,
+    pub(crate) options: LaunchOptions,
+    pub(crate) launcher: Arc<dyn Launcher>,
+}
+
+type Launching = Pin<Box<dyn Future<Output = Launched> + Send>>;
+type Launched = Result<Box<Connection>, LaunchError>;
+
+pub(crate) struct Supervisor {
+    index: usize,
+    name: Arc<str>,
+    recipe: Recipe,
+    worktree: Option<Worktree>,
+    machine: Instance,
+    orders: mpsc::Receiver<Order>,
+    dispatcher: mpsc::Sender<Message>,
+    launching: Option<Launching>,
+    spawned_at: Instant,
+    connection: Option<Box<Connection>>,
+    running: Option<Running>,
+    /// No more orders are taken: the task ends with its process.
+    quitting: bool,
+    inputs: VecDeque<Input>,
+    actions: Vec<Action>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Instant,
+}
+
+struct Running {
+    turn: Box<Turn>,
+    started: Instant,
+    first_output: Option<Duration>,
+}
+
+/// What woke the task.
+enum Woken {
+    Order(Option<Order>),
+    Launched(Launched),
+    Happened(Happening),
+    Timer,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        index: usize,
+        name: Arc<str>,
+        recipe: Recipe,
+        worktree: Option<Worktree>,
+        machine: Instance,
+        orders: mpsc::Receiver<Order>,
+        dispatcher: mpsc::Sender<Message>,
+    ) -> Self {
+        let now = tokio::time::Instant::now();
+        Self {
+            index,
+            name,
+            recipe,
+            worktree,
+            machine,
+            orders,
+            dispatcher,
+            launching: None,
+            spawned_at: now.into_std(),
+            connection: None,
+            running: None,
+            quitting: false,
+            inputs: VecDeque::from([Input::Start]),
+            actions: Vec::new(),
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            timer_at: now.into_std(),
+        }
+    }
+
+    /// Runs until it was told to stop and its process is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            while let Some(input) = self.inputs.pop_front() {
+                self.machine.handle(now(), input, &mut self.actions);
+                self.perform().await;
+            }
+            if self.quitting
+                && matches!(
+                    self.machine.state(),
+                    InstanceState::Stopped | InstanceState::Failed
+                )
+            {
+                break;
+            }
+            match self.woken().await {
+                Woken::Order(order) => self.on_order(order),
+                Woken::Launched(launched) => self.on_launched(launched).await,
+                Woken::Happened(happening) => self.on_happening(happening).await,
+                Woken::Timer => self.inputs.push_back(Input::Timer),
+            }
+        }
+        // The process group dies here at the latest, before anybody hears that the instance is gone.
+        self.connection = None;
+        let kept = self.release().await;
+        self.report(Report::Gone(kept)).await;
+    }
+
+    async fn woken(&mut self) -> Woken {
+        let deadline = self.machine.deadline();
+        if let Some(deadline) = deadline {
+            // A timer that fires early only looks again, so it is moved forward alone: turns push their deadlines ever
+            // later, and moving the timer costs more than the turn's other book-keeping.
+            let spent = self.timer.is_elapsed();
+            if spent || deadline < self.timer_at {
+                self.timer_at = deadline;
+                self.timer.as_mut().reset(deadline.into());
+            }
+        }
+        tokio::select! {
+            biased;
+            order = self.orders.recv(), if !self.quitting => Woken::Order(order),
+            launched = poll(&mut self.launching) => Woken::Launched(launched),
+            happening = next(&mut self.connection) => Woken::Happened(happening),
+            () = &mut self.timer, if deadline.is_some() => Woken::Timer,
+        }
+    }
+
+    fn on_order(&mut self, order: Option<Order>) {
+        let input = match order {
+            Some(Order::Assign(turn)) => {
+                let input = Input::Assign {
+                    turn: turn.id,
+                    timeout: turn.timeout,
+                };
+                self.running = Some(Running {
+                    turn,
+                    started: now(),
+                    first_output: None,
+                });
+                input
+            }
+            Some(Order::Cancel(turn)) => Input::Cancel(turn),
+            Some(Order::Restart) => Input::Restart,
+            Some(Order::Drain) => Input::Drain,
+            // A dispatcher that has gone away wants nothing left behind.
+            Some(Order::Stop) | None => {
+                self.quitting = true;
+                Input::Stop
+            }
+        };
+        self.inputs.push_back(input);
+    }
+
+    async fn on_launched(&mut self, launched: Launched) {
+        self.launching = None;
+        match launched {
+            Ok(connection) => {
+                let pid = connection.pid();
+                self.connection = Some(connection);
+                let generation = self.machine.generation();
+                self.report(Report::Spawned { generation, pid }).await;
+            }
+            Err(error) => self.inputs.push_back(Input::LaunchFailed {
+                permanent: error.is_permanent(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    async fn on_happening(&mut self, happening: Happening) {
+        match happening {
+            Happening::Turn(event) => self.on_turn_event(event).await,
+            Happening::TooLong { limit } => self.inputs.push_back(Input::Lost {
+                cause: DoubtCause::OutputLimit,
+                detail: format!("the reply outgrew {limit} bytes; raise `max_reply_bytes` in the profile if replies may be longer"),
+            }),
+            Happening::Exited(exit) => {
+                let (written, last) = match &mut self.connection {
+                    Some(connection) => (connection.turn_was_written(), connection.last_lines(LAST_LINES).join(" | ")),
+                    None => (true, String::new()),
+                };
+                self.connection = None;
+                let generation = self.machine.generation();
+                self.report(Report::Exited { generation, exit }).await;
+                self.inputs.push_back(Input::Exited { exit, written, last });
+            }
+        }
+    }
+
+    async fn on_turn_event(&mut self, event: TurnEvent) {
+        match event {
+            TurnEvent::Ready => self.inputs.push_back(Input::Ready),
+            TurnEvent::Chunk { bytes, .. } => {
+                // A turn that is being killed for what it does gets nothing more into its reply.
+                if let Some(running) = &mut self.running
+                    && matches!(
+                        self.machine.state(),
+                        InstanceState::Busy | InstanceState::Draining
+                    )
+                {
+                    running
+                        .first_output
+                        .get_or_insert_with(|| now() - running.started);
+                    running.turn.writer.chunk(bytes);
+                }
+            }
+            TurnEvent::Retrying { turn, .. } => self.report(Report::Retrying(turn)).await,
+            TurnEvent::TurnEnded {
+                turn,
+                outcome,
+                attribution,
+                answer,
+                usage,
+            } => {
+                // An end that comes while its process is being killed is too late: the turn has its doubt already.
+                if matches!(
+                    self.machine.state(),
+                    InstanceState::Busy | InstanceState::Draining
+                ) {
+                    self.machine
+                        .handle(now(), Input::TurnEnded(turn), &mut self.actions);
+                    let end = End {
+                        outcome,
+                        attribution: Some(attribution),
+                        answer,
+                        usage,
+                        landed: None,
+                    };
+                    self.end_turn(turn, end).await;
+                    self.perform().await;
+                }
+            }
+            TurnEvent::Fault(detail) => self.inputs.push_back(Input::Lost {
+                cause: DoubtCause::ProtocolLost,
+                detail,
+            }),
+            other => self.inputs.push_back(Input::Lost {
+                cause: DoubtCause::ProtocolLost,
+                detail: format!("unexpected {other:?}"),
+            }),
+        }
+    }
+
+    async fn perform(&mut self) {
+        // Performing an action may make the machine decide again, so batch after batch until it is quiet.
+        while !self.actions.is_empty() {
+            let mut batch = std::mem::take(&mut self.actions);
+            for action in batch.drain(..) {
+                self.perform_one(action).await;
+            }
+            if self.actions.is_empty() {
+                self.actions = batch;
+                break;
+            }
+        }
+    }
+
+    async fn perform_one(&mut self, action: Action) {
+        match action {
+            Action::Spawn => self.spawn(),
+            Action::AbandonSpawn => {
+                if self.launching.take().is_some() {
+                    self.inputs.push_back(Input::LaunchFailed {
+                        permanent: false,
+                        reason: "given up before it had a process".to_owned(),
+                    });
+                }
+            }
+            Action::Submit(turn) => self.submit(turn).await,
+            Action::Interrupt => {
+                if let Some(connection) = &mut self.connection {
+                    connection.interrupt();
+                }
+            }
+            Action::Terminate => self.signal(GroupSignal::Terminate),
+            Action::Kill => self.signal(GroupSignal::Kill),
+            Action::Disown => self.connection = None,
+            Action::Doubt(turn, doubt) => {
+                self.end_turn(turn, End::of(Outcome::Indeterminate(doubt)))
+                    .await
+            }
+            Action::HandBack(turn) => {
+                if let Some(running) = self.running.take_if(|running| running.turn.id == turn) {
+                    self.report(Report::HandedBack(running.turn)).await;
+                }
+            }
+            Action::Changed { from, to, reason } => self.changed(from, to, reason).await,
+            Action::BreakerChanged(state) => self.report(Report::Breaker(state)).await,
+        }
+    }
+
+    fn spawn(&mut self) {
+        self.spawned_at = now();
+        let profile = Arc::clone(&self.recipe.profile);
+        let launcher = Arc::clone(&self.recipe.launcher);
+        let mut options = self.recipe.options.clone();
+        options.env.extend([
+            ("TOOLPOOL_INSTANCE".to_owned(), self.name.to_string()),
+            (
+                "TOOLPOOL_GENERATION".to_owned(),
+                self.machine.generation().to_string(),
+            ),
+        ]);
+        self.launching = Some(Box::pin(async move {
+            Connection::launch(&profile, &options, launcher.as_ref())
+                .await
+                .map(Box::new)
+        }));
+    }
+
+    async fn submit(&mut self, turn: TurnId) {
+        let refusal = match self.begin_item().await {
+            Some(refusal) => Some(refusal),
+            None => self.write(turn),
+        };
+        if let Some(refusal) = refusal {
+            self.machine
+                .handle(now(), Input::Refused(turn), &mut self.actions);
+            let failure = Failure {
+                class: FailureClass::Refused,
+                message: refusal.to_string(),
+                retry_after: None,
+            };
+            self.end_turn(turn, End::of(Outcome::Failed(failure))).await;
+        }
+    }
+
+    fn write(&mut self, turn: TurnId) -> Option<Refusal> {
+        match (&mut self.connection, &self.running) {
+            (Some(connection), Some(running)) => {
+                connection.submit(turn, &running.turn.prompt).err()
+            }
+            // The machine is ready only with a connection, and a turn was assigned just now.
+            _ => Some(Refusal::Unsupported(
+                "the instance has no process".to_owned(),
+            )),
+        }
+    }
+
+    /// Puts the worktree on the newest commit for a turn whose changes are to be brought home.
+    async fn begin_item(&mut self) -> Option<Refusal> {
+        let wanted = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.turn.land.is_some());
+        match &mut self.worktree {
+            Some(worktree) if wanted => worktree
+                .begin_item()
+                .await
+                .err()
+                .map(|error| Refusal::Unsupported(error.to_string())),
+            _ => None,
+        }
+    }
+
+    /// Brings the changes of a turn home, or puts them aside if the turn did not complete.
+    async fn bring_home(&mut self, outcome: &Outcome) -> Option<Result<Landed, String>> {
+        let item = self.running.as_ref()?.turn.land.clone()?;
+        let worktree = self.worktree.as_mut()?;
+        let landed = match outcome {
+            Outcome::Completed => worktree.land(&item).await,
+            _ => {
+                if self.connection.is_none() {
+                    worktree.clear_stale_lock().await.ok();
+                }
+                worktree.set_aside(&item).await
+            }
+        };
+        Some(landed.map_err(|error| error.to_string()))
+    }
+
+    /// Gives the worktree back; what it holds that is nowhere else stays.
+    async fn release(&mut self) -> Option<KeptWork> {
+        let worktree = self.worktree.take()?;
+        let branch = worktree.branch().to_owned();
+        let path = worktree.path().to_owned();
+        let (reason, show) = match worktree.release().await {
+            Ok(Released::Removed) => return None,
+            Ok(Released::Kept(leftover)) => (leftover.reason, leftover.show),
+            Err(error) => (
+                error.to_string(),
+                format!("git -C {} status", path.display()),
+            ),
+        };
+        Some(KeptWork {
+            instance: Arc::clone(&self.name),
+            branch,
+            reason,
+            show,
+        })
+    }
+
+    fn signal(&self, signal: GroupSignal) {
+        if let Some(connection) = &self.connection {
+            connection.signal(signal);
+        }
+    }
+
+    async fn end_turn(&mut self, turn: TurnId, mut end: End) {
+        end.landed = self.bring_home(&end.outcome).await;
+        let Some(mut running) = self.running.take_if(|running| running.turn.id == turn) else {
+            return;
+        };
+        running.turn.run = Run {
+            instance: Some(Arc::clone(&self.name)),
+            generation: self.machine.generation(),
+            queued: running.turn.run.queued,
+            took: now() - running.started,
+            first_output: running.first_output,
+        };
+        running.turn.end = Some(end);
+        let report = Report::TurnEnded {
+            turn: running.turn,
+            ready: self.machine.state() == InstanceState::Ready,
+        };
+        self.report(report).await;
+    }
+
+    async fn changed(&mut self, from: InstanceState, to: InstanceState, reason: String) {
+        // The dispatcher knows of these from the turn itself.
+        if matches!(
+            (from, to),
+            (InstanceState::Ready, InstanceState::Busy)
+                | (InstanceState::Busy, InstanceState::Ready)
+        ) {
+            return;
+        }
+        let start = (from == InstanceState::Starting && to == InstanceState::Ready)
+            .then(|| now() - self.spawned_at);
+        let generation = self.machine.generation();
+        self.report(Report::Changed {
+            generation,
+            from,
+            to,
+            reason,
+            start,
+        })
+        .await;
+    }
+
+    async fn report(&mut self, report: Report) {
+        // A dispatcher that is gone needs no reports; its absence shows in the orders' channel.
+        self.dispatcher
+            .send(Message::Report(self.index, report))
+            .await
+            .ok();
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn poll(launching: &mut Option<Launching>) -> Launched {
+    match launching {
+        Some(launching) => launching.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(connection: &mut Option<Box<Connection>>) -> Happening {
+    match connection {
+        Some(connection) => connection.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,96 @@
+//! A prompt on its way, and the messages that carry it.
+//!
+//! Owns [`Turn`] and the two mailboxes' contents. Must not know what is done with them. Invariant: a turn is in exactly
+//! one place, and its reply's writer answers the caller wherever it is lost.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::prompt::{Prompt, TurnId};
+
+use crate::breaker::BreakerState;
+use crate::error::ControlError;
+use crate::instance::InstanceState;
+use crate::reply::{End, ReplyWriter, Run};
+use crate::scheduler::Ticket;
+use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
+
+/// An accepted prompt.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) id: TurnId,
+    pub(crate) prompt: Prompt,
+    pub(crate) ticket: Ticket,
+    pub(crate) timeout: Option<Duration>,
+    /// The item that its changes are brought home as.
+    pub(crate) land: Option<String>,
+    /// When it came in.
+    pub(crate) since: Instant,
+    pub(crate) writer: ReplyWriter,
+    /// Where and when it ran, as far as it has come.
+    pub(crate) run: Run,
+    /// How it ended, once it has.
+    pub(crate) end: Option<End>,
+}
+
+/// What the dispatcher takes.
+pub(crate) enum Message {
+    Submit(Box<Turn>),
+    Report(usize, Report),
+    Control(Control),
+}
+
+/// What a supervisor tells the dispatcher.
+pub(crate) enum Report {
+    Spawned {
+        generation: u64,
+        pid: Option<u32>,
+    },
+    Changed {
+        generation: u64,
+        from: InstanceState,
+        to: InstanceState,
+        reason: String,
+        start: Option<Duration>,
+    },
+    Exited {
+        generation: u64,
+        exit: Exit,
+    },
+    Breaker(BreakerState),
+    Retrying(TurnId),
+    /// The turn carries its end.
+    TurnEnded {
+        turn: Box<Turn>,
+        ready: bool,
+    },
+    HandedBack(Box<Turn>),
+    /// Its task ends here; its worktree may hold work that could not be brought home.
+    Gone(Option<KeptWork>),
+}
+
+/// What a handle asks of the dispatcher.
+pub(crate) enum Control {
+    Cancel(TurnId),
+    Forget(String),
+    Status(oneshot::Sender<ClusterStatus>),
+    /// Answers when the instance has become ready, or has failed to.
+    AwaitSettled(usize, oneshot::Sender<Result<(), ControlError>>),
+    Restart(usize, oneshot::Sender<Result<(), ControlError>>),
+    Drain(usize),
+    Shutdown {
+        within: Duration,
+        done: oneshot::Sender<ShutdownReport>,
+    },
+}
+
+/// What the dispatcher tells a supervisor.
+pub(crate) enum Order {
+    Assign(Box<Turn>),
+    Cancel(TurnId),
+    Restart,
+    Drain,
+    /// Stop, and end the task once the process is gone.
+    Stop,
+}

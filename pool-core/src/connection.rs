@@ -1,0 +1,431 @@
+//! One process and its protocol, driven together.
+//!
+//! Owns the process, its pipes' buffers and the protocol machine. Must not decide: it performs what the protocol asks
+//! for and reports what happened. Invariant: each wait covers input, output, errors, exit and the protocol's timer at
+//! once, so neither side can block the other; every buffer is bounded.
+
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::launch::{LaunchError, LaunchOptions, prepare};
+use crate::launcher::{Exit, GroupSignal, Launcher, Process};
+use crate::profile::ToolProfile;
+use crate::prompt::{Prompt, Refusal, TurnId};
+use crate::protocol::{Action, Outbox, Protocol, SideFile, Stream, TurnEvent};
+use crate::tail::Tail;
+
+/// One read of standard output; a Linux pipe holds this much.
+const STDOUT_READ: usize = 64 << 10;
+/// One read of standard error.
+const STDERR_READ: usize = 8 << 10;
+/// How long to wait for the last output of a process that has exited, while something else holds its pipes.
+const LEAK_WAIT: Duration = Duration::from_millis(100);
+/// A process that closed its input or its output and lives on gets this long to exit.
+const CLOSED_WAIT: Duration = Duration::from_secs(1);
+/// How long to wait until the kernel has ended what was left in the group of a process that has exited.
+const GROUP_WAIT: Duration = Duration::from_secs(1);
+/// How often to look whether it has; nothing tells. Most groups are empty at the first look.
+const GROUP_LOOK: Duration = Duration::from_millis(1);
+
+/// What happened on a connection.
+#[derive(Debug)]
+pub enum Happening {
+    /// The protocol saw something.
+    Turn(TurnEvent),
+    /// The process has ended, its group is empty and all of its output has been read. Nothing follows. (A member of
+    /// the group that survives SIGKILL for a second, as in an uninterruptible system call, is not waited for.)
+    Exited(Exit),
+    /// The running turn's reply is longer than the profile allows. As after a [`TurnEvent::Fault`], only the exit
+    /// follows, and the process must be killed.
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+/// A running tool that can be prompted.
+pub struct Connection {
+    process: Process,
+    protocol: Box<dyn Protocol>,
+    outbox: Outbox,
+    unsent: Unsent,
+    stdout: Input,
+    stderr: Input,
+    exit: Option<Exit>,
+    /// When to stop waiting for the other half of an end, and which half has come.
+    patience: Option<(Instant, &'static str)>,
+    /// When to stop waiting for the group.
+    group_patience: Option<Instant>,
+    /// After a fault the output is read, so that the process can end, but means nothing any more.
+    deaf: bool,
+    turn: TurnBytes,
+    max_reply_bytes: usize,
+    state: TempDir,
+}
+
+/// A pipe from the process.
+struct Input {
+    open: bool,
+    buffer: Vec<u8>,
+    tail: Tail,
+}
+
+/// Bytes on their way to the process.
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+    closed: bool,
+}
+
+/// What the running turn has moved.
+#[derive(Clone, Copy, Default)]
+struct TurnBytes {
+    written: usize,
+    replied: usize,
+}
+
+impl Connection {
+    /// Starts a tool and begins its handshake; [`TurnEvent::Ready`] follows from [`Connection::next`].
+    ///
+    /// # Errors
+    /// If the tool cannot be started; nothing is left behind then.
+    pub async fn launch(
+        profile: &ToolProfile,
+        options: &LaunchOptions,
+        launcher: &dyn Launcher,
+    ) -> Result<Self, LaunchError> {
+        let prepared = prepare(profile, options)?;
+        let process = launcher
+            .launch(&prepared.spec)
+            .await
+            .map_err(|source| LaunchError::System {
+                tool: profile.name.clone(),
+                what: format!("start {}", prepared.spec.program.display()),
+                source,
+            })?;
+        let mut connection = Self {
+            process,
+            protocol: profile.protocol(),
+            outbox: Outbox::new(now()),
+            unsent: Unsent::default(),
+            stdout: Input::new(STDOUT_READ),
+            stderr: Input::new(STDERR_READ),
+            exit: None,
+            patience: None,
+            group_patience: None,
+            deaf: false,
+            turn: TurnBytes::default(),
+            max_reply_bytes: profile.max_reply_bytes,
+            state: prepared.state,
+        };
+        connection.protocol.start(&mut connection.outbox);
+        Ok(connection)
+    }
+
+    /// The process id, if it is a local process.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid
+    }
+
+    /// Begins a turn. Only for a connection that is ready and idle.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if the prompt cannot be sent; nothing was written then.
+    pub fn submit(&mut self, turn: TurnId, prompt: &Prompt) -> Result<(), Refusal> {
+        self.outbox.set_now(now());
+        self.turn = TurnBytes::default();
+        self.protocol.submit(turn, prompt, &mut self.outbox)
+    }
+
+    /// Whether the process may have read a byte of the running turn.
+    pub fn turn_was_written(&self) -> bool {
+        self.turn.written > 0
+    }
+
+    /// Asks the tool to stop the running turn and stay alive.
+    pub fn interrupt(&mut self) {
+        self.outbox.set_now(now());
+        self.protocol.interrupt(&mut self.outbox);
+    }
+
+    /// Sends a signal to the whole process group.
+    pub fn signal(&self, signal: GroupSignal) {
+        self.process.group.signal(signal);
+    }
+
+    /// The last lines of standard error, or of standard output where that is silent, for reports.
+    pub fn last_lines(&mut self, count: usize) -> Vec<String> {
+        let lines = self.stderr.tail.lines(count);
+        if lines.is_empty() { self.stdout.tail.lines(count) } else { lines }
+    }
+
+    /// Waits for the next thing that happens.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped; call it again.
+    pub async fn next(&mut self) -> Happening {
+        loop {
+            self.perform().await;
+            while let Some(event) = self.outbox.next_event() {
+                if !self.deaf {
+                    return self.report(event);
+                }
+            }
+            if let Some(exit) = self.exit
+                && self.has_all_output()
+                && self.is_group_gone()
+            {
+                return Happening::Exited(exit);
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Waits for one input and hands it to the protocol.
+    async fn wait(&mut self) {
+        let wake = self.outbox.wakes_at().filter(|_| !self.deaf);
+        let patience = self.patience.map(|(until, _)| until);
+        let lingers = self.exit.is_some() && self.has_all_output();
+        tokio::select! {
+            // Reading a flood must not keep the rest of a prompt, the exit or a timer waiting.
+            biased;
+            result = self.unsent.send(&mut self.process.stdin), if self.unsent.is_pending() => self.sent(result),
+            exit = &mut self.process.exit, if self.exit.is_none() => {
+                // What the leader leaves behind in its group must not live on, nor hold the pipes.
+                self.process.group.signal(GroupSignal::Kill);
+                self.exit = Some(exit);
+                self.patience = Some((now() + LEAK_WAIT, "all of it"));
+                self.group_patience = Some(now() + GROUP_WAIT);
+            }
+            () = sleep_until(wake), if wake.is_some() => {
+                self.outbox.wake_at(None);
+                self.outbox.set_now(now());
+                self.protocol.tick(&mut self.outbox);
+            }
+            () = sleep_until(patience), if patience.is_some() => self.lose_patience(),
+            () = tokio::time::sleep(GROUP_LOOK), if lingers => {}
+            count = self.process.stdout.read(&mut self.stdout.buffer), if self.stdout.open => {
+                match self.stdout.take(count) {
+                    Some(_) if self.deaf => {}
+                    Some(bytes) => {
+                        self.outbox.set_now(now());
+                        self.protocol.receive(Stream::Stdout, bytes, &mut self.outbox);
+                    }
+                    None => self.half_closed("output"),
+                }
+            }
+            count = self.process.stderr.read(&mut self.stderr.buffer), if self.stderr.open => {
+                if let Some(bytes) = self.stderr.take(count)
+                    && !self.deaf
+                {
+                    self.outbox.set_now(now());
+                    self.protocol.receive(Stream::Stderr, bytes, &mut self.outbox);
+                }
+            }
+        }
+    }
+
+    fn has_all_output(&self) -> bool {
+        !self.stdout.open && !self.stderr.open
+    }
+
+    fn is_group_gone(&self) -> bool {
+        self.process.group.is_empty() || self.group_patience.is_none_or(|until| now() >= until)
+    }
+
+    /// Takes the result of a write.
+    fn sent(&mut self, result: io::Result<usize>) {
+        match result {
+            Ok(count) => self.turn.written += count,
+            // The reader is gone. Why, the exit will tell.
+            Err(_) => {
+                self.unsent.close();
+                self.half_closed("input");
+            }
+        }
+    }
+
+    /// One of the pipes has been closed; the exit should follow.
+    fn half_closed(&mut self, which: &'static str) {
+        if self.exit.is_none() && self.patience.is_none() {
+            self.patience = Some((now() + CLOSED_WAIT, which));
+        }
+    }
+
+    fn lose_patience(&mut self) {
+        let Some((_, which)) = self.patience.take() else { return };
+        if self.exit.is_some() {
+            self.stdout.open = false;
+            self.stderr.open = false;
+        } else {
+            self.outbox
+                .emit(TurnEvent::Fault(format!("it closed its {which} and lives on")));
+        }
+    }
+
+    /// Does what the protocol asked for, and tries to send at once what it wrote.
+    async fn perform(&mut self) {
+        let written = self.outbox.write_buffer();
+        if !written.is_empty() {
+            self.unsent.push(written);
+            // Most prompts fit the pipe: one attempt now saves a round through the reactor.
+            let stdin = &mut self.process.stdin;
+            let unsent = &mut self.unsent;
+            let sent = std::future::poll_fn(|context| Poll::Ready(unsent.poll_send(stdin, context))).await;
+            if let Poll::Ready(result) = sent {
+                self.sent(result);
+            }
+        }
+        for action in self.outbox.take_actions() {
+            match action {
+                Action::Interrupt => self.process.group.signal(GroupSignal::Interrupt),
+                Action::TruncateFile(name) => self.truncate(name),
+                Action::ReadFile(name) => {
+                    // The tool has just written it, so it is in the page cache; a thread would cost more than the read.
+                    let contents = std::fs::read(self.state.path().join(name)).unwrap_or_default();
+                    self.protocol.file(name, &contents, &mut self.outbox);
+                }
+            }
+        }
+    }
+
+    fn truncate(&self, name: SideFile) {
+        // A file that is not there yet is as good as an empty one.
+        std::fs::File::options()
+            .write(true)
+            .truncate(true)
+            .open(self.state.path().join(name))
+            .ok();
+    }
+
+    /// Counts a chunk against the limit. After the end of what can be followed, nothing more is reported.
+    fn report(&mut self, event: TurnEvent) -> Happening {
+        match &event {
+            TurnEvent::Chunk { bytes, .. } => {
+                self.turn.replied += bytes.len();
+                if self.turn.replied > self.max_reply_bytes {
+                    self.deaf = true;
+                    return Happening::TooLong {
+                        limit: self.max_reply_bytes,
+                    };
+                }
+            }
+            TurnEvent::Fault(_) => self.deaf = true,
+            _ => {}
+        }
+        Happening::Turn(event)
+    }
+
+    /// Stops the tool: SIGTERM to the group, `grace`, SIGKILL. Output that still comes is dropped.
+    pub async fn stop(mut self, grace: Duration) -> Exit {
+        self.unsent.close();
+        self.signal(GroupSignal::Terminate);
+        let exit = tokio::time::timeout(grace, self.exited()).await;
+        match exit {
+            Ok(exit) => exit,
+            Err(_) => {
+                self.signal(GroupSignal::Kill);
+                self.exited().await
+            }
+        }
+    }
+
+    async fn exited(&mut self) -> Exit {
+        loop {
+            if let Happening::Exited(exit) = self.next().await {
+                return exit;
+            }
+        }
+    }
+}
+
+impl Input {
+    fn new(size: usize) -> Self {
+        Self {
+            open: true,
+            buffer: vec![0; size],
+            tail: Tail::default(),
+        }
+    }
+
+    /// The bytes of a read, or None at the end.
+    fn take(&mut self, count: io::Result<usize>) -> Option<&[u8]> {
+        match count {
+            Ok(count) if count > 0 => {
+                self.tail.push(&self.buffer[..count]);
+                Some(&self.buffer[..count])
+            }
+            _ => {
+                self.open = false;
+                None
+            }
+        }
+    }
+}
+
+impl Unsent {
+    fn push(&mut self, bytes: &mut Vec<u8>) {
+        if self.closed {
+            bytes.clear();
+        } else if self.bytes.is_empty() {
+            // The usual case: nothing is waiting, so the two buffers only change places.
+            std::mem::swap(&mut self.bytes, bytes);
+        } else {
+            self.bytes.append(bytes);
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.bytes.clear();
+        self.sent = 0;
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin),
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(stdin).poll_write(context, &self.bytes[self.sent..]);
+        if let Poll::Ready(Ok(count)) = sent {
+            self.advance(count);
+        }
+        sent
+    }
+
+    async fn send(&mut self, stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin)) -> io::Result<usize> {
+        let count = stdin.write(&self.bytes[self.sent..]).await?;
+        self.advance(count);
+        Ok(count)
+    }
+}
+
+/// tokio's clock, so that paused time reaches the protocols.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}

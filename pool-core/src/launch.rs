@@ -1,0 +1,207 @@
+//! From a profile to a running process.
+//!
+//! Owns the checks before a start, the private folder of a process and its environment. Must not know turns. Invariant:
+//! a tool sees an environment of allow-listed variables only, and every refusal names the next step.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::launcher::LaunchSpec;
+use crate::profile::ToolProfile;
+
+/// Variables that any tool may see; a profile adds its own.
+const ENV_ALWAYS: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+];
+
+/// What a caller adds to a profile for one start.
+#[derive(Clone, Debug)]
+pub struct LaunchOptions {
+    /// The working folder; by default this program's own.
+    pub cwd: PathBuf,
+    /// Arguments behind the profile's own.
+    pub args: Vec<String>,
+    /// Variables over the profile's own.
+    pub env: Vec<(String, String)>,
+    /// Start although the working folder holds files that can take the tool over.
+    pub trust_folder: bool,
+}
+
+impl Default for LaunchOptions {
+    fn default() -> Self {
+        Self {
+            cwd: PathBuf::from("."),
+            args: Vec::new(),
+            env: Vec::new(),
+            trust_folder: false,
+        }
+    }
+}
+
+/// Why a tool was not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The program is not there.
+    #[error("{tool}: the program {program:?} was not found on PATH; {}", install.as_ref().map_or_else(|| "install it, or set `program` in its profile to its path".to_owned(), |install| format!("install it with `{install}`, or set `program` in its profile to its path")))]
+    ProgramNotFound {
+        /// The tool's name.
+        tool: String,
+        /// What was looked for.
+        program: String,
+        /// The command that installs it.
+        install: Option<String>,
+    },
+    /// The program is there but is not a program.
+    #[error("{tool}: {program} is not executable; make it so with `chmod +x {program}`, or set `program` in the profile to another path")]
+    NotExecutable {
+        /// The tool's name.
+        tool: String,
+        /// The path.
+        program: String,
+    },
+    /// The working folder is not there.
+    #[error("{tool}: the working folder {cwd} is not there or is no folder; create it or choose another")]
+    NoFolder {
+        /// The tool's name.
+        tool: String,
+        /// The path.
+        cwd: PathBuf,
+    },
+    /// The working folder holds files that configure the tool.
+    #[error("{tool}: {file} would let this folder run commands through the tool; look at it, then remove it or start with `trust_folder` (`--trust-folder`)")]
+    UntrustedFolder {
+        /// The tool's name.
+        tool: String,
+        /// The file found.
+        file: PathBuf,
+    },
+    /// The system refused.
+    #[error("{tool}: cannot {what}: {source}")]
+    System {
+        /// The tool's name.
+        tool: String,
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl LaunchError {
+    /// Whether trying again cannot help until somebody changes something.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::System { .. })
+    }
+}
+
+/// A start made ready: the command, and the private folder that lives as long as the process.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) spec: LaunchSpec,
+    pub(crate) state: TempDir,
+}
+
+/// Checks everything that can be checked before a start.
+///
+/// # Errors
+/// What is missing, and what to do about it.
+pub fn check(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBuf, LaunchError> {
+    let tool = || profile.name.clone();
+    if !options.cwd.is_dir() {
+        return Err(LaunchError::NoFolder {
+            tool: tool(),
+            cwd: options.cwd.clone(),
+        });
+    }
+    if !options.trust_folder
+        && let Some(file) = profile
+            .refuse_files
+            .iter()
+            .map(|name| options.cwd.join(name))
+            .find(|file| file.symlink_metadata().is_ok())
+    {
+        return Err(LaunchError::UntrustedFolder { tool: tool(), file });
+    }
+    find_program(profile, options)
+}
+
+fn find_program(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBuf, LaunchError> {
+    let path = options
+        .env
+        .iter()
+        .rev()
+        .find(|(key, _)| key == "PATH")
+        .map(|(_, value)| OsString::from(value))
+        .or_else(|| std::env::var_os("PATH"));
+    // A relative path is looked up from here: the working folder may be anywhere, and may not be trusted.
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    which::which_in(&profile.program, path, here).map_err(|_| {
+        if profile.program.contains('/') && Path::new(&profile.program).exists() {
+            LaunchError::NotExecutable {
+                tool: profile.name.clone(),
+                program: profile.program.clone(),
+            }
+        } else {
+            LaunchError::ProgramNotFound {
+                tool: profile.name.clone(),
+                program: profile.program.clone(),
+                install: profile.install.clone(),
+            }
+        }
+    })
+}
+
+/// Checks, makes the private folder and puts the command together.
+pub(crate) fn prepare(profile: &ToolProfile, options: &LaunchOptions) -> Result<Prepared, LaunchError> {
+    let program = check(profile, options)?;
+    let system = |what: &str, source| LaunchError::System {
+        tool: profile.name.clone(),
+        what: what.to_owned(),
+        source,
+    };
+    let state = tempfile::Builder::new()
+        .prefix(&format!("toolpool-{}-", profile.name))
+        .tempdir()
+        .map_err(|source| system("make its private folder", source))?;
+    for (name, contents) in &profile.files {
+        std::fs::write(state.path().join(name), contents)
+            .map_err(|source| system(&format!("write its file {name}"), source))?;
+    }
+    let folder = state.path().to_string_lossy();
+    let args = profile
+        .args
+        .iter()
+        .map(|arg| arg.replace("{state}", &folder))
+        .chain(options.args.iter().cloned())
+        .map(OsString::from)
+        .collect();
+    let spec = LaunchSpec {
+        program,
+        args,
+        env: environment(profile, options, &folder),
+        cwd: options.cwd.clone(),
+        merge_stderr: profile.merges_stderr(),
+    };
+    Ok(Prepared { spec, state })
+}
+
+fn environment(profile: &ToolProfile, options: &LaunchOptions, state: &str) -> Vec<(OsString, OsString)> {
+    let inherited = ENV_ALWAYS
+        .iter()
+        .copied()
+        .chain(profile.env_pass.iter().map(String::as_str))
+        .filter_map(|key| Some((OsString::from(key), std::env::var_os(key)?)));
+    let set = profile
+        .env_set
+        .iter()
+        .map(|(key, value)| (OsString::from(key), OsString::from(value.replace("{state}", state))));
+    let added = options
+        .env
+        .iter()
+        .map(|(key, value)| (OsString::from(key), OsString::from(value)));
+    inherited.chain(set).chain(added).collect()
+}

@@ -1,0 +1,199 @@
+//! Tool profiles: how one CLI family is started, made ready and spoken to, as data.
+//!
+//! Owns the TOML schema, the built-in profiles and the merging of a user's changes over them. Must not know processes.
+//! Invariant: a [`ToolProfile`] that exists is valid; every error names the file, and the line or the key.
+
+mod builtin;
+mod file;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use builtin::builtin_names;
+pub use file::ProfileError;
+pub(crate) use file::parse_duration;
+
+use crate::protocol::Protocol;
+use crate::protocol::aider::{Aider, AiderConfig};
+use crate::protocol::lines::{Lines, LinesConfig};
+
+/// How to talk to a tool.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ProtocolKind {
+    /// aider's own protocol on plain pipes.
+    Aider,
+    /// Any line-oriented program.
+    Lines(LinesConfig),
+}
+
+/// How one CLI family is started, made ready, prompted and stopped.
+#[derive(Clone, Debug)]
+pub struct ToolProfile {
+    /// The tool's name: lower case, digits, `-` and `_`.
+    pub name: String,
+    /// One line for listings.
+    pub title: String,
+    /// The program: a name to look up on `PATH`, or a path.
+    pub program: String,
+    /// Arguments; `{state}` stands for the instance's private folder.
+    pub args: Vec<String>,
+    /// Whether the tool changes files in its working folder, so that instances need folders of their own.
+    pub edits: bool,
+    /// How to talk to it.
+    pub protocol: ProtocolKind,
+    /// The command that installs it, for error messages.
+    pub install: Option<String>,
+    /// Arguments that make the program print its version.
+    pub version_args: Vec<String>,
+    /// The range of versions this profile was proven on, for listings and warnings.
+    pub versions: Option<String>,
+    /// Longest time from spawn to ready.
+    pub start_timeout: Duration,
+    /// Longest prompt, in bytes.
+    pub max_prompt_bytes: usize,
+    /// Longest reply, in bytes; a longer one poisons the process.
+    pub max_reply_bytes: usize,
+    /// Environment variables that the tool may inherit.
+    pub env_pass: Vec<String>,
+    /// Environment variables that the tool always gets.
+    pub env_set: BTreeMap<String, String>,
+    /// Files written into the instance's private folder before the start, by name.
+    pub files: BTreeMap<String, String>,
+    /// The tool's own commands that callers may send, with any arguments.
+    pub commands: Vec<String>,
+    /// Commands that callers may send only without arguments.
+    pub bare_commands: Vec<String>,
+    /// Files in the working folder that would let the folder take the tool over; a launch refuses to start beside them.
+    pub refuse_files: Vec<String>,
+    /// Patterns of the tool's own files in its working folder, such as `.aider*`, which are not part of its work.
+    pub litter: Vec<String>,
+}
+
+impl ToolProfile {
+    /// The built-in profile of that name.
+    ///
+    /// # Errors
+    /// [`ProfileError::UnknownTool`] with the nearest name and the list.
+    pub fn builtin(name: &str) -> Result<Self, ProfileError> {
+        Catalog::builtin().get(name)
+    }
+
+    /// Reads one profile from a file. A profile with `base = "NAME"` changes only what it names.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a valid profile.
+    pub fn from_file(path: &Path) -> Result<Self, ProfileError> {
+        Catalog::builtin().load(path)
+    }
+
+    /// A fresh protocol machine for one process.
+    pub fn protocol(&self) -> Box<dyn Protocol> {
+        match &self.protocol {
+            ProtocolKind::Aider => Box::new(Aider::new(AiderConfig {
+                commands: self.commands.clone(),
+                bare_commands: self.bare_commands.clone(),
+                max_prompt_bytes: self.max_prompt_bytes,
+            })),
+            ProtocolKind::Lines(config) => {
+                Box::new(Lines::new(config.clone(), self.max_prompt_bytes))
+            }
+        }
+    }
+
+    /// The protocol's name for listings.
+    pub fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            ProtocolKind::Aider => "aider",
+            ProtocolKind::Lines(_) => "lines",
+        }
+    }
+
+    /// Whether stderr must share stdout's pipe.
+    pub(crate) fn merges_stderr(&self) -> bool {
+        matches!(&self.protocol, ProtocolKind::Lines(config) if config.merge_stderr)
+    }
+}
+
+/// The profiles at hand: the built-in ones, and a user's own over them.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Catalog {
+    /// The built-in profiles alone.
+    pub fn builtin() -> Self {
+        Self::default()
+    }
+
+    /// The built-in profiles, and every `NAME.toml` of a folder over them. A folder that does not exist adds nothing.
+    ///
+    /// # Errors
+    /// If the folder exists and cannot be listed.
+    pub fn with_folder(folder: &Path) -> Result<Self, ProfileError> {
+        let mut files = BTreeMap::new();
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(ProfileError::unreadable(folder, source)),
+        };
+        for entry in entries {
+            let path = entry
+                .map_err(|source| ProfileError::unreadable(folder, source))?
+                .path();
+            if path.extension().is_some_and(|extension| extension == "toml")
+                && let Some(stem) = path.file_stem().and_then(|stem| stem.to_str())
+            {
+                files.insert(stem.to_owned(), path.clone());
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = builtin_names().map(str::to_owned).collect();
+        names.extend(self.files.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The profile for `name`. A name that ends in `.toml` is a path.
+    ///
+    /// # Errors
+    /// [`ProfileError::UnknownTool`] with the nearest name and the list, or what is wrong with its file.
+    pub fn get(&self, name: &str) -> Result<ToolProfile, ProfileError> {
+        if name.ends_with(".toml") {
+            return self.load(Path::new(name));
+        }
+        if let Some(path) = self.files.get(name) {
+            return self.load(path);
+        }
+        file::ProfileFile::builtin(name)
+            .ok_or_else(|| ProfileError::unknown(name, &self.names()))?
+            .validate(&format!("built-in profile {name}"))
+    }
+
+    fn load(&self, path: &Path) -> Result<ToolProfile, ProfileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ProfileError::unreadable(path, source))?;
+        let origin = path.display().to_string();
+        let mut profile = file::ProfileFile::parse(&text, &origin)?;
+        if let Some(base) = profile.base.take() {
+            // A file may change the built-in profile of its own name, so the base is always a built-in one.
+            let base = file::ProfileFile::builtin(&base).ok_or_else(|| {
+                ProfileError::unknown(&base, &builtin_names().map(str::to_owned).collect::<Vec<_>>())
+            })?;
+            profile = profile.over(base);
+        } else if profile.name.is_none() {
+            profile.name = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .map(str::to_owned);
+        }
+        profile.validate(&origin)
+    }
+}

@@ -1,0 +1,25 @@
+//! The profiles that come with toolpool.
+//!
+//! Owns their texts, compiled in from `profiles/`. Must not know their meaning. Invariant: each parses (tested).
+
+const TEXTS: &[(&str, &str)] = &[
+    ("aider", include_str!("../../profiles/aider.toml")),
+    ("bash", include_str!("../../profiles/bash.toml")),
+    ("bc", include_str!("../../profiles/bc.toml")),
+    ("python", include_str!("../../profiles/python.toml")),
+    ("sqlite3", include_str!("../../profiles/sqlite3.toml")),
+    ("standin", include_str!("../../profiles/standin.toml")),
+];
+
+/// The names of the built-in profiles, sorted.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    TEXTS.iter().map(|(name, _)| *name)
+}
+
+/// The text of a built-in profile.
+pub(super) fn text(name: &str) -> Option<&'static str> {
+    TEXTS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
+}

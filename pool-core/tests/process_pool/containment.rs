@@ -1,0 +1,218 @@
+//! What a tool is given, and that nothing of it is left.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use toolpool_pool_core::{LaunchOptions, ProcessPool, ShutdownReport, shim};
+
+use crate::support::{LONG, answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch};
+
+/// What a stand-in says of itself, in the turn that is its second.
+async fn report(pool: &ProcessPool) -> Value {
+    serde_json::from_str(&answer(pool, "report").await).expect("a report is JSON")
+}
+
+fn sleepers(report: &Value) -> Vec<u32> {
+    serde_json::from_value(report["sleepers"].clone()).expect("process ids")
+}
+
+#[tokio::test]
+async fn a_tool_has_its_own_session_and_group_and_the_pid_that_was_spawned() {
+    let pool = launch(standin(&["on turn 1 report"]), 1).await;
+    let report = report(&pool).await;
+    let pid = pid(&pool, 0);
+    assert_eq!(report["pid"], pid);
+    assert_eq!(report["pgid"], pid);
+    assert_eq!(report["sid"], pid);
+    assert_eq!(report["ppid"], std::process::id());
+}
+
+#[tokio::test]
+async fn a_tool_sees_three_pipes_and_no_other_file() {
+    let pool = launch(standin(&["on turn 1 report"]), 3).await;
+    pool.send_prompt(2, "report").expect("accepted");
+    let response = pool.read_response(2, LONG).await.expect("a response");
+    let report: Value = serde_json::from_str(&response.text).expect("a report is JSON");
+    let files = report["open_fds"].as_array().expect("a list");
+    let numbers: Vec<_> = files.iter().map(|file| &file["fd"]).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    let targets: std::collections::HashSet<_> = files.iter().filter_map(|file| file["target"].as_str()).collect();
+    assert_eq!(targets.len(), 3, "{files:?}");
+    // A Unix socket pair would do for a pipe too.
+    assert!(targets.iter().all(|target| target.starts_with("pipe:") || target.starts_with("socket:")), "{files:?}");
+    assert_eq!(report["isatty"]["stdin"], false);
+}
+
+#[tokio::test]
+async fn a_tool_sees_no_variable_that_nobody_allowed() {
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo sets it, so there is something to hide");
+    let mut profile = standin(&["on turn 1 report"]);
+    profile.env_set.insert("FROM_PROFILE".to_owned(), "1".to_owned());
+    profile.env_pass.push("CARGO_PKG_NAME".to_owned());
+    shim::init_with(standin_tool());
+    let options = LaunchOptions {
+        env: vec![("FROM_OPTIONS".to_owned(), "1".to_owned())],
+        ..LaunchOptions::default()
+    };
+    let pool = ProcessPool::launch(profile, 1, options).await.unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<String> = serde_json::from_value(report(&pool).await["env"].clone()).expect("names");
+    let always = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
+    for name in &names {
+        let allowed = ["FROM_PROFILE", "CARGO_PKG_NAME", "FROM_OPTIONS"].contains(&name.as_str());
+        assert!(allowed || always.contains(&name.as_str()), "{name} in {names:?}");
+    }
+    for name in ["PATH", "FROM_PROFILE", "CARGO_PKG_NAME", "FROM_OPTIONS"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_has_no_signal_blocked_or_ignored_and_writes_no_core() {
+    let pool = launch(toolpool_pool_core::profile::ToolProfile::builtin("bash").expect("built in"), 1).await;
+    let text = answer(&pool, "grep -E '^Sig(Blk|Ign)' /proc/self/status; ulimit -c").await;
+    assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n");
+}
+
+#[tokio::test]
+async fn what_a_dead_tool_left_in_its_group_dies_before_the_next_one_starts() {
+    let pool = launch(standin(&["on turn 1 fork 2 ignore TERM HUP", "on turn 2 report"]), 1).await;
+    answer(&pool, "fork").await;
+    let children: Vec<_> = sleepers(&report(&pool).await).into_iter().map(watch).collect();
+    assert_eq!(children.len(), 2);
+    signal(pid(&pool, 0), Signal::KILL);
+    until(&pool, |pool| !pool.get_status()[0].alive).await;
+    for child in children {
+        child.gone().await;
+    }
+}
+
+#[tokio::test]
+async fn a_grandchild_that_left_the_group_and_holds_the_output_does_not_delay_the_exit() {
+    let pool = launch(standin(&["on turn 1 fork 1 setsid", "on turn 2 report", "on turn 3 exit 5"]), 1).await;
+    answer(&pool, "fork").await;
+    let sleeper = sleepers(&report(&pool).await)[0];
+    let process = watch(sleeper);
+    let response = ask(&pool, "exit").await;
+    assert_eq!(response.outcome.word(), "indeterminate");
+    assert_eq!(pool.get_status()[0].return_code, Some(5));
+    // Only a keeper could find it; here the test does.
+    signal(sleeper, Signal::KILL);
+    process.gone().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_says_who_needed_a_kill() {
+    let pool = launch(standin(&["on prompt ~deaf ignore TERM", "on prompt ~exit exit 0"]), 3).await;
+    let processes: Vec<_> = (0..3).map(|index| watch(pid(&pool, index))).collect();
+    pool.send_prompt(0, "deaf").expect("accepted");
+    pool.send_prompt(1, "exit").expect("accepted");
+    read(&pool).await;
+    pool.read_response(1, LONG).await.expect("a response");
+    let report = pool.shutdown(Duration::from_millis(200)).await;
+    assert_eq!(
+        report,
+        ShutdownReport {
+            terminated: vec![2],
+            killed: vec![0],
+            already_dead: vec![1],
+            survivors: vec![],
+        }
+    );
+    for process in processes {
+        process.gone().await;
+    }
+    assert_eq!(pool.send_prompt(0, "x").expect_err("it is over").to_string(), "the pool was shut down; launch another");
+    assert_eq!(pool.shutdown(LONG).await, ShutdownReport::default());
+}
+
+#[tokio::test]
+async fn a_stopped_process_still_gets_its_termination() {
+    let pool = launch(standin(&[]), 1).await;
+    signal(pid(&pool, 0), Signal::STOP);
+    assert_eq!(pool.shutdown(LONG).await.terminated, [0]);
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_runs_and_what_waits() {
+    let pool = launch(standin(&["on prompt ~hang hang"]), 1).await;
+    pool.send_prompt(0, "hang").expect("accepted");
+    pool.send_prompt(0, "waits").expect("accepted");
+    until(&pool, |pool| pool.get_status()[0].busy).await;
+    pool.shutdown(LONG).await;
+    assert_ne!(read(&pool).await.outcome.word(), "completed");
+    let outcome = format!("{:?}", read(&pool).await.outcome);
+    assert!(outcome.contains("the pool was shut down"), "{outcome}");
+    assert!(pool.read_response(0, LONG).await.is_err());
+}
+
+#[tokio::test]
+async fn a_launch_that_fails_leaves_no_process() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // The first to make the folder becomes ready; the other one finds it there and ends.
+    let script = "mkdir one && echo $$ >> pids && echo standin ready && exec sleep 1000; exit 1";
+    let mut profile = standin(&[]);
+    profile.program = "bash".to_owned();
+    profile.args = vec!["-c".to_owned(), script.to_owned()];
+    let options = LaunchOptions {
+        cwd: folder.path().to_owned(),
+        ..LaunchOptions::default()
+    };
+    shim::init_with(standin_tool());
+    let error = ProcessPool::launch(profile, 2, options).await.err().expect("one of them ended");
+    assert!(error.to_string().contains("ended before it was ready (exit code 1)"), "{error}");
+    for pid in std::fs::read_to_string(folder.path().join("pids")).unwrap_or_default().lines() {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || !stat.contains("sleep"), "{stat}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_pool_leaves_no_process_and_no_folder() {
+    let pool = launch(standin(&["on turn 1 fork 1 ignore TERM", "on turn 2 report"]), 2).await;
+    answer(&pool, "fork").await;
+    let mut processes = vec![watch(pid(&pool, 0)), watch(pid(&pool, 1))];
+    processes.extend(sleepers(&report(&pool).await).into_iter().map(watch));
+    assert_eq!(processes.len(), 3);
+    drop(pool);
+    for process in processes {
+        process.gone().await;
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_takes_its_processes_with_it() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (pool, process) = runtime.block_on(async {
+        let pool = launch(standin(&[]), 1).await;
+        let pid = pid(&pool, 0);
+        (pool, pid)
+    });
+    let watched = runtime.block_on(async { watch(process) });
+    let descriptor = watched.into_descriptor();
+    drop(runtime);
+    drop(pool);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async { crate::support::Watched::from_descriptor(descriptor).gone().await });
+}
+
+#[tokio::test]
+async fn a_manager_that_is_killed_takes_its_tools_with_it() {
+    let mut manager = tokio::process::Command::new(standin_tool())
+        .arg("manage")
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(manager.stdout.take().expect("a pipe")).lines();
+    let mut tools = Vec::new();
+    for _ in 0..2 {
+        let line = lines.next_line().await.expect("a line").expect("a process id");
+        tools.push(watch(line.parse().expect("a process id")));
+    }
+    manager.kill().await.expect("it lives");
+    for tool in tools {
+        tool.gone().await;
+    }
+}

@@ -1,0 +1,128 @@
+//! The stand-in, pools of it, and ends of processes.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use toolpool_pool_core::profile::ToolProfile;
+use toolpool_pool_core::{LaunchOptions, ProcessPool, Response, shim};
+
+/// Longer than anything takes on a machine that is merely slow: a test that reaches it has failed.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// The example `standin_tool`, which cargo builds with the tests.
+pub(crate) fn standin_tool() -> PathBuf {
+    let exe = std::env::current_exe().expect("the test has a path");
+    let path = exe
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("tests are built into target/*/deps")
+        .join("examples/standin_tool");
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo build -p toolpool-pool-core --examples`",
+        path.display()
+    );
+    path
+}
+
+/// The stand-in with rules.
+pub(crate) fn standin(rules: &[&str]) -> ToolProfile {
+    let mut profile = ToolProfile::builtin("standin").expect("built in");
+    profile.program = standin_tool().display().to_string();
+    profile.start_timeout = LONG;
+    profile.args = rules
+        .iter()
+        .flat_map(|rule| ["--do".to_owned(), (*rule).to_owned()])
+        .collect();
+    profile
+}
+
+/// A pool under the shim.
+pub(crate) async fn launch(profile: ToolProfile, count: usize) -> ProcessPool {
+    shim::init_with(standin_tool());
+    ProcessPool::launch(profile, count, LaunchOptions::default())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Why no pool could be launched.
+pub(crate) async fn launch_error(profile: ToolProfile, options: LaunchOptions) -> String {
+    shim::init_with(standin_tool());
+    match ProcessPool::launch(profile, 2, options).await {
+        Ok(_) => panic!("it was launched"),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub(crate) async fn read(pool: &ProcessPool) -> Response {
+    pool.read_response(0, LONG)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One turn on instance 0.
+pub(crate) async fn ask(pool: &ProcessPool, prompt: &str) -> Response {
+    pool.send_prompt(0, prompt).unwrap_or_else(|error| panic!("{error}"));
+    read(pool).await
+}
+
+/// One turn that must complete, and its text.
+pub(crate) async fn answer(pool: &ProcessPool, prompt: &str) -> String {
+    let response = ask(pool, prompt).await;
+    assert_eq!(response.outcome.word(), "completed", "{response:?}");
+    response.text
+}
+
+pub(crate) fn pid(pool: &ProcessPool, index: usize) -> u32 {
+    pool.get_status()[index].pid.expect("it lives")
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    kill_process(raw(pid), signal).expect("it lives");
+}
+
+fn raw(pid: u32) -> Pid {
+    Pid::from_raw(pid.cast_signed()).expect("process ids are positive")
+}
+
+/// A process whose end can be awaited, even if its number is used again.
+pub(crate) struct Watched(AsyncFd<OwnedFd>);
+
+/// Begins to watch a process that lives.
+pub(crate) fn watch(pid: u32) -> Watched {
+    let descriptor = pidfd_open(raw(pid), PidfdFlags::NONBLOCK).expect("it lives");
+    Watched::from_descriptor(descriptor)
+}
+
+impl Watched {
+    /// Watches on, in the runtime that is entered.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
+        Self(AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE).expect("it can be polled"))
+    }
+
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.0.into_inner()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn gone(&self) {
+        tokio::time::timeout(LONG, self.0.readable())
+            .await
+            .expect("the process is still there")
+            .expect("it can be polled")
+            .retain_ready();
+    }
+}
+
+/// Waits until the pool shows what is looked for.
+pub(crate) async fn until(pool: &ProcessPool, seen: impl Fn(&ProcessPool) -> bool) {
+    let look = async {
+        while !seen(pool) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, look).await.expect("the pool never shows it");
+}

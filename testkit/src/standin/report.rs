@@ -1,0 +1,64 @@
+//! What the process can say about itself, for tests of how it was started.
+//!
+//! Owns the shape of the report. Must not show the values of environment variables: they may be secrets.
+
+use std::io::IsTerminal as _;
+
+use rustix::process::{getpgid, getpid, getppid, getsid};
+use serde_json::{Value, json};
+
+/// The open file descriptors and what they lead to, without the one that looking needs.
+pub(super) fn open_files() -> Vec<(u64, String)> {
+    let own = format!("/proc/{}/fd", getpid().as_raw_nonzero());
+    let mut files: Vec<(u64, String)> = std::fs::read_dir(&own)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let target = std::fs::read_link(entry.path()).ok()?;
+            Some((number, target.to_string_lossy().into_owned()))
+        })
+        .filter(|(_, target)| *target != own)
+        .collect();
+    files.sort();
+    files
+}
+
+/// One line of JSON. `sleepers` are the process ids of what `fork` started. The signal sets are the kernel's bit masks
+/// in hex; 0x1000, SIGPIPE, is ignored by every Rust program.
+pub(super) fn describe(open_files: &[(u64, String)], sleepers: &[u32]) -> Value {
+    let mut names: Vec<String> = std::env::vars_os()
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let files: Vec<Value> = open_files
+        .iter()
+        .map(|(number, target)| json!({"fd": number, "target": target}))
+        .collect();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
+    json!({
+        "pid": getpid().as_raw_nonzero(),
+        "ppid": getppid().map(|pid| pid.as_raw_nonzero()),
+        "pgid": getpgid(None).ok().map(|pid| pid.as_raw_nonzero()),
+        "sid": getsid(None).ok().map(|pid| pid.as_raw_nonzero()),
+        "cwd": std::env::current_dir().ok().map(|path| path.to_string_lossy().into_owned()),
+        "isatty": {
+            "stdin": std::io::stdin().is_terminal(),
+            "stdout": std::io::stdout().is_terminal(),
+            "stderr": std::io::stderr().is_terminal(),
+        },
+        "env": names,
+        "open_fds": files,
+        "signals_blocked": field("SigBlk:"),
+        "signals_ignored": field("SigIgn:"),
+        "umask": field("Umask:"),
+        "sleepers": sleepers,
+    })
+}

@@ -1,0 +1,211 @@
+//! What `cargo xtask test` checks, in order.
+//!
+//! Owns the list of checks. Must not know how a step is shown or timed. Invariant: the tests against real tools either
+//! run and use the tool, or the last line says that they were skipped.
+
+use anyhow::{Result, bail};
+
+use crate::runner::{Runner, cargo, run, run_and_read, works};
+use crate::tools::{self, Tool};
+
+/// The tests that run a real aider have this in their names. They skip themselves, and say so, without [`AIDER`].
+const REAL_AIDER_TESTS: &str = "real_aider";
+/// The variable that gives those tests the path of aider.
+const AIDER: &str = "TOOLPOOL_AIDER";
+/// How to get cargo-deny, in the version that `deny.toml` was written for.
+const GET_DENY: &str =
+    "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";
+
+/// Checks everything; stops at the first check that fails.
+///
+/// # Errors
+/// What failed, with the name of the step.
+pub(crate) fn run_all(without_tools: bool) -> Result<()> {
+    let mut runner = Runner::new();
+    let nextest = works(&mut cargo(&["nextest", "--version"]));
+
+    runner.step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    runner.step("clippy", || {
+        run(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    runner.step("tests", || run(&mut all_but_real_tools(nextest)))?;
+    runner.step("doctests", || {
+        run(&mut cargo(&["test", "--workspace", "--doc"]))
+    })?;
+    // Without the command, whose program has the facade's name: its pages would overwrite the facade's.
+    runner.step("rustdoc", || {
+        run(cargo(&[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--exclude",
+            "toolpool-cli",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    runner.step("examples", || {
+        run(&mut cargo(&["build", "--workspace", "--examples"]))
+    })?;
+    if works(&mut cargo(&["deny", "--version"])) {
+        runner.step("cargo-deny", || {
+            run(&mut cargo(&[
+                "deny",
+                "--workspace",
+                "--all-features",
+                "check",
+                "--hide-inclusion-graph",
+                "bans",
+                "licenses",
+                "sources",
+            ]))
+        })?;
+    } else {
+        runner.skip("cargo-deny", GET_DENY);
+    }
+    if without_tools {
+        runner.skip("real tools", "--without-tools was given");
+    } else {
+        let aider = runner.step("install aider", || tools::install(Tool::Aider))?;
+        runner.step("tests with the real aider", || {
+            let lines = run_and_read(real_aider(nextest).env(AIDER, aider))?;
+            all_ran(&lines)
+        })?;
+    }
+    runner.finish();
+    Ok(())
+}
+
+fn all_but_real_tools(nextest: bool) -> std::process::Command {
+    if nextest {
+        let filter = format!("not test({REAL_AIDER_TESTS})");
+        cargo(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--filterset",
+            &filter,
+        ])
+    } else {
+        cargo(&[
+            "test",
+            "--workspace",
+            "--tests",
+            "--no-fail-fast",
+            "--",
+            "--skip",
+            REAL_AIDER_TESTS,
+        ])
+    }
+}
+
+/// The tests with the real aider, with their output shown, because it says whether one skipped itself.
+fn real_aider(nextest: bool) -> std::process::Command {
+    if nextest {
+        let filter = format!("test({REAL_AIDER_TESTS})");
+        cargo(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--success-output",
+            "immediate",
+            "--no-tests",
+            "fail",
+            "--filterset",
+            &filter,
+        ])
+    } else {
+        cargo(&[
+            "test",
+            "--workspace",
+            "--tests",
+            "--no-fail-fast",
+            REAL_AIDER_TESTS,
+            "--",
+            "--nocapture",
+        ])
+    }
+}
+
+/// Sees from the output that there were tests and that none skipped itself.
+fn all_ran(lines: &[String]) -> Result<()> {
+    if let Some(line) = lines.iter().find(|line| says_skipped(line)) {
+        bail!(
+            "a test skipped itself although {AIDER} was set: {}",
+            line.trim()
+        );
+    }
+    if !lines.iter().any(|line| says_passed(line)) {
+        bail!(
+            "no test with `{REAL_AIDER_TESTS}` in its name has run; the real aider is not tested"
+        );
+    }
+    Ok(())
+}
+
+/// True for a line such as `skipped: TOOLPOOL_AIDER is not set`.
+fn says_skipped(line: &str) -> bool {
+    line.contains(AIDER) && line.to_ascii_lowercase().contains("skip")
+}
+
+/// True for the summaries of nextest and of libtest if at least one test passed.
+fn says_passed(line: &str) -> bool {
+    let is_summary =
+        line.trim_start().starts_with("Summary [") || line.starts_with("test result: ok.");
+    let mut words = line.split([' ', ',', ';']);
+    let mut before = "";
+    is_summary
+        && words.any(|word| {
+            let number = std::mem::replace(&mut before, word);
+            word == "passed" && number.parse().is_ok_and(|passed: u32| passed > 0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(lines: &[&str]) -> Result<()> {
+        all_ran(
+            &lines
+                .iter()
+                .map(|&line| line.to_owned())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn tests_that_ran_are_seen_in_either_runners_summary() {
+        for summary in [
+            "     Summary [  12.345s] 3 tests run: 3 passed, 120 skipped",
+            "     Summary [   0.004s] 1 test run: 1 passed (1 slow), 0 skipped",
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 8.00s",
+        ] {
+            verdict(&["running", summary]).unwrap();
+        }
+    }
+
+    #[test]
+    fn nothing_that_ran_is_a_failure() {
+        verdict(&[]).unwrap_err();
+        verdict(&["test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.00s"])
+            .unwrap_err();
+        verdict(&["     Summary [   0.000s] 0 tests run: 0 passed, 120 skipped"]).unwrap_err();
+        verdict(&["3 passed said a test by itself"]).unwrap_err();
+    }
+
+    #[test]
+    fn a_test_that_skipped_itself_is_a_failure() {
+        let summary = "     Summary [  12.345s] 3 tests run: 3 passed, 120 skipped";
+        verdict(&["    skipped: TOOLPOOL_AIDER is not set", summary]).unwrap_err();
+        verdict(&["Skipping: set TOOLPOOL_AIDER to run this", summary]).unwrap_err();
+    }
+}
