@@ -271,6 +271,17 @@ impl Connection {
 
     /// Does what the protocol asked for, and tries to send at once what it wrote.
     async fn perform(&mut self) {
+        // Actions come first: a side file must be empty before the tool sees the prompt and writes to it.
+        loop {
+            // A file that was read may make the protocol ask for another.
+            let actions = self.outbox.take_actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.act(action);
+            }
+        }
         let written = self.outbox.write_buffer();
         if !written.is_empty() {
             self.unsent.push(written);
@@ -282,15 +293,16 @@ impl Connection {
                 self.sent(result);
             }
         }
-        for action in self.outbox.take_actions() {
-            match action {
-                Action::Interrupt => self.process.group.signal(GroupSignal::Interrupt),
-                Action::TruncateFile(name) => self.truncate(name),
-                Action::ReadFile(name) => {
-                    // The tool has just written it, so it is in the page cache; a thread would cost more than the read.
-                    let contents = std::fs::read(self.state.path().join(name)).unwrap_or_default();
-                    self.protocol.file(name, &contents, &mut self.outbox);
-                }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Interrupt => self.process.group.signal(GroupSignal::Interrupt),
+            Action::TruncateFile(name) => self.truncate(name),
+            Action::ReadFile(name) => {
+                // The tool has just written it, so it is in the page cache; a thread would cost more than the read.
+                let contents = std::fs::read(self.state.path().join(name)).unwrap_or_default();
+                self.protocol.file(name, &contents, &mut self.outbox);
             }
         }
     }

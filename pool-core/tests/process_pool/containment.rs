@@ -186,15 +186,12 @@ fn a_runtime_that_ends_takes_its_processes_with_it() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (pool, process) = runtime.block_on(async {
         let pool = launch(standin(&[]), 1).await;
-        let pid = pid(&pool, 0);
-        (pool, pid)
+        let process = watch(pid(&pool, 0));
+        (pool, process)
     });
-    let watched = runtime.block_on(async { watch(process) });
-    let descriptor = watched.into_descriptor();
     drop(runtime);
+    process.block_until_gone();
     drop(pool);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async { crate::support::Watched::from_descriptor(descriptor).gone().await });
 }
 
 #[tokio::test]

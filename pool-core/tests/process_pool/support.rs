@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use tokio::io::unix::AsyncFd;
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::{LaunchOptions, ProcessPool, Response, shim};
 
@@ -89,31 +89,25 @@ fn raw(pid: u32) -> Pid {
 }
 
 /// A process whose end can be awaited, even if its number is used again.
-pub(crate) struct Watched(AsyncFd<OwnedFd>);
+pub(crate) struct Watched(OwnedFd);
 
 /// Begins to watch a process that lives.
 pub(crate) fn watch(pid: u32) -> Watched {
-    let descriptor = pidfd_open(raw(pid), PidfdFlags::NONBLOCK).expect("it lives");
-    Watched::from_descriptor(descriptor)
+    Watched(pidfd_open(raw(pid), PidfdFlags::empty()).expect("it lives"))
 }
 
 impl Watched {
-    /// Watches on, in the runtime that is entered.
-    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Self {
-        Self(AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE).expect("it can be polled"))
-    }
-
-    pub(crate) fn into_descriptor(self) -> OwnedFd {
-        self.0.into_inner()
-    }
-
     /// Waits for its end.
-    pub(crate) async fn gone(&self) {
-        tokio::time::timeout(LONG, self.0.readable())
+    pub(crate) async fn gone(self) {
+        tokio::task::spawn_blocking(move || self.block_until_gone())
             .await
-            .expect("the process is still there")
-            .expect("it can be polled")
-            .retain_ready();
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub(crate) fn block_until_gone(self) {
+        let limit = LONG.try_into().expect("a minute fits");
+        let ended = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit));
+        assert_eq!(ended, Ok(1), "the process is still there");
     }
 }
 

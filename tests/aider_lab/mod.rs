@@ -1,0 +1,104 @@
+//! A laboratory for the real aider: a git repository, the local model server, and what an aider needs to talk to it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use toolpool::{ClusterBuilder, ToolProfile, launch_cluster};
+use toolpool_testkit::model_server::{Builder, ModelServer};
+
+pub(crate) struct Lab {
+    pub(crate) server: ModelServer,
+    folder: TempDir,
+    program: PathBuf,
+}
+
+impl Lab {
+    /// A repository with one file of two lines for each name, or None, loudly, where there is no aider.
+    pub(crate) fn new(server: Builder, files: &[&str]) -> Option<Self> {
+        let Some(program) = std::env::var_os("TOOLPOOL_AIDER") else {
+            println!("skipped: TOOLPOOL_AIDER is not set; `cargo xtask test` installs aider and sets it");
+            return None;
+        };
+        let lab = Self {
+            server: server.start().expect("a port on loopback"),
+            folder: tempfile::tempdir().expect("temp folder"),
+            program: program.into(),
+        };
+        std::fs::create_dir(lab.repo()).expect("folder");
+        lab.git(&["init", "--quiet", "--initial-branch=main"]);
+        lab.git(&["config", "user.name", "Somebody"]);
+        lab.git(&["config", "user.email", "somebody@example.invalid"]);
+        for file in files {
+            std::fs::write(lab.repo().join(file), format!("first line of {file}\nlast line\n")).expect("write");
+        }
+        std::fs::write(lab.repo().join("README"), "a place to work\n").expect("write");
+        lab.git(&["add", "."]);
+        lab.git(&["commit", "--quiet", "--message", "start"]);
+        // An unknown model needs its edit format and its limits; without them aider looks for tables on the network.
+        std::fs::write(
+            lab.folder.path().join("settings.yml"),
+            "- name: openai/mock\n  edit_format: diff\n  weak_model_name: openai/mock\n  use_repo_map: false\n  streaming: true\n  extra_params: {max_retries: 0}\n",
+        )
+        .expect("write");
+        std::fs::write(
+            lab.folder.path().join("metadata.json"),
+            r#"{"openai/mock":{"max_tokens":8192,"max_input_tokens":4000000,"max_output_tokens":8192,"input_cost_per_token":0,"output_cost_per_token":0,"litellm_provider":"openai","mode":"chat"}}"#,
+        )
+        .expect("write");
+        Some(lab)
+    }
+
+    pub(crate) fn repo(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        let output = Command::new("git").arg("-C").arg(self.repo()).args(args).output().expect("git");
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("utf-8")
+    }
+
+    pub(crate) fn profile(&self) -> ToolProfile {
+        let mut profile = ToolProfile::builtin("aider").expect("built in");
+        profile.program = self.program.display().to_string();
+        profile
+    }
+
+    /// A cluster of real aiders in the repository, marked so that their processes can be counted.
+    pub(crate) fn cluster(&self, count: usize, marker: &str) -> ClusterBuilder {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        launch_cluster(self.profile())
+            .count(count)
+            .cwd(self.repo())
+            .args(["--model", "openai/mock", "--map-tokens", "0"])
+            .args(["--openai-api-base".to_owned(), self.server.base_url()])
+            .args(["--model-settings-file".to_owned(), file("settings.yml")])
+            .args(["--model-metadata-file".to_owned(), file("metadata.json")])
+            .env("OPENAI_API_KEY", "none")
+            .env("TOOLPOOL_TEST_MARKER", marker)
+    }
+}
+
+/// The live processes whose environment carries the marker.
+pub(crate) fn census(marker: &str) -> Vec<u32> {
+    let wanted = format!("TOOLPOOL_TEST_MARKER={marker}");
+    let is_alive = |folder: &Path| {
+        std::fs::read_to_string(folder.join("stat"))
+            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+    };
+    std::fs::read_dir("/proc")
+        .expect("proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            let folder = PathBuf::from(format!("/proc/{pid}"));
+            std::fs::read(folder.join("environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+                && is_alive(&folder)
+        })
+        .collect()
+}
