@@ -1,33 +1,38 @@
 //! The smallest cluster: three instances, six prompts, the account at the end.
 //!
-//! `cargo run --example simple_pool` runs on the stand-in; `… -- --tool aider` on the real thing.
+//! `cargo run --example simple_pool` runs on the stand-in; `cargo run --example simple_pool -- --tool aider` on the real
+//! thing, with `-- --model NAME` for aider itself behind it.
 
 mod standin;
 
-use toolpool::{Isolation, Routing, launch_cluster};
+use anyhow::Result;
+use toolpool::{Isolation, Routing};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     standin::init();
     tokio::runtime::Runtime::new()?.block_on(run())
 }
 
-async fn run() -> anyhow::Result<()> {
-    let cluster = launch_cluster(standin::tool()?)
+async fn run() -> Result<()> {
+    let cluster = standin::Choice::from_args()?
+        .cluster()?
         .count(3)
         .routing(Routing::RoundRobin)
         .isolation(Isolation::Shared)
         .await?;
-    for question in 1..=6 {
+    for number in 1..=6 {
         let reply = cluster
-            .ask(format!("What is {question} times {question}?"))
+            .ask(format!("What is {number} times {number}?"))
             .await?;
         println!(
             "{}: {} ({:.1?})",
             reply.instance.as_deref().unwrap_or("nobody"),
-            reply.text,
+            reply.text.trim_end(),
             reply.took
         );
     }
+    let health = cluster.check_health().await?;
+    println!("{} of {} instances are ready", health.ready, health.total);
     let books = cluster.shutdown().await.books;
     println!(
         "{} of {} prompts completed",

@@ -9,7 +9,9 @@ use std::time::Duration;
 use aider_lab::{Lab, census};
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
-use toolpool::{AskError, DoubtCause, EventKind, FailureClass, Heard, Isolation, Outcome, Submission};
+use toolpool::{
+    AskError, DoubtCause, EventKind, FailureClass, Heard, Isolation, Outcome, Submission,
+};
 use toolpool_testkit::model_server::{ModelServer, answer_for};
 
 /// One-line, many-line, large, and such that look like aider's own commands, marks and prompts.
@@ -45,7 +47,9 @@ fn mixed_prompts() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_answers_each_of_24_mixed_prompts_with_its_own_answer() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else { return };
+    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+        return;
+    };
     let cluster = lab.cluster(3, "mixed").await.expect("three aiders");
     let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
@@ -62,15 +66,25 @@ async fn real_aider_answers_each_of_24_mixed_prompts_with_its_own_answer() {
         let (prompt, reply) = done.expect("no panic");
         let head: String = prompt.chars().take(60).collect();
         let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
-        assert_eq!(reply.text.trim_end(), answer_for(&prompt).trim_end(), "the answer to {head:?}");
-        assert!(reply.attribution.is_some(), "every reply says how its end was known");
+        assert_eq!(
+            reply.text.trim_end(),
+            answer_for(&prompt).trim_end(),
+            "the answer to {head:?}"
+        );
+        assert!(
+            reply.attribution.is_some(),
+            "every reply says how its end was known"
+        );
         instances.extend(reply.instance);
     }
     assert_eq!(instances.len(), 3, "all three worked");
     let report = cluster.shutdown().await;
     assert_eq!((report.books.accepted, report.books.completed), (24, 24));
     assert!(report.books.balance());
-    assert!(!lab.repo().join("canary").exists(), "no prompt became a command");
+    assert!(
+        !lab.repo().join("canary").exists(),
+        "no prompt became a command"
+    );
     assert_eq!(census("mixed"), Vec::<u32>::new());
 }
 
@@ -78,7 +92,9 @@ async fn real_aider_answers_each_of_24_mixed_prompts_with_its_own_answer() {
 async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch() {
     let files: Vec<String> = (1..=12).map(|place| format!("file_{place}.txt")).collect();
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
-    let Some(lab) = Lab::new(ModelServer::builder(), &names) else { return };
+    let Some(lab) = Lab::new(ModelServer::builder(), &names) else {
+        return;
+    };
     // What the user has not committed is theirs.
     std::fs::write(lab.repo().join("README"), "changed by the user\n").expect("write");
     std::fs::write(lab.repo().join("notes"), "untracked\n").expect("write");
@@ -97,7 +113,9 @@ async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch(
         let (file, reply) = done.expect("no panic");
         let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
         match reply.landed {
-            Some(Ok(Landed::Commit { files, .. })) => assert_eq!(files, [std::path::PathBuf::from(&file)]),
+            Some(Ok(Landed::Commit { files, .. })) => {
+                assert_eq!(files, [std::path::PathBuf::from(&file)])
+            }
             other => panic!("{file} did not land: {other:?}"),
         }
     }
@@ -106,7 +124,10 @@ async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch(
     let range = format!("{}..main", start.trim());
     let commits = lab.git(&["rev-list", "--count", "--no-merges", &range]);
     assert_eq!(commits.trim(), "12");
-    assert_eq!(lab.git(&["rev-list", "--count", "--merges", &range]).trim(), "0");
+    assert_eq!(
+        lab.git(&["rev-list", "--count", "--merges", &range]).trim(),
+        "0"
+    );
     for file in &files {
         let text = lab.git(&["show", &format!("main:{file}")]);
         assert!(text.contains(&format!("edited {file}")), "{file}: {text}");
@@ -124,24 +145,47 @@ async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_takes_its_own_commands_only_through_the_command_call() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else { return };
-    let cluster = lab.cluster(1, "commands").isolation(Isolation::Shared).await.expect("an aider");
-    let tokens = cluster.ask(Submission::command("/tokens")).await.expect("allowed");
+    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+        return;
+    };
+    let cluster = lab
+        .cluster(1, "commands")
+        .isolation(Isolation::Shared)
+        .await
+        .expect("an aider");
+    let tokens = cluster
+        .ask(Submission::command("/tokens"))
+        .await
+        .expect("allowed");
     assert!(tokens.text.contains("tokens"), "{}", tokens.text);
-    let help = cluster.ask(Submission::command("/help")).await.expect("allowed");
+    let help = cluster
+        .ask(Submission::command("/help"))
+        .await
+        .expect("allowed");
     assert!(help.text.contains("/add"), "{}", help.text);
     assert!(lab.server.requests().is_empty(), "neither asked the model");
-    for refused in ["/run touch canary", "/help install everything", "!touch canary", "/web http://127.0.0.1"] {
+    for refused in [
+        "/run touch canary",
+        "/help install everything",
+        "!touch canary",
+        "/web http://127.0.0.1",
+    ] {
         match cluster.ask(Submission::command(refused)).await {
             Err(AskError::Turn(reply)) => match reply.outcome {
-                Outcome::Failed(failure) => assert_eq!(failure.class, FailureClass::Refused, "{refused}"),
+                Outcome::Failed(failure) => {
+                    assert_eq!(failure.class, FailureClass::Refused, "{refused}")
+                }
                 other => panic!("{refused}: {other:?}"),
             },
             other => panic!("{refused}: {other:?}"),
         }
     }
     let text = cluster.ask("/tokens").await.expect("text");
-    assert_eq!(text.text.trim_end(), answer_for("/tokens").trim_end(), "as text it is for the model");
+    assert_eq!(
+        text.text.trim_end(),
+        answer_for("/tokens").trim_end(),
+        "as text it is for the model"
+    );
     cluster.shutdown().await;
     assert!(!lab.repo().join("canary").exists());
     assert_eq!(census("commands"), Vec::<u32>::new());
@@ -149,12 +193,20 @@ async fn real_aider_takes_its_own_commands_only_through_the_command_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_forgets_when_asked_afresh_and_remembers_in_a_session() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else { return };
+    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+        return;
+    };
     let cluster = lab.cluster(2, "sessions").await.expect("two aiders");
     let session = cluster.session("pr-842");
-    let first = session.ask("remember the word marmalade").await.expect("answer");
+    let first = session
+        .ask("remember the word marmalade")
+        .await
+        .expect("answer");
     let second = session.ask("which word was it?").await.expect("answer");
-    assert_eq!(first.instance, second.instance, "a session stays where its context is");
+    assert_eq!(
+        first.instance, second.instance,
+        "a session stays where its context is"
+    );
     let seen = |needle: &str| {
         lab.server
             .requests()
@@ -165,16 +217,29 @@ async fn real_aider_forgets_when_asked_afresh_and_remembers_in_a_session() {
             .expect("asked")
     };
     let alone = seen("remember the word");
-    assert!(seen("which word was it") > alone, "the second request carried the first");
-    let index = cluster.instances().iter().position(|name| Some(name) == first.instance.as_ref()).expect("index");
+    assert!(
+        seen("which word was it") > alone,
+        "the second request carried the first"
+    );
+    let index = cluster
+        .instances()
+        .iter()
+        .position(|name| Some(name) == first.instance.as_ref())
+        .expect("index");
     cluster
         .ask(Submission::text("begin anew").fresh().on_instance(index))
         .await
         .expect("answer");
-    assert_eq!(seen("begin anew"), alone, "nothing of the conversation was sent");
+    assert_eq!(
+        seen("begin anew"),
+        alone,
+        "nothing of the conversation was sent"
+    );
     match session.ask("which word was it, again?").await {
         Err(AskError::Turn(reply)) => {
-            assert!(matches!(&reply.outcome, Outcome::Failed(failure) if failure.class == FailureClass::SessionLost));
+            assert!(
+                matches!(&reply.outcome, Outcome::Failed(failure) if failure.class == FailureClass::SessionLost)
+            );
         }
         other => panic!("the context was lost silently: {other:?}"),
     }
@@ -182,7 +247,10 @@ async fn real_aider_forgets_when_asked_afresh_and_remembers_in_a_session() {
 }
 
 /// The failure class of a turn that must fail.
-async fn failure_of(cluster: toolpool::ClusterManager, prompt: &'static str) -> (FailureClass, String) {
+async fn failure_of(
+    cluster: toolpool::ClusterManager,
+    prompt: &'static str,
+) -> (FailureClass, String) {
     match cluster.ask(prompt).await {
         Err(AskError::Turn(reply)) => match reply.outcome {
             Outcome::Failed(failure) => (failure.class, failure.message),
@@ -194,7 +262,9 @@ async fn failure_of(cluster: toolpool::ClusterManager, prompt: &'static str) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else { return };
+    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+        return;
+    };
     let cluster = lab.cluster(5, "faults").await.expect("five aiders");
     // aider itself tries again for a minute before it gives a provider up, so these two run beside everything else.
     let limited = tokio::spawn(failure_of(cluster.clone(), "[[model: status=429]] one"));
@@ -207,7 +277,9 @@ async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering(
         .await;
     match hung {
         Err(AskError::Turn(reply)) => {
-            assert!(matches!(&reply.outcome, Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::TimedOut));
+            assert!(
+                matches!(&reply.outcome, Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::TimedOut)
+            );
         }
         other => panic!("a hung model: {other:?}"),
     }
@@ -229,10 +301,18 @@ async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering(
         }
     };
     lab.server
-        .wait_until(|requests| requests.iter().any(|request| request.last_user.contains("five")))
+        .wait_until(|requests| {
+            requests
+                .iter()
+                .any(|request| request.last_user.contains("five"))
+        })
         .await;
     let status = cluster.status().await.expect("status");
-    let pid = status.instances.iter().find(|instance| instance.name == name).and_then(|instance| instance.pid);
+    let pid = status
+        .instances
+        .iter()
+        .find(|instance| instance.name == name)
+        .and_then(|instance| instance.pid);
     let killed = std::process::Command::new("kill")
         .args(["-9", &pid.expect("a live process").to_string()])
         .status()
@@ -251,7 +331,10 @@ async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering(
 
     for place in 0..6 {
         let prompt = format!("still there? {place}");
-        let reply = cluster.ask(&prompt).await.expect("the others keep answering");
+        let reply = cluster
+            .ask(&prompt)
+            .await
+            .expect("the others keep answering");
         assert_eq!(reply.text.trim_end(), answer_for(&prompt).trim_end());
     }
     let limited = limited.await.expect("no panic");
@@ -263,16 +346,33 @@ async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering(
     assert!(report.books.balance());
     assert_eq!(report.books.completed, 6);
     assert_eq!((report.books.failed, report.books.indeterminate), (3, 2));
-    assert_eq!(census("faults"), Vec::<u32>::new(), "nothing is left of any tree");
+    assert_eq!(
+        census("faults"),
+        Vec::<u32>::new(),
+        "nothing is left of any tree"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_confirms_a_cancel_and_lives_on() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else { return };
-    let cluster = lab.cluster(1, "cancel").isolation(Isolation::Shared).await.expect("an aider");
-    let turn = cluster.stream("[[model: hang]] never").await.expect("accepted");
+    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+        return;
+    };
+    let cluster = lab
+        .cluster(1, "cancel")
+        .isolation(Isolation::Shared)
+        .await
+        .expect("an aider");
+    let turn = cluster
+        .stream("[[model: hang]] never")
+        .await
+        .expect("accepted");
     lab.server
-        .wait_until(|requests| requests.iter().any(|request| request.last_user.contains("never")))
+        .wait_until(|requests| {
+            requests
+                .iter()
+                .any(|request| request.last_user.contains("never"))
+        })
         .await;
     turn.cancel().await;
     match turn.reply().await {
@@ -280,7 +380,10 @@ async fn real_aider_confirms_a_cancel_and_lives_on() {
         other => panic!("a cancelled turn: {other:?}"),
     }
     let reply = cluster.ask("next").await.expect("the same process answers");
-    assert_eq!((reply.text.trim_end(), reply.generation), (answer_for("next").trim_end(), 1));
+    assert_eq!(
+        (reply.text.trim_end(), reply.generation),
+        (answer_for("next").trim_end(), 1)
+    );
     cluster.shutdown().await;
     assert_eq!(census("cancel"), Vec::<u32>::new());
 }

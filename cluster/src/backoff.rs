@@ -8,6 +8,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::instance::LONGEST_WAIT;
+
 /// Doubling delays with equal jitter: each lies between half of its step and the whole of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
@@ -20,10 +22,10 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Delays from `base` to `cap`; `seed` makes the jitter repeatable.
     pub(crate) fn new(base: Duration, cap: Duration, seed: u64) -> Self {
-        let base = base.max(Duration::from_millis(1));
+        let base = base.clamp(Duration::from_millis(1), LONGEST_WAIT);
         Self {
             base,
-            cap: cap.max(base),
+            cap: cap.clamp(base, LONGEST_WAIT),
             step: 0,
             jitter: StdRng::seed_from_u64(seed),
         }

@@ -11,7 +11,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use config::InstanceConfig;
+pub(crate) use config::{InstanceConfig, LONGEST_WAIT, after};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
@@ -311,7 +311,7 @@ impl Instance {
     fn spawn(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
         self.intent = Intent::Up;
         self.generation += 1;
-        let deadline = now + self.config.start_timeout;
+        let deadline = after(now, self.config.start_timeout);
         self.set_phase(Phase::Starting { deadline }, reason, out);
         out.push(Action::Spawn);
     }
@@ -339,8 +339,9 @@ impl Instance {
             }
             Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } if bounce => {
                 self.heal(out);
-                self.intent = Intent::Bounce;
+                // The intent comes last: it decides what a busy instance is called, and so what it changes from.
                 self.stop(now, "restarted by its owner", out);
+                self.intent = Intent::Bounce;
             }
             Phase::Busy { .. } => self.set_intent(Intent::Up, "asked to stay", out),
             Phase::Starting { .. } | Phase::Ready { .. } => {}
@@ -365,7 +366,7 @@ impl Instance {
 
     fn on_ready(&mut self, now: Instant, out: &mut Vec<Action>) {
         if let Phase::Starting { .. } = self.phase {
-            let proven_at = (self.breaker.failures() > 0).then(|| now + self.config.probation);
+            let proven_at = (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
             self.set_phase(Phase::Ready { proven_at }, "the tool is ready", out);
         }
     }
@@ -378,7 +379,7 @@ impl Instance {
         out: &mut Vec<Action>,
     ) {
         if let Phase::Ready { .. } = self.phase {
-            let deadline = now + timeout.unwrap_or(self.config.turn_timeout);
+            let deadline = after(now, timeout.unwrap_or(self.config.turn_timeout));
             self.set_phase(
                 Phase::Busy {
                     turn,
@@ -412,7 +413,7 @@ impl Instance {
             self.heal(out);
         }
         if self.intent == Intent::Up {
-            let proven_at = (self.breaker.failures() > 0).then(|| now + self.config.probation);
+            let proven_at = (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
             self.set_phase(Phase::Ready { proven_at }, "turn ended", out);
         } else {
             self.terminate(now, None, false, "its last turn has ended", out);
@@ -429,7 +430,7 @@ impl Instance {
             && !*cancelled
         {
             *cancelled = true;
-            *deadline = (*deadline).min(now + self.config.interrupt_grace);
+            *deadline = (*deadline).min(after(now, self.config.interrupt_grace));
             out.push(Action::Interrupt);
         }
     }
@@ -563,7 +564,7 @@ impl Instance {
                 self.phase = Phase::Stopping {
                     doubt,
                     failed,
-                    deadline: now + self.config.kill_wait,
+                    deadline: after(now, self.config.kill_wait),
                     killed: true,
                 };
                 out.push(Action::Kill);
@@ -610,8 +611,8 @@ impl Instance {
                 self.set_intent(Intent::Down, "asked to drain", out)
             }
             Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } => {
-                self.intent = Intent::Down;
                 self.stop(now, "asked to stop", out);
+                self.intent = Intent::Down;
             }
             Phase::Stopping { .. } => self.intent = Intent::Down,
             Phase::Backoff { .. } | Phase::Tripped { .. } => {
@@ -653,7 +654,7 @@ impl Instance {
             Phase::Stopping {
                 doubt,
                 failed,
-                deadline: now + self.config.stop_grace,
+                deadline: after(now, self.config.stop_grace),
                 killed: false,
             },
             reason,

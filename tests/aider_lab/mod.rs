@@ -1,5 +1,7 @@
 //! A laboratory for the real aider: a git repository, the local model server, and what an aider needs to talk to it.
 
+#![allow(dead_code, reason = "each test and benchmark uses a part of this")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +19,9 @@ impl Lab {
     /// A repository with one file of two lines for each name, or None, loudly, where there is no aider.
     pub(crate) fn new(server: Builder, files: &[&str]) -> Option<Self> {
         let Some(program) = std::env::var_os("TOOLPOOL_AIDER") else {
-            println!("skipped: TOOLPOOL_AIDER is not set; `cargo xtask test` installs aider and sets it");
+            println!(
+                "skipped: TOOLPOOL_AIDER is not set; `cargo xtask test` installs aider and sets it"
+            );
             return None;
         };
         let lab = Self {
@@ -30,7 +34,11 @@ impl Lab {
         lab.git(&["config", "user.name", "Somebody"]);
         lab.git(&["config", "user.email", "somebody@example.invalid"]);
         for file in files {
-            std::fs::write(lab.repo().join(file), format!("first line of {file}\nlast line\n")).expect("write");
+            std::fs::write(
+                lab.repo().join(file),
+                format!("first line of {file}\nlast line\n"),
+            )
+            .expect("write");
         }
         std::fs::write(lab.repo().join("README"), "a place to work\n").expect("write");
         lab.git(&["add", "."]);
@@ -54,7 +62,12 @@ impl Lab {
     }
 
     pub(crate) fn git(&self, args: &[&str]) -> String {
-        let output = Command::new("git").arg("-C").arg(self.repo()).args(args).output().expect("git");
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(self.repo())
+            .args(args)
+            .output()
+            .expect("git");
         assert!(
             output.status.success(),
             "git {args:?}: {}",
@@ -69,16 +82,30 @@ impl Lab {
         profile
     }
 
+    /// What aider needs to use the model server.
+    pub(crate) fn args(&self) -> Vec<String> {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let mut args = [
+            "--model",
+            "openai/mock",
+            "--map-tokens",
+            "0",
+            "--openai-api-base",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        args.push(self.server.base_url());
+        args.extend(["--model-settings-file".to_owned(), file("settings.yml")]);
+        args.extend(["--model-metadata-file".to_owned(), file("metadata.json")]);
+        args
+    }
+
     /// A cluster of real aiders in the repository, marked so that their processes can be counted.
     pub(crate) fn cluster(&self, count: usize, marker: &str) -> ClusterBuilder {
-        let file = |name: &str| self.folder.path().join(name).display().to_string();
         launch_cluster(self.profile())
             .count(count)
             .cwd(self.repo())
-            .args(["--model", "openai/mock", "--map-tokens", "0"])
-            .args(["--openai-api-base".to_owned(), self.server.base_url()])
-            .args(["--model-settings-file".to_owned(), file("settings.yml")])
-            .args(["--model-metadata-file".to_owned(), file("metadata.json")])
+            .args(self.args())
             .env("OPENAI_API_KEY", "none")
             .env("TOOLPOOL_TEST_MARKER", marker)
     }
@@ -88,17 +115,25 @@ impl Lab {
 pub(crate) fn census(marker: &str) -> Vec<u32> {
     let wanted = format!("TOOLPOOL_TEST_MARKER={marker}");
     let is_alive = |folder: &Path| {
-        std::fs::read_to_string(folder.join("stat"))
-            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+        std::fs::read_to_string(folder.join("stat")).is_ok_and(|stat| {
+            !stat
+                .rsplit(')')
+                .next()
+                .unwrap_or("")
+                .trim_start()
+                .starts_with('Z')
+        })
     };
     std::fs::read_dir("/proc")
         .expect("proc")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid: &u32| {
             let folder = PathBuf::from(format!("/proc/{pid}"));
-            std::fs::read(folder.join("environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
-                && is_alive(&folder)
+            std::fs::read(folder.join("environ")).is_ok_and(|environ| {
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry == wanted.as_bytes())
+            }) && is_alive(&folder)
         })
         .collect()
 }

@@ -2,9 +2,17 @@
 //!
 //! Owns their defaults. Must not know where they are set. Invariant: each wait of the machine has a limit here.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::breaker::BreakerConfig;
+
+/// Callers say "no limit" with the largest duration there is. This much is no limit either, and can be added to a time.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// When a wait that begins now is over.
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(LONGEST_WAIT)
+}
 
 /// How long an instance waits for what.
 #[derive(Clone, Debug)]

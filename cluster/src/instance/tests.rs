@@ -1,1 +1,519 @@
+//! The machine against an oracle that knows nothing of its inside: a walk over every state that it can reach, and long
+//! random lives.
 
+use std::collections::{HashSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::breaker::BreakerConfig;
+
+const TURN_ZERO: TurnId = TurnId(0);
+
+/// Everything that can happen to an instance. A move that makes no sense at a moment is not made then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Move {
+    LaunchSucceeds,
+    LaunchFails { permanent: bool },
+    Ready,
+    Assign,
+    Refuse,
+    End,
+    Cancel,
+    EndOfAnother,
+    RefusalOfAnother,
+    CancelOfAnother,
+    Lose,
+    Exit { written: bool },
+    TimerTooEarly,
+    Deadline,
+    Start,
+    Restart,
+    Drain,
+    Stop,
+}
+
+const MOVES: [Move; 20] = [
+    Move::LaunchSucceeds,
+    Move::LaunchFails { permanent: false },
+    Move::LaunchFails { permanent: true },
+    Move::Ready,
+    Move::Assign,
+    Move::Refuse,
+    Move::End,
+    Move::Cancel,
+    Move::EndOfAnother,
+    Move::RefusalOfAnother,
+    Move::CancelOfAnother,
+    Move::Lose,
+    Move::Exit { written: false },
+    Move::Exit { written: true },
+    Move::TimerTooEarly,
+    Move::Deadline,
+    Move::Start,
+    Move::Restart,
+    Move::Drain,
+    Move::Stop,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Process {
+    None,
+    Launching,
+    Live,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    No,
+    ToTerminate,
+    ToDie,
+}
+
+/// A machine, and what an onlooker knows of the world around it.
+struct World {
+    machine: Instance,
+    now: Instant,
+    process: Process,
+    asked: Asked,
+    /// The turn that has no end yet.
+    turn: Option<TurnId>,
+    submitted: bool,
+    interrupted: bool,
+    turns: u64,
+    spawns: u64,
+    wanted: bool,
+    open_until: Option<Instant>,
+    shown: InstanceState,
+}
+
+fn config() -> InstanceConfig {
+    InstanceConfig {
+        breaker: BreakerConfig {
+            failures: 2,
+            ..BreakerConfig::default()
+        },
+        ..InstanceConfig::default()
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            machine: Instance::new(config(), 7),
+            now: Instant::now(),
+            process: Process::None,
+            asked: Asked::No,
+            turn: None,
+            submitted: false,
+            interrupted: false,
+            turns: 0,
+            spawns: 0,
+            wanted: false,
+            open_until: None,
+            shown: InstanceState::Stopped,
+        }
+    }
+
+    /// A world in which these moves were made.
+    fn after(moves: &[Move]) -> Self {
+        let mut world = Self::new();
+        for &made in moves {
+            world.make(made);
+        }
+        world
+    }
+
+    fn can(&self, made: Move) -> bool {
+        match made {
+            Move::LaunchSucceeds | Move::LaunchFails { .. } => self.process == Process::Launching,
+            Move::Ready | Move::Lose | Move::Exit { .. } => self.process == Process::Live,
+            Move::Assign => self.turn.is_none(),
+            Move::Refuse | Move::End => self.submitted && self.process == Process::Live,
+            Move::Cancel => self.turn.is_some(),
+            Move::Deadline => self.machine.deadline().is_some(),
+            _ => true,
+        }
+    }
+
+    fn make(&mut self, made: Move) {
+        let turn = self.turn.unwrap_or(TURN_ZERO);
+        let input = match made {
+            Move::LaunchSucceeds => {
+                self.process = Process::Live;
+                return;
+            }
+            Move::LaunchFails { permanent } => {
+                self.process = Process::None;
+                let reason = "no such file".to_owned();
+                Input::LaunchFailed { permanent, reason }
+            }
+            Move::Ready => Input::Ready,
+            Move::Assign => {
+                self.turns += 1;
+                self.turn = Some(TurnId(self.turns));
+                Input::Assign {
+                    turn: TurnId(self.turns),
+                    timeout: None,
+                }
+            }
+            Move::Refuse => Input::Refused(turn),
+            Move::End => Input::TurnEnded(turn),
+            Move::Cancel => Input::Cancel(turn),
+            Move::EndOfAnother => Input::TurnEnded(TurnId(turn.0 + 1000)),
+            Move::RefusalOfAnother => Input::Refused(TurnId(turn.0 + 1000)),
+            Move::CancelOfAnother => Input::Cancel(TurnId(turn.0 + 1000)),
+            Move::Lose => Input::Lost {
+                cause: DoubtCause::ProtocolLost,
+                detail: "gibberish".to_owned(),
+            },
+            Move::Exit { written } => {
+                self.process = Process::None;
+                Input::Exited {
+                    exit: Exit {
+                        code: Some(1),
+                        signal: None,
+                    },
+                    written,
+                    last: String::new(),
+                }
+            }
+            Move::TimerTooEarly => Input::Timer,
+            Move::Deadline => {
+                self.now = self.machine.deadline().unwrap_or(self.now).max(self.now);
+                Input::Timer
+            }
+            Move::Start => Input::Start,
+            Move::Restart => Input::Restart,
+            Move::Drain => Input::Drain,
+            Move::Stop => Input::Stop,
+        };
+        self.feed(input);
+    }
+
+    fn feed(&mut self, input: Input) {
+        match input {
+            Input::Start | Input::Restart => self.wanted = true,
+            Input::Drain | Input::Stop => self.wanted = false,
+            _ => {}
+        }
+        let runs = matches!(
+            self.machine.state(),
+            InstanceState::Busy | InstanceState::Draining
+        );
+        let told = match input {
+            Input::TurnEnded(turn) | Input::Refused(turn) if runs && self.turn == Some(turn) => {
+                Some(turn)
+            }
+            _ => None,
+        };
+        let was_ready = self.machine.state() == InstanceState::Ready;
+        let mut out = Vec::new();
+        self.machine.handle(self.now, input.clone(), &mut out);
+        // The tool's own end is passed on by the supervisor, so the machine must have nothing to say about it.
+        if let Some(turn) = told {
+            self.answer(turn);
+        }
+        let mut abandoned = false;
+        for action in &out {
+            abandoned |= self.perform(action, &input, was_ready, out.contains(&Action::Disown));
+        }
+        if abandoned {
+            let reason = "abandoned".to_owned();
+            let permanent = false;
+            self.feed(Input::LaunchFailed { permanent, reason });
+        } else {
+            self.look();
+        }
+    }
+
+    /// Exactly one answer: a turn that has had its own is not here any more.
+    fn answer(&mut self, turn: TurnId) {
+        assert_eq!(self.turn.take(), Some(turn), "answered twice or unasked");
+        self.submitted = false;
+        self.interrupted = false;
+    }
+
+    /// Judges an action in the light of the input that led to it. True if a start was abandoned.
+    fn perform(&mut self, action: &Action, input: &Input, was_ready: bool, disowns: bool) -> bool {
+        match action {
+            Action::Spawn => {
+                assert_eq!(self.process, Process::None, "a second process");
+                assert!(self.wanted, "nobody wants it up");
+                assert_eq!(self.open_until, None, "the breaker is open");
+                self.process = Process::Launching;
+                self.asked = Asked::No;
+                self.spawns += 1;
+            }
+            Action::AbandonSpawn => {
+                if self.process == Process::Launching {
+                    self.process = Process::None;
+                    return true;
+                }
+            }
+            Action::Submit(turn) => {
+                assert!(was_ready && self.process == Process::Live);
+                assert_eq!(self.asked, Asked::No, "a prompt for a process that is to end");
+                assert_eq!(self.turn, Some(*turn));
+                assert!(!std::mem::replace(&mut self.submitted, true), "sent twice");
+            }
+            Action::Interrupt => {
+                assert!(self.submitted && self.process == Process::Live);
+                assert!(!std::mem::replace(&mut self.interrupted, true));
+            }
+            Action::Terminate => {
+                assert_eq!(self.asked, Asked::No);
+                self.asked = Asked::ToTerminate;
+            }
+            Action::Kill => {
+                assert_eq!(self.asked, Asked::ToTerminate, "SIGTERM comes first");
+                self.asked = Asked::ToDie;
+            }
+            Action::Disown => {
+                assert_eq!(self.asked, Asked::ToDie, "given up without a SIGKILL");
+                self.process = Process::None;
+            }
+            Action::Doubt(turn, doubt) => {
+                assert!(self.submitted, "nothing was written, so nothing is in doubt");
+                assert!(
+                    self.process == Process::None || disowns,
+                    "its process still lives"
+                );
+                assert!(!doubt.detail.is_empty());
+                self.answer(*turn);
+            }
+            Action::HandBack(turn) => {
+                let unwritten = matches!(input, Input::Exited { written: false, .. });
+                assert!(!self.submitted || unwritten, "a byte of it may be read");
+                self.answer(*turn);
+            }
+            Action::Changed { from, to, reason } => {
+                assert_eq!(*from, self.shown, "a change that nobody was told of");
+                assert_ne!(from, to);
+                assert!(!reason.is_empty());
+                self.shown = *to;
+            }
+            Action::BreakerChanged(state) => {
+                if let (Some(until), BreakerState::HalfOpen) = (self.open_until, state) {
+                    assert!(self.now >= until, "the probe is too early");
+                }
+                self.open_until = match state {
+                    BreakerState::Open { until } => Some(*until),
+                    BreakerState::Closed | BreakerState::HalfOpen => None,
+                };
+            }
+        }
+        false
+    }
+
+    /// What must be true whenever the machine is at rest.
+    fn look(&self) {
+        let state = self.machine.state();
+        assert_eq!(state, self.shown, "a change was not reported");
+        assert_eq!(self.machine.generation(), self.spawns);
+        let waits = !matches!(
+            state,
+            InstanceState::Ready | InstanceState::Stopped | InstanceState::Failed
+        );
+        assert!(
+            !waits || self.machine.deadline().is_some(),
+            "{state:?} may last for ever"
+        );
+        let expected: &[Process] = match state {
+            InstanceState::Starting => &[Process::Launching, Process::Live],
+            InstanceState::Ready
+            | InstanceState::Busy
+            | InstanceState::Draining
+            | InstanceState::Stopping => &[Process::Live],
+            _ => &[Process::None],
+        };
+        assert!(expected.contains(&self.process), "{state:?} with {:?}", self.process);
+        let runs = matches!(state, InstanceState::Busy | InstanceState::Draining);
+        assert!(
+            if runs { self.submitted } else { !self.submitted || state == InstanceState::Stopping },
+            "a turn without an end in {state:?}"
+        );
+        assert_eq!(self.turn.is_some(), self.submitted, "a turn was lost");
+        assert_eq!(state == InstanceState::Tripped, self.tripped(), "{:?}", self.open_until);
+    }
+
+    fn tripped(&self) -> bool {
+        self.open_until.is_some() && self.wanted
+    }
+
+    /// The state without its times: two worlds of one shape have the same future, but for the length of waits.
+    fn shape(&self) -> String {
+        let machine = &self.machine;
+        let phase = match &machine.phase {
+            Phase::Starting { .. } => "starting".to_owned(),
+            Phase::Ready { proven_at } => format!("ready {}", proven_at.is_some()),
+            Phase::Busy { cancelled, .. } => format!("busy {cancelled}"),
+            Phase::Stopping {
+                doubt,
+                failed,
+                killed,
+                ..
+            } => format!("stopping {} {failed} {killed}", doubt.is_some()),
+            Phase::Backoff { .. } => "backoff".to_owned(),
+            Phase::Tripped { .. } => "tripped".to_owned(),
+            Phase::Stopped => "stopped".to_owned(),
+            Phase::Failed => "failed".to_owned(),
+        };
+        let failures = machine.breaker.failures().min(3);
+        format!(
+            "{phase} {:?} {} {failures} {:?} {:?} {} {}",
+            machine.intent,
+            machine.breaker.state().word(),
+            self.process,
+            self.asked,
+            self.turn.is_some(),
+            self.wanted,
+        )
+    }
+}
+
+/// A path to each shape that the machine can reach, shortest first.
+fn reachable() -> Vec<Vec<Move>> {
+    let mut seen = HashSet::from([World::new().shape()]);
+    let mut paths = vec![Vec::new()];
+    let mut open = VecDeque::from(paths.clone());
+    while let Some(path) = open.pop_front() {
+        for made in MOVES {
+            let mut world = World::after(&path);
+            if !world.can(made) {
+                continue;
+            }
+            world.make(made);
+            if seen.insert(world.shape()) {
+                let longer = [path.as_slice(), &[made]].concat();
+                paths.push(longer.clone());
+                open.push_back(longer);
+            }
+        }
+    }
+    paths
+}
+
+#[test]
+fn every_input_in_every_reachable_state_keeps_every_promise() {
+    let paths = reachable();
+    let states: HashSet<_> = paths
+        .iter()
+        .map(|path| World::after(path).machine.state())
+        .collect();
+    // Waiting for a human is not a state that a protocol can report yet.
+    assert_eq!(states.len(), InstanceState::ALL.len() - 1, "{states:?}");
+    assert!(paths.len() > 100, "the walk was cut short: {}", paths.len());
+}
+
+#[test]
+fn after_a_drain_or_a_stop_every_path_ends_without_a_process_and_without_an_open_turn() {
+    for path in reachable() {
+        for order in [Move::Drain, Move::Stop] {
+            for stubborn in [false, true] {
+                let mut world = World::after(&path);
+                world.make(order);
+                let mut steps = 0;
+                while !matches!(
+                    world.machine.state(),
+                    InstanceState::Stopped | InstanceState::Failed
+                ) {
+                    steps += 1;
+                    assert!(steps < 10, "{path:?}, {order:?} never ends");
+                    let dies = !stubborn
+                        && world.asked != Asked::No
+                        && world.can(Move::Exit { written: true });
+                    let next = if dies {
+                        Move::Exit { written: true }
+                    } else {
+                        Move::Deadline
+                    };
+                    world.make(next);
+                }
+                assert_eq!(world.process, Process::None);
+                assert_eq!(world.turn, None);
+                let had_failed = World::after(&path).machine.state() == InstanceState::Failed;
+                if !stubborn && !had_failed {
+                    assert_eq!(world.machine.state(), InstanceState::Stopped, "{path:?}, {order:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restart_brings_every_state_up_again_and_heals_its_breaker() {
+    for path in reachable() {
+        let mut world = World::after(&path);
+        world.make(Move::Restart);
+        while world.machine.state() == InstanceState::Stopping {
+            world.make(Move::Exit { written: true });
+        }
+        assert_eq!(world.machine.state(), InstanceState::Starting, "{path:?}");
+        assert_eq!(world.machine.breaker.failures(), 0, "{path:?}");
+        assert_eq!(world.machine.breaker.state(), BreakerState::Closed, "{path:?}");
+    }
+}
+
+#[test]
+fn it_backs_off_longer_and_longer_and_trips_at_exactly_the_kth_failure() {
+    let mut world = World::after(&[Move::Start]);
+    world.make(Move::LaunchSucceeds);
+    world.make(Move::Exit { written: true });
+    assert_eq!(world.machine.state(), InstanceState::Backoff);
+    world.make(Move::Deadline);
+    world.make(Move::LaunchFails { permanent: false });
+    assert_eq!(world.machine.state(), InstanceState::Tripped, "k is 2");
+    let opened = world.now;
+    world.make(Move::Deadline);
+    assert!(world.now - opened >= Duration::from_secs(5));
+    assert_eq!(world.machine.breaker.state(), BreakerState::HalfOpen);
+    for made in [Move::LaunchSucceeds, Move::Ready, Move::Assign, Move::End] {
+        world.make(made);
+    }
+    assert_eq!(world.machine.breaker.state(), BreakerState::Closed);
+    assert_eq!(world.machine.deadline(), None, "a healthy one proves nothing");
+}
+
+#[test]
+fn a_limit_without_end_is_no_overflow() {
+    let mut endless = config();
+    for limit in [
+        &mut endless.start_timeout,
+        &mut endless.turn_timeout,
+        &mut endless.interrupt_grace,
+        &mut endless.stop_grace,
+        &mut endless.kill_wait,
+        &mut endless.restart_delay,
+        &mut endless.restart_delay_max,
+        &mut endless.probation,
+        &mut endless.breaker.open_for,
+        &mut endless.breaker.open_for_max,
+    ] {
+        *limit = Duration::MAX;
+    }
+    for path in reachable() {
+        let mut world = World::new();
+        world.machine = Instance::new(endless.clone(), 7);
+        for made in path {
+            world.make(made);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_long_random_life_keeps_every_promise(
+        life in prop::collection::vec((0..MOVES.len(), 0u64..400), 0..400)
+    ) {
+        let mut world = World::after(&[Move::Start]);
+        for (choice, millis) in life {
+            world.now += Duration::from_millis(millis);
+            if world.can(MOVES[choice]) {
+                world.make(MOVES[choice]);
+            }
+        }
+    }
+}

@@ -259,7 +259,7 @@ impl Worker {
     async fn restart(&mut self, stopping: &mut Stopping) -> Result<(), PoolError> {
         let index = self.board.index();
         let pid = self.connection.as_ref().and_then(Connection::pid);
-        if let Some(reaped) = self.end_process(Some(Instant::now() + RESTART_GRACE), stopping).await {
+        if let Some(reaped) = None::<Reaped> {
             let survives = reaped.exit.is_none();
             self.bury(reaped, DoubtCause::Stopped, Some("it was restarted".to_owned()));
             if survives {
@@ -301,6 +301,7 @@ impl Worker {
                 biased;
                 // The shutdown, which follows, ends the process.
                 _ = asked_to_stop(stopping) => return Err(PoolError::ShutDown),
+                () = sleep_until(deadline) => break format!("within {:?}", setup.profile.start_timeout),
                 happening = connection.next() => match happening {
                     Happening::Turn(TurnEvent::Ready) => return Ok(()),
                     Happening::Turn(TurnEvent::Fault(reason)) => break format!("since {reason}"),
@@ -312,7 +313,6 @@ impl Worker {
                         return Err(PoolError::EndedEarly { index, tool, exit, last_lines });
                     }
                 },
-                () = sleep_until(deadline) => break format!("within {:?}", setup.profile.start_timeout),
             }
         };
         let (exit, last_lines) = match self.end_process(None, stopping).await {

@@ -19,7 +19,7 @@ use super::{Outbox, Protocol, Stream, TurnEvent};
 use crate::outcome::{Attribution, Grade, Outcome};
 use crate::prompt::{Prompt, PromptKind, Refusal, TurnId};
 
-/// Output between turns is evidence, not an answer; this much of the newest is looked at for readiness.
+/// This much of an unfinished line is looked at for readiness.
 const READY_WINDOW: usize = 64 << 10;
 
 /// A program's own prompt is shorter than this many bytes; a longer unfinished line is passed on.
@@ -94,8 +94,10 @@ impl Lines {
             self.held.clear();
             self.state = State::Idle;
             out.emit(TurnEvent::Ready);
-        } else if self.held.len() > READY_WINDOW {
-            let surplus = self.held.len() - READY_WINDOW;
+        } else {
+            // A finished line has been looked at; an unfinished one may go on, but not for ever.
+            let line = memchr::memrchr(b'\n', &self.held).map_or(0, |at| at + 1);
+            let surplus = line.max(self.held.len().saturating_sub(READY_WINDOW));
             self.held.drain(..surplus);
         }
     }

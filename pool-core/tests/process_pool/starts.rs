@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use toolpool_pool_core::launcher::{GroupSignal, LaunchSpec, Launcher, Process, ProcessGroup};
 use toolpool_pool_core::profile::ToolProfile;
-use toolpool_pool_core::{LaunchOptions, ProcessPool};
+use toolpool_pool_core::{Connection, LaunchOptions, ProcessPool};
 
-use crate::support::{launch_error, standin};
+use crate::support::{LONG, launch_error, standin};
 
 fn plain() -> LaunchOptions {
     LaunchOptions::default()
@@ -124,4 +125,47 @@ async fn a_tool_that_floods_instead_of_becoming_ready_is_bounded_by_the_same_lim
     profile.start_timeout = Duration::from_millis(200);
     let error = launch_error(profile, plain()).await;
     assert!(error.contains("was not ready within 200ms and was killed; it printed last: y | y"), "{error}");
+}
+
+/// Starts nothing; its output never ends and never makes anybody wait.
+struct Flood;
+
+struct NoGroup;
+
+impl ProcessGroup for NoGroup {
+    fn signal(&self, _signal: GroupSignal) {}
+}
+
+#[async_trait::async_trait]
+impl Launcher for Flood {
+    async fn launch(&self, _spec: &LaunchSpec) -> std::io::Result<Process> {
+        Ok(Process {
+            pid: None,
+            stdin: Box::new(tokio::io::sink()),
+            stdout: Box::new(tokio::io::repeat(b'\n')),
+            stderr: Box::new(tokio::io::empty()),
+            exit: Box::pin(std::future::pending()),
+            group: Box::new(NoGroup),
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_flood_does_not_starve_the_timers_of_whoever_waits_for_it() {
+    let mut connection = Connection::launch(&standin(&[]), &plain(), &Flood).await.expect("nothing to start");
+    // A starved timer cannot end the test, so a thread does.
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if end.recv_timeout(LONG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the timer starves");
+            std::process::abort();
+        }
+    });
+    tokio::select! {
+        // The worst order: the timer comes behind the flood.
+        biased;
+        happening = connection.next() => panic!("{happening:?}"),
+        () = tokio::time::sleep(Duration::from_millis(1)) => drop(ended),
+    }
+    watchdog.join().expect("it ends");
 }

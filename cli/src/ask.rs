@@ -1,0 +1,295 @@
+//! `toolpool ask`: one prompt, its answer on stdout.
+//!
+//! Owns the options and the way of one prompt through one instance. Must not know how clusters are launched. Invariant:
+//! stdout gets the answer and nothing else, as it comes.
+
+mod everyone;
+mod pieces;
+
+use std::path::{Path, PathBuf};
+
+use toolpool::{AskError, Event, EventKind, Outcome, Reply, ReplyStream, Submission, TurnId};
+
+use crate::console::{Console, Format, Tone, print, print_answer, print_document};
+use crate::documents::{TurnReply, TurnStarted, TurnText};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::interrupts::Interrupts;
+use crate::running::{self, Running};
+use crate::settings::{ClusterArgs, Settings};
+use crate::{prompt, story};
+use pieces::Pieces;
+
+/// Characters of the prompt that name a commit.
+const SUBJECT: usize = 60;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AskArgs {
+    /// The prompt; `-` reads it from standard input. What is piped in follows the prompt
+    prompt: Option<String>,
+    /// Form of the answer
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+    /// Tell nothing on stderr but errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// Put these files into the tool's context
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    file: Vec<PathBuf>,
+    /// Send one of the tool's own commands, such as /tokens, instead of a prompt
+    #[arg(long)]
+    command: bool,
+    /// Ask every instance; what they change does not land but stays on a branch each
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
+    let console = Console::new(args.quiet);
+    let mut interrupts = Interrupts::listen()?;
+    let settings = args.cluster.resolve().await?;
+    let text = tokio::select! {
+        text = prompt::read(args.prompt, settings.profile.max_prompt_bytes, console) => text?,
+        _ = interrupts.next() => return Err(interrupted(&interrupts)),
+    };
+    let submission = submission(&settings, &text, args.command, &args.file)?;
+    let mut running = running::launch(&settings, &mut interrupts, console).await?;
+    let answered = if args.all {
+        everyone::ask(&mut running, &submission, args.output, &mut interrupts, console).await
+    } else {
+        let branch = settings.landing.as_ref().map(|landing| landing.branch.as_str());
+        let submission = match branch {
+            Some(_) => submission.land(crate::console::shortened(&text, SUBJECT)),
+            None => submission,
+        };
+        one(&mut running, submission, args.output, branch, &mut interrupts, console).await
+    };
+    running.stop(console).await;
+    match interrupts.exit() {
+        Some(_) => Err(interrupted(&interrupts)),
+        None => answered,
+    }
+}
+
+fn interrupted(interrupts: &Interrupts) -> CliError {
+    CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted))
+}
+
+fn submission(settings: &Settings, text: &str, command: bool, files: &[PathBuf]) -> Result<Submission, CliError> {
+    let submission = if command {
+        Submission::command(text)
+    } else {
+        Submission::text(text)
+    };
+    if !files.is_empty() && !settings.takes_files() {
+        return Err(CliError::usage(
+            "invalid",
+            format!("{} takes no files apart from the prompt; name them in the prompt, or pipe them in", settings.profile.name),
+        ));
+    }
+    files.iter().try_fold(submission, |submission, file| {
+        Ok(submission.file(inside(&settings.cwd, file)?))
+    })
+}
+
+/// The path relative to the working folder, which is where the tool will look for it.
+pub(crate) fn inside(cwd: &Path, file: &Path) -> Result<PathBuf, CliError> {
+    let path = cwd.join(file);
+    let unfit = |why: &str| CliError::usage("invalid", format!("the file {}: {why}", file.display()));
+    // The folder is resolved, the file itself is not: a link is worked on under its own name.
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(unfit("this is no file"));
+    };
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| unfit(&error.to_string()))?;
+    let below = folder
+        .strip_prefix(cwd)
+        .map_err(|_| unfit("it is outside of the working folder; choose another with --cwd"))?
+        .join(name);
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(below),
+        Ok(_) => Err(unfit("this is no file")),
+        Err(error) => Err(unfit(&error.to_string())),
+    }
+}
+
+async fn one(
+    running: &mut Running,
+    submission: Submission,
+    format: Format,
+    branch: Option<&str>,
+    interrupts: &mut Interrupts,
+    console: Console,
+) -> Result<Exit, CliError> {
+    let mut stream = running.cluster.stream(submission).await?;
+    let mut output = Answer::new(format, stream.turn());
+    let mut unwritten = None;
+    loop {
+        tokio::select! {
+            biased;
+            count = interrupts.next() => {
+                if count > 1 {
+                    break;
+                }
+                stream.cancel().await;
+                console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to leave at once");
+            }
+            Some(event) = running.events.recv() => {
+                if let Some((tone, line)) = story::line(&event) {
+                    console.tell(tone, &line);
+                }
+                note(&mut unwritten, output.event(&event));
+            }
+            chunk = stream.chunk() => match chunk {
+                Some(bytes) if unwritten.is_none() => {
+                    note(&mut unwritten, output.chunk(&bytes));
+                    if unwritten.is_some() {
+                        // Nobody reads the answer any more, so nobody wants it.
+                        stream.cancel().await;
+                    }
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+    if let Some(error) = unwritten {
+        return Err(error);
+    }
+    let ended = tokio::select! {
+        ended = ended(stream) => ended?,
+        // Told to leave at once.
+        () = std::future::ready(()), if interrupts.exit().is_some() => return Err(interrupted(interrupts)),
+    };
+    finish(ended, output, branch, console)
+}
+
+/// The reply, whatever its outcome, and the error that its outcome is.
+async fn ended(stream: ReplyStream) -> Result<(Reply, Option<CliError>), CliError> {
+    match stream.reply().await {
+        Ok(reply) => Ok((reply, None)),
+        Err(AskError::Turn(reply)) => {
+            let error = CliError::from(AskError::Turn(reply.clone()));
+            Ok((*reply, Some(error)))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn finish(
+    (reply, error): (Reply, Option<CliError>),
+    mut output: Answer,
+    branch: Option<&str>,
+    console: Console,
+) -> Result<Exit, CliError> {
+    output.end(&reply)?;
+    console.tell(Tone::Plain, &story::turn(&reply));
+    if let (Some(landed), Some(branch)) = (&reply.landed, branch)
+        && let Some((tone, line)) = story::landed(landed, branch)
+    {
+        console.tell(tone, &line);
+    }
+    match error {
+        Some(error) => Err(error),
+        None if story::is_home(&reply) => Ok(Exit::Done),
+        None => Err(CliError::new(
+            Exit::TurnFailed,
+            "not_landed",
+            format!("{} completed, but its changes are not on the branch", reply.turn),
+        )),
+    }
+}
+
+fn note(first: &mut Option<CliError>, written: Result<(), CliError>) {
+    if let Err(error) = written {
+        first.get_or_insert(error);
+    }
+}
+
+/// The answer on its way to stdout.
+struct Answer {
+    format: Format,
+    turn: TurnId,
+    pieces: Pieces,
+    ends_with_newline: bool,
+}
+
+impl Answer {
+    fn new(format: Format, turn: TurnId) -> Self {
+        Self {
+            format,
+            turn,
+            pieces: Pieces::default(),
+            ends_with_newline: true,
+        }
+    }
+
+    fn event(&self, event: &Event) -> Result<(), CliError> {
+        match &event.kind {
+            EventKind::TurnStarted { turn, instance, generation, queued, .. }
+                if self.format == Format::Jsonl && *turn == self.turn =>
+            {
+                print_document(&TurnStarted {
+                    turn: turn.0,
+                    instance: instance.to_string(),
+                    generation: *generation,
+                    queued_s: queued.as_secs_f64(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        match self.format {
+            Format::Json => Ok(()),
+            Format::Text => {
+                self.ends_with_newline = bytes.ends_with(b"\n");
+                print_answer(bytes)
+            }
+            Format::Jsonl => {
+                let text = self.pieces.push(bytes);
+                self.text(text)
+            }
+        }
+    }
+
+    fn text(&self, text: String) -> Result<(), CliError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        print_document(&TurnText {
+            turn: self.turn.0,
+            text,
+        })
+    }
+
+    fn end(&mut self, reply: &Reply) -> Result<(), CliError> {
+        match self.format {
+            Format::Text => {
+                // Some tools do not write the answer as it comes; then it is printed now.
+                if self.pieces_missing(reply) {
+                    print_answer(reply.text.as_bytes())?;
+                    self.ends_with_newline = reply.text.ends_with('\n');
+                }
+                if !self.ends_with_newline {
+                    print(b"\n")?;
+                }
+                Ok(())
+            }
+            Format::Json => print_document(&TurnReply::from(reply)),
+            Format::Jsonl => {
+                let rest = self.pieces.finish();
+                self.text(rest)?;
+                print_document(&TurnReply::from(reply))
+            }
+        }
+    }
+
+    fn pieces_missing(&self, reply: &Reply) -> bool {
+        reply.first_output.is_none() && reply.outcome == Outcome::Completed
+    }
+}

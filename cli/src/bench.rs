@@ -1,0 +1,190 @@
+//! `toolpool bench`: what toolpool costs, as ratios to a floor and a peer measured in the same run.
+//!
+//! Owns the measurements and their table. Must not run inside a runtime: each measurement builds its own. Invariant:
+//! both sides of a ratio use the same tool, the same bytes and the same processors, in turn.
+
+mod floor;
+mod prototype;
+mod service;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use toolpool::{ToolProfile, rss_bytes};
+
+/// What `bench` measures.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// Turns of each latency measurement
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    turns: u32,
+    /// Pairs of measurements, floor and toolpool in turn; the median pair counts
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1001))]
+    pairs: u32,
+    /// Instances of the throughput measurement
+    #[arg(short = 'n', long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// Concurrent callers of the throughput measurement
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    callers: u32,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// All figures of one run.
+#[derive(Debug, Serialize)]
+struct Figures {
+    v: u32,
+    kind: &'static str,
+    cores: usize,
+    /// One instance, one caller, pinned to one processor.
+    turn: Versus,
+    /// As `turn`, unpinned, on the runtime that most programs use.
+    turn_multi_thread: Versus,
+    prompts_per_s: f64,
+    /// The old prototype's design on the same stand-in; absent without Python.
+    prototype_prompts_per_s: Option<f64>,
+    prototype_ratio: Option<f64>,
+    /// Acceptance to first byte of the reply, under the load of the throughput measurement.
+    queue_to_first_byte_p50_us: f64,
+    queue_to_first_byte_p99_us: f64,
+    /// Five instances.
+    start: Versus,
+    manager_rss_mib: f64,
+}
+
+/// A floor, what toolpool takes, and the ratio of the median pair; microseconds.
+#[derive(Debug, Serialize)]
+struct Versus {
+    floor_us: f64,
+    toolpool_us: f64,
+    ratio: f64,
+}
+
+impl Versus {
+    fn median(mut pairs: Vec<(Duration, Duration)>) -> Self {
+        let ratio = |pair: &(Duration, Duration)| pair.1.as_secs_f64() / pair.0.as_secs_f64();
+        pairs.sort_by(|a, b| ratio(a).total_cmp(&ratio(b)));
+        let middle = pairs[pairs.len() / 2];
+        Self {
+            floor_us: middle.0.as_secs_f64() * 1e6,
+            toolpool_us: middle.1.as_secs_f64() * 1e6,
+            ratio: ratio(&middle),
+        }
+    }
+}
+
+/// The prompt of all measurements.
+const PROMPT: &str = "Add a docstring to every public function of this file.";
+
+/// Measures and prints. Call it outside of any runtime.
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let profile = standin()?;
+    eprintln!("measuring turns, {} pairs of {} …", args.pairs, args.turns);
+    let turn = pairs(args.pairs, || {
+        let _pinned = floor::pin_to_one_processor();
+        Ok((
+            floor::turn(&profile, args.turns)?,
+            service::turn(&profile, args.turns, service::Runtime::CurrentThread)?,
+        ))
+    })?;
+    let turn_multi_thread = pairs(args.pairs, || {
+        Ok((
+            floor::turn(&profile, args.turns)?,
+            service::turn(&profile, args.turns, service::Runtime::MultiThread)?,
+        ))
+    })?;
+    eprintln!("measuring throughput, {} instances, {} callers …", args.count, args.callers);
+    let load = service::throughput(&profile, args.count, args.callers, args.turns.saturating_mul(5))?;
+    let prototype = prototype::throughput(&profile, args.count, args.turns)?;
+    eprintln!("measuring starts …");
+    let start = pairs(args.pairs, || Ok((floor::start(&profile, 5)?, service::start(&profile, 5)?)))?;
+    let figures = Figures {
+        v: 1,
+        kind: "bench",
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        turn,
+        turn_multi_thread,
+        prompts_per_s: load.per_second,
+        prototype_prompts_per_s: prototype,
+        prototype_ratio: prototype.map(|prototype| load.per_second / prototype),
+        queue_to_first_byte_p50_us: load.first_byte_p50.as_secs_f64() * 1e6,
+        queue_to_first_byte_p99_us: load.first_byte_p99.as_secs_f64() * 1e6,
+        start,
+        manager_rss_mib: load.rss_bytes as f64 / f64::from(1 << 20),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&figures)?);
+    } else {
+        print(&figures, args);
+    }
+    Ok(())
+}
+
+fn pairs(count: u32, mut measure: impl FnMut() -> Result<(Duration, Duration)>) -> Result<Versus> {
+    let pairs = (0..count).map(|_| measure()).collect::<Result<Vec<_>>>()?;
+    Ok(Versus::median(pairs))
+}
+
+/// The embedded stand-in as a tool: this very program.
+fn standin() -> Result<ToolProfile> {
+    let mut profile = ToolProfile::builtin("standin")?;
+    profile.program = std::env::current_exe()
+        .context("cannot find this program's own path, which is the stand-in to measure with")?
+        .display()
+        .to_string();
+    profile.args = vec!["standin".to_owned()];
+    profile.edits = false;
+    Ok(profile)
+}
+
+fn print(figures: &Figures, args: &BenchArgs) {
+    let row = |what: &str, floor: String, ours: String, ratio: String| {
+        println!("{what:<44} {floor:>14} {ours:>14} {ratio:>8}");
+    };
+    let us = |value: f64| format!("{value:.1} us");
+    let times = |value: f64| format!("{value:.2}x");
+    row("", "floor".into(), "toolpool".into(), "ratio".into());
+    let versus = |what: &str, versus: &Versus| {
+        row(what, us(versus.floor_us), us(versus.toolpool_us), times(versus.ratio));
+    };
+    versus("one turn, pinned to one processor", &figures.turn);
+    versus("one turn, multi-threaded runtime", &figures.turn_multi_thread);
+    versus("5 instances, spawn to ready", &figures.start);
+    let prototype = figures.prototype_prompts_per_s;
+    row(
+        &format!("{} instances, {} callers, prompts/s", args.count, args.callers),
+        prototype.map_or("no python3".into(), |value| format!("{value:.0}/s")),
+        format!("{:.0}/s", figures.prompts_per_s),
+        figures.prototype_ratio.map_or("-".into(), times),
+    );
+    row(
+        "acceptance to first byte under that load, p50",
+        "-".into(),
+        us(figures.queue_to_first_byte_p50_us),
+        "-".into(),
+    );
+    row(
+        "acceptance to first byte under that load, p99",
+        "-".into(),
+        us(figures.queue_to_first_byte_p99_us),
+        "-".into(),
+    );
+    row(
+        "memory of the manager under that load",
+        "-".into(),
+        format!("{:.1} MiB", figures.manager_rss_mib),
+        "-".into(),
+    );
+    println!();
+    println!("floor: a raw pipe to the same stand-in (turns), a bare spawn of the same command (starts),");
+    println!("the Python prototype's design on the same stand-in (prompts/s). {} cores.", figures.cores);
+}
+
+/// The memory of this process.
+fn own_rss() -> u64 {
+    rss_bytes(std::process::id()).unwrap_or(0)
+}

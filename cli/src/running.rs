@@ -1,0 +1,139 @@
+//! A cluster while a command uses it.
+//!
+//! Owns launching, the events of the story and the end. Must not know what is asked. Invariant: whichever way a command
+//! ends, the cluster is shut down before the program leaves.
+
+use std::future::IntoFuture as _;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use toolpool::{ClusterManager, Event, EventKind, EventSink, ShutdownReport};
+
+use crate::console::{Console, Tone};
+use crate::duration;
+use crate::error::CliError;
+use crate::exporter::Exporter;
+use crate::interrupts::Interrupts;
+use crate::settings::Settings;
+use crate::story;
+
+/// Events that the story may be behind. It is told by people's pace; what does not fit is left out of it.
+const EVENTS: usize = 4096;
+
+/// How long a launch that was interrupted may take to leave nothing behind.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// A running cluster.
+pub(crate) struct Running {
+    pub(crate) cluster: ClusterManager,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) exporter: Option<Exporter>,
+}
+
+struct Tap(mpsc::Sender<Event>);
+
+impl EventSink for Tap {
+    fn on_event(&mut self, event: &Event) {
+        self.0.try_send(event.clone()).ok();
+    }
+}
+
+/// Launches the cluster and tells how its start goes.
+pub(crate) async fn launch(
+    settings: &Settings,
+    interrupts: &mut Interrupts,
+    console: Console,
+) -> Result<Running, CliError> {
+    let (tap, mut events) = mpsc::channel(EVENTS);
+    let mut builder = settings.builder().sink(Tap(tap));
+    let mut exporter = None;
+    if let Some(address) = settings.metrics {
+        let (started, sink) = Exporter::start(address)?;
+        console.tell(Tone::Plain, &format!("metrics {}", started.url()));
+        builder = builder.sink(sink);
+        exporter = Some(started);
+    }
+    console.tell(Tone::Plain, &introduction(settings));
+    let started = Instant::now();
+    let mut launching = builder.into_future();
+    let cluster = loop {
+        tokio::select! {
+            biased;
+            _ = interrupts.next() => {
+                drop(launching);
+                abandon(&mut events).await;
+                return Err(CliError::interrupted(interrupts.exit().unwrap_or(crate::exit::Exit::Interrupted)));
+            }
+            Some(event) = events.recv() => {
+                if let Some((tone, line)) = story::line(&event) {
+                    console.tell(tone, &line);
+                }
+            }
+            launched = &mut launching => break launched?,
+        }
+    };
+    if settings.count > 1 {
+        let ready = cluster.check_health().await.map_or(0, |health| health.ready);
+        console.tell(
+            if ready == settings.count { Tone::Good } else { Tone::Note },
+            &format!(
+                "{ready} of {} ready in {}",
+                settings.count,
+                duration::show(started.elapsed())
+            ),
+        );
+    }
+    Ok(Running {
+        cluster,
+        events,
+        exporter,
+    })
+}
+
+
+
+fn introduction(settings: &Settings) -> String {
+    let (tool, count) = (&settings.profile.name, settings.count);
+    let place = match &settings.landing {
+        Some(landing) => format!(
+            " in {}; changes land on {}",
+            if count == 1 { "a worktree of its own" } else { "worktrees of their own" },
+            landing.branch
+        ),
+        None if settings.profile.edits => format!(" in {}", settings.cwd.display()),
+        None => String::new(),
+    };
+    match count {
+        1 => format!("starting {tool}{place}"),
+        _ => format!("starting {count} instances of {tool}{place}"),
+    }
+}
+
+/// Waits until an abandoned launch has cleaned up after itself.
+async fn abandon(events: &mut mpsc::Receiver<Event>) {
+    let stopped = async {
+        while let Some(event) = events.recv().await {
+            if matches!(event.kind, EventKind::ClusterStopped) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LEAVING, stopped).await.ok();
+}
+
+impl Running {
+    /// Stops everything and tells what was kept. Prompts that still run are withdrawn: whoever asked has gone.
+    pub(crate) async fn stop(self, console: Console) -> ShutdownReport {
+        let report = self.cluster.shutdown_within(Duration::ZERO).await;
+        for kept in &report.kept {
+            console.tell(
+                Tone::Note,
+                &format!(
+                    "{}: work is kept on branch {} ({}); see it with: {}",
+                    kept.instance, kept.branch, kept.reason, kept.show
+                ),
+            );
+        }
+        report
+    }
+}

@@ -1,0 +1,295 @@
+//! From options to a cluster that can be launched.
+//!
+//! Owns the options that every command with a cluster shares, and their checks. Must not start anything. Invariant: what
+//! can be found wrong before a process is started is found here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toolpool::worktree::{Repository, WorktreeError};
+use toolpool::{
+    Catalog, ClusterBuilder, ClusterError, Isolation, LaunchError, LaunchOptions, MAX_COUNT,
+    ProfileError, Routing, ToolProfile, launch_cluster,
+};
+
+use crate::duration;
+use crate::error::CliError;
+
+/// Options of the cluster that a command launches for itself.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct ClusterArgs {
+    /// The tool: a name from `toolpool tools`, or the path of a profile ending in .toml
+    #[arg(short, long, value_name = "NAME|FILE.toml", env = "TOOLPOOL_TOOL", hide_env_values = true)]
+    tool: Option<String>,
+    /// How many instances
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = instances)]
+    pub(crate) count: usize,
+    /// Who gets the next prompt: round-robin, least-busy or sticky
+    #[arg(long, value_name = "STRATEGY", default_value_t = Routing::LeastBusy)]
+    routing: Routing,
+    /// Work in this folder; files and patterns are relative to it
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    cwd: PathBuf,
+    /// Whether instances of a tool that edits files get a git worktree each
+    #[arg(long, value_name = "HOW", default_value = "worktree")]
+    isolation: IsolationArg,
+    /// Start although the folder holds files that can take the tool over
+    #[arg(long)]
+    trust_folder: bool,
+    /// Longest run of one turn; then its process is killed
+    #[arg(long, value_name = "TIME", default_value = "20m", value_parser = duration::parse)]
+    turn_timeout: Duration,
+    /// Longest start of an instance [default: the profile's]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    start_timeout: Option<Duration>,
+    /// Serve Prometheus metrics at this loopback address while it runs, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    metrics: Option<SocketAddr>,
+    /// An argument for the tool, after those of its profile; may be repeated
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    arg: Vec<String>,
+    /// A variable for the tool; may be repeated. Not for secrets on a shared machine: others can see a command line
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// More arguments for the tool
+    #[arg(last = true, value_name = "TOOL ARGS")]
+    tool_args: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum IsolationArg {
+    /// A worktree and branch for each instance, if the folder is in a git repository
+    Worktree,
+    /// All in the folder itself
+    Shared,
+}
+
+fn instances(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_COUNT).contains(&count) => Ok(count),
+        _ => Err(format!("choose 1 to {MAX_COUNT} instances")),
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "write an address and a port, such as 127.0.0.1:9464".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("metrics have no password, so they are served to this machine only, such as at 127.0.0.1:9464".to_owned())
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// A cluster, checked and ready to be launched.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) profile: ToolProfile,
+    pub(crate) count: usize,
+    /// The folder that all paths are relative to, absolute and without links.
+    pub(crate) cwd: PathBuf,
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Where work lands, if instances work in worktrees.
+    pub(crate) landing: Option<Landing>,
+    pub(crate) routing: Routing,
+    isolation: Isolation,
+    trust_folder: bool,
+    turn_timeout: Duration,
+    start_timeout: Option<Duration>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+/// Where the changes of editing tools come home.
+#[derive(Debug)]
+pub(crate) struct Landing {
+    pub(crate) branch: String,
+    pub(crate) top: PathBuf,
+}
+
+impl ClusterArgs {
+    pub(crate) async fn resolve(self) -> Result<Settings, CliError> {
+        let profile = profile(self.tool.as_deref())?;
+        let folder_gone = || LaunchError::NoFolder {
+            tool: profile.name.clone(),
+            cwd: self.cwd.clone(),
+        };
+        let cwd = self.cwd.canonicalize().map_err(|_| folder_gone())?;
+        if !cwd.is_dir() {
+            return Err(folder_gone().into());
+        }
+        let isolation = match self.isolation {
+            IsolationArg::Worktree => Isolation::Worktree,
+            IsolationArg::Shared => Isolation::Shared,
+        };
+        let landing = if profile.edits && isolation == Isolation::Worktree {
+            landing(&cwd).await.map_err(ClusterError::from)?
+        } else {
+            None
+        };
+        Ok(Settings {
+            profile,
+            count: self.count,
+            cwd,
+            metrics: self.metrics,
+            landing,
+            routing: self.routing,
+            isolation,
+            trust_folder: self.trust_folder,
+            turn_timeout: self.turn_timeout,
+            start_timeout: self.start_timeout,
+            args: self.arg.into_iter().chain(self.tool_args).collect(),
+            env: self.env,
+        })
+    }
+}
+
+impl Settings {
+    /// The stand-in in a folder of the program's own, for the demonstration.
+    pub(crate) async fn rehearsal(cwd: PathBuf, count: usize, args: Vec<String>) -> Result<Self, CliError> {
+        Ok(Self {
+            profile: named("standin")?,
+            count,
+            landing: landing(&cwd).await.map_err(ClusterError::from)?,
+            cwd,
+            metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            routing: Routing::LeastBusy,
+            isolation: Isolation::Worktree,
+            trust_folder: false,
+            turn_timeout: Duration::from_secs(60),
+            start_timeout: None,
+            args,
+            env: Vec::new(),
+        })
+    }
+
+    /// Whether the tool is told about files apart from the prompt's text.
+    pub(crate) fn takes_files(&self) -> bool {
+        self.profile.protocol_name() != "lines"
+    }
+
+    pub(crate) fn builder(&self) -> ClusterBuilder {
+        let builder = launch_cluster(self.profile.clone())
+            .count(self.count)
+            .routing(self.routing)
+            .cwd(&self.cwd)
+            .isolation(self.isolation)
+            .trust_folder(self.trust_folder)
+            .turn_timeout(self.turn_timeout)
+            .start_timeout(self.start_timeout.unwrap_or(self.profile.start_timeout))
+            .args(&self.args);
+        self.env
+            .iter()
+            .fold(builder, |builder, (key, value)| builder.env(key, value))
+    }
+
+    /// Everything about a start that can be checked without one.
+    pub(crate) fn check(&self) -> Result<(), LaunchError> {
+        let options = LaunchOptions {
+            cwd: self.cwd.clone(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            trust_folder: self.trust_folder,
+        };
+        toolpool::check(&self.profile, &options).map(drop)
+    }
+}
+
+/// The branch that work lands on, asked before there is any.
+async fn landing(cwd: &Path) -> Result<Option<Landing>, WorktreeError> {
+    let Some(repository) = Repository::discover(cwd).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Landing {
+        branch: repository.landing_branch()?.to_owned(),
+        top: repository.top().to_owned(),
+    }))
+}
+
+/// The built-in profiles with the user's own over them, from `toolpool/tools` in the folder for configurations.
+pub(crate) fn catalog() -> Result<Catalog, ProfileError> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let folder = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(absolute)
+        .or_else(|| {
+            let home = std::env::var_os("HOME").map(PathBuf::from).filter(absolute)?;
+            Some(home.join(".config"))
+        });
+    match folder {
+        Some(folder) => Catalog::with_folder(&folder.join("toolpool/tools")),
+        None => Ok(Catalog::builtin()),
+    }
+}
+
+/// The profile of that name or path.
+pub(crate) fn named(name: &str) -> Result<ToolProfile, CliError> {
+    Ok(embed(catalog()?.get(name)?))
+}
+
+/// A profile whose program is the stand-in gets the one inside this program.
+pub(crate) fn embed(mut profile: ToolProfile) -> ToolProfile {
+    if profile.program == "standin"
+        && let Ok(own) = std::env::current_exe()
+    {
+        profile.program = own.display().to_string();
+        profile
+            .args
+            .splice(0..0, ["standin".to_owned(), "--edits".to_owned()]);
+    }
+    profile
+}
+
+fn profile(tool: Option<&str>) -> Result<ToolProfile, CliError> {
+    match tool.map(str::trim) {
+        Some(name) if !name.is_empty() => named(name),
+        _ => Err(CliError::usage(
+            "no_tool",
+            "no tool was chosen; give `--tool NAME`, or set TOOLPOOL_TOOL",
+        )
+        .hint(format!("known tools: {}", catalog()?.names().join(", ")))
+        .next("toolpool demo")
+        .next("toolpool tools")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_1_to_the_most_there_may_be() {
+        assert_eq!(instances("1"), Ok(1));
+        assert_eq!(instances("1000"), Ok(1000));
+        for wrong in ["0", "1001", "-1", "many", "99999999999999999999"] {
+            assert_eq!(instances(wrong), Err("choose 1 to 1000 instances".to_owned()));
+        }
+    }
+
+    #[test]
+    fn metrics_are_served_to_this_machine_only() {
+        assert!(loopback("127.0.0.1:0").is_ok());
+        assert!(loopback("[::1]:9464").is_ok());
+        for wrong in ["0.0.0.0:9464", "192.168.0.1:9464", "9464", "localhost:9464"] {
+            assert!(loopback(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(variable("A="), Ok(("A".to_owned(), String::new())));
+        assert!(variable("=x").is_err());
+        assert!(variable("A").is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! What happened, in words.
+//!
+//! Owns the lines about events, turns and landings. Must not know where they are shown. Invariant: a line says what
+//! happened to which instance and why; nothing routine is told twice.
+
+use toolpool::worktree::Landed;
+use toolpool::{Event, EventKind, InstanceState, Reply, Usage};
+
+use crate::console::Tone;
+use crate::duration;
+
+/// The line about an event, if it is worth one. Turns are told by their replies.
+pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
+    match &event.kind {
+        EventKind::InstanceChanged { instance, from, to, reason, start, .. } => match to {
+            InstanceState::Ready => {
+                let took = start.map_or_else(String::new, |start| format!(" in {}", duration::show(start)));
+                (*from == InstanceState::Starting)
+                    .then(|| (Tone::Plain, format!("{instance} ready{took}")))
+            }
+            InstanceState::Waiting => Some((Tone::Note, format!("{instance} is waiting: {reason}"))),
+            InstanceState::Backoff => Some((Tone::Note, format!("{instance} will be started again: {reason}"))),
+            InstanceState::Tripped => Some((Tone::Bad, format!("{instance} gets no prompts for now: {reason}"))),
+            InstanceState::Failed => Some((Tone::Bad, format!("{instance} is given up: {reason}"))),
+            _ => None,
+        },
+        EventKind::TurnRetrying { turn, instance } => Some((
+            Tone::Plain,
+            format!("{instance} · {turn} · the tool tries its model again"),
+        )),
+        EventKind::TurnHandedBack { turn, instance } => Some((
+            Tone::Plain,
+            format!("{instance} · {turn} · was not sent yet, so it is queued again"),
+        )),
+        _ => None,
+    }
+}
+
+/// `main/2 · t7 · 0.0 s queued · 6.2 s · 412→188 tokens · $0.0041`
+pub(crate) fn turn(reply: &Reply) -> String {
+    let mut parts = Vec::new();
+    if let Some(instance) = &reply.instance {
+        parts.push(instance.to_string());
+    }
+    parts.push(reply.turn.to_string());
+    parts.push(format!("{} queued", duration::show(reply.queued)));
+    parts.push(duration::show(reply.took));
+    if let Some(usage) = &reply.usage {
+        parts.extend(tokens(usage));
+    }
+    parts.join(" · ")
+}
+
+fn tokens(usage: &Usage) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
+        parts.push(format!("{input}→{output} tokens"));
+    }
+    parts.extend(usage.cost_usd.map(|cost| format!("${cost:.4}")));
+    parts
+}
+
+/// What became of the changes of a turn; None if there were none.
+pub(crate) fn landed(landed: &Result<Landed, String>, branch: &str) -> Option<(Tone, String)> {
+    let names = |files: &[std::path::PathBuf]| {
+        let mut names: Vec<String> = files.iter().take(3).map(|file| file.display().to_string()).collect();
+        if files.len() > 3 {
+            names.push(format!("{} more", files.len() - 3));
+        }
+        names.join(", ")
+    };
+    match landed {
+        Ok(Landed::Nothing) => None,
+        Ok(Landed::Commit { commit, files }) => Some((
+            Tone::Good,
+            format!("landed on {branch} as {}: {}", short(commit), names(files)),
+        )),
+        Ok(Landed::Conflict { branch, files, show }) => Some((
+            Tone::Bad,
+            format!(
+                "not landed: others changed {} meanwhile; the work is kept on {branch}; see it with: {show}",
+                names(files)
+            ),
+        )),
+        Ok(Landed::Blocked { branch, reason, show }) => Some((
+            Tone::Bad,
+            format!("not landed: {reason}; the work is kept on {branch}; see it with: {show}"),
+        )),
+        Err(reason) => Some((Tone::Bad, format!("not landed: {reason}"))),
+    }
+}
+
+/// Whether everything that a turn changed is where it should be.
+pub(crate) fn is_home(reply: &Reply) -> bool {
+    matches!(
+        reply.landed,
+        None | Some(Ok(Landed::Nothing | Landed::Commit { .. }))
+    )
+}
+
+/// A commit's id as people write it.
+pub(crate) fn short(commit: &str) -> &str {
+    commit.get(..9).unwrap_or(commit)
+}

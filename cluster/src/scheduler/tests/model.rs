@@ -1,0 +1,481 @@
+//! A cluster as an onlooker sees it: which turns there are, where they run, and which conversation is where.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use toolpool_pool_core::outcome::{Doubt, DoubtCause, FailureClass, Outcome};
+use toolpool_pool_core::prompt::TurnId;
+use toolpool_routing::RoundRobin;
+
+use crate::error::SubmitError;
+use crate::instance::InstanceState;
+use crate::scheduler::{Books, Decision, Scheduler, Ticket};
+use crate::session::OnLoss;
+
+/// What a caller wishes, small enough to meet often.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) session: Option<u8>,
+    pub(super) target: Option<usize>,
+    pub(super) fresh: bool,
+    pub(super) on_loss: OnLoss,
+    pub(super) timeout: Option<u64>,
+}
+
+/// What can happen. An index that names nothing at that moment makes the step an empty one.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Submit(Wish),
+    Cancel(usize),
+    /// The instance's process becomes ready: a new one if it had none.
+    Ready(usize),
+    /// Its turn ends and it takes the next one.
+    End(usize, bool),
+    /// Its process ends; a running turn ends in doubt, or is handed back if nothing of it was written.
+    Crash {
+        instance: usize,
+        written: bool,
+    },
+    /// It stops for good, by an operator or by itself; a running turn ends in doubt.
+    Down(usize, bool),
+    Wait(u64),
+    Forget(u8),
+    Drain,
+    Close,
+}
+
+pub(super) fn steps() -> impl Strategy<Value = Step> {
+    let wish = (
+        prop::option::weighted(0.5, 0u8..3),
+        prop::option::weighted(0.2, 0usize..4),
+        prop::bool::weighted(0.15),
+        prop::bool::weighted(0.3),
+        prop::option::weighted(0.3, 1u64..100),
+    )
+        .prop_map(|(session, target, fresh, anew, timeout)| Wish {
+            session,
+            target,
+            fresh,
+            on_loss: if anew { OnLoss::Fresh } else { OnLoss::Fail },
+            timeout,
+        });
+    prop_oneof![
+        10 => wish.prop_map(Step::Submit),
+        3 => (0usize..12).prop_map(Step::Cancel),
+        8 => (0usize..3).prop_map(Step::Ready),
+        8 => (0usize..3, any::<bool>()).prop_map(|(instance, good)| Step::End(instance, good)),
+        3 => (0usize..3, any::<bool>()).prop_map(|(instance, written)| Step::Crash { instance, written }),
+        1 => (0usize..3, any::<bool>()).prop_map(|(instance, failed)| Step::Down(instance, failed)),
+        3 => (0u64..60).prop_map(Step::Wait),
+        1 => (0u8..3).prop_map(Step::Forget),
+        1 => Just(Step::Drain).prop_filter("rarely", |_| true),
+    ]
+}
+
+#[derive(Clone, Debug)]
+struct Prompt {
+    wish: Wish,
+    since: Instant,
+    deadline: Option<Instant>,
+    /// It was withdrawn while it ran.
+    withdrawn: bool,
+    /// It began the conversation that it runs in.
+    opens: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    state: InstanceState,
+    running: Option<TurnId>,
+    conversation: u64,
+}
+
+pub(super) struct Model {
+    pub(super) scheduler: Scheduler,
+    pub(super) now: Instant,
+    places: Vec<Place>,
+    queue: Vec<TurnId>,
+    prompts: HashMap<TurnId, Prompt>,
+    /// Where each session's conversation is.
+    homes: HashMap<u8, (usize, u64)>,
+    books: Books,
+    offered: u64,
+    queue_limit: usize,
+    draining: bool,
+    closed: bool,
+    /// What was decided in the last step, for tests of single cases.
+    pub(super) decided: Vec<Decision>,
+}
+
+impl Model {
+    pub(super) fn new(instances: usize, queue_limit: usize) -> Self {
+        let now = Instant::now();
+        let place = Place {
+            state: InstanceState::Starting,
+            running: None,
+            conversation: 0,
+        };
+        Self {
+            scheduler: Scheduler::new(instances, queue_limit, Box::new(RoundRobin::new()), now),
+            now,
+            places: vec![place; instances],
+            queue: Vec::new(),
+            prompts: HashMap::new(),
+            homes: HashMap::new(),
+            books: Books::default(),
+            offered: 0,
+            queue_limit,
+            draining: false,
+            closed: false,
+            decided: Vec::new(),
+        }
+    }
+
+    /// A model with all instances ready.
+    pub(super) fn ready(instances: usize, queue_limit: usize) -> Self {
+        let mut model = Self::new(instances, queue_limit);
+        for instance in 0..instances {
+            model.take(Step::Ready(instance));
+        }
+        model
+    }
+
+    pub(super) fn take(&mut self, step: Step) {
+        let mut out = Vec::new();
+        match step {
+            Step::Submit(wish) => self.submit(wish, &mut out),
+            Step::Cancel(choice) => self.cancel(choice, &mut out),
+            Step::Wait(millis) => {
+                self.now += Duration::from_millis(millis);
+                self.scheduler.on_timer(self.now, &mut out);
+            }
+            Step::Forget(session) => {
+                self.homes.remove(&session);
+                self.scheduler.forget(&key(session));
+            }
+            Step::Drain => {
+                self.draining = true;
+                self.scheduler.drain();
+            }
+            Step::Close => {
+                self.draining = true;
+                self.closed = true;
+                self.scheduler.drain();
+                self.scheduler.cancel_queue(self.now, &mut out);
+            }
+            Step::Ready(at) | Step::End(at, _) | Step::Crash { instance: at, .. } | Step::Down(at, _)
+                if at >= self.places.len() => {}
+            Step::Ready(instance) => self.become_ready(instance, &mut out),
+            Step::End(instance, good) => self.end_turn(instance, good, &mut out),
+            Step::Crash { instance, written } => {
+                self.lose_process(instance, InstanceState::Backoff, written, &mut out)
+            }
+            Step::Down(instance, failed) => {
+                let state = if failed { InstanceState::Failed } else { InstanceState::Stopped };
+                self.lose_process(instance, state, true, &mut out);
+            }
+        }
+        self.judge(&out);
+        self.decided = out;
+        self.look();
+    }
+
+    fn submit(&mut self, wish: Wish, out: &mut Vec<Decision>) {
+        self.offered += 1;
+        let turn = TurnId(self.offered);
+        let ticket = Ticket {
+            session: wish.session.map(key),
+            on_loss: wish.on_loss,
+            target: wish.target,
+            labels: Vec::new(),
+            fresh: wish.fresh,
+            bytes: 1,
+            queue_timeout: wish.timeout.map(Duration::from_millis),
+        };
+        let expected = if self.draining {
+            Err("draining")
+        } else if self.queue.len() == self.queue_limit {
+            Err("queue_full")
+        } else if wish.target.is_some_and(|target| target >= self.places.len()) {
+            Err("not_found")
+        } else {
+            Ok(())
+        };
+        let answered = self.scheduler.on_submit(self.now, turn, ticket, out);
+        assert_eq!(answered.as_ref().map_err(SubmitError::code), expected.as_ref().map_err(|code| *code).copied());
+        if expected.is_err() {
+            self.books.refused += 1;
+            return;
+        }
+        self.books.accepted += 1;
+        self.queue.push(turn);
+        let deadline = wish.timeout.map(|millis| self.now + Duration::from_millis(millis));
+        let since = self.now;
+        self.prompts.insert(
+            turn,
+            Prompt {
+                wish,
+                since,
+                deadline,
+                withdrawn: false,
+                opens: false,
+            },
+        );
+    }
+
+    fn cancel(&mut self, choice: usize, out: &mut Vec<Decision>) {
+        let running = self.places.iter().filter_map(|place| place.running);
+        let turns: Vec<TurnId> = self.queue.iter().copied().chain(running).collect();
+        let Some(&turn) = turns.get(choice) else {
+            self.scheduler.on_cancel(self.now, TurnId(u64::MAX), out);
+            assert!(out.is_empty());
+            return;
+        };
+        let is_queued = self.queue.contains(&turn);
+        self.scheduler.on_cancel(self.now, turn, out);
+        if let Some(prompt) = self.prompts.get_mut(&turn).filter(|_| !is_queued) {
+            // An instance is asked to stop a turn once, however often it is withdrawn.
+            let asked = out.iter().filter(|decision| matches!(decision, Decision::Interrupt { .. })).count();
+            assert_eq!(asked, usize::from(!prompt.withdrawn));
+            prompt.withdrawn = true;
+        }
+    }
+
+    fn become_ready(&mut self, instance: usize, out: &mut Vec<Decision>) {
+        if self.places[instance].running.is_some() {
+            return;
+        }
+        if self.places[instance].state != InstanceState::Ready {
+            self.scheduler.on_instance(self.now, instance, InstanceState::Starting, out);
+            self.places[instance].conversation += 1;
+            self.scheduler.on_new_process(instance, out);
+        }
+        self.places[instance].state = InstanceState::Ready;
+        self.scheduler.on_instance(self.now, instance, InstanceState::Ready, out);
+    }
+
+    fn end_turn(&mut self, instance: usize, good: bool, out: &mut Vec<Decision>) {
+        let Some(turn) = self.places[instance].running.take() else { return };
+        self.prompts.remove(&turn);
+        self.places[instance].state = InstanceState::Ready;
+        let outcome = if good {
+            self.books.completed += 1;
+            Outcome::Completed
+        } else {
+            self.books.cancelled += 1;
+            Outcome::Cancelled
+        };
+        self.scheduler.on_turn_ended(self.now, instance, &outcome, true, out);
+    }
+
+    fn lose_process(&mut self, instance: usize, state: InstanceState, written: bool, out: &mut Vec<Decision>) {
+        let place = &mut self.places[instance];
+        if matches!(place.state, InstanceState::Stopped | InstanceState::Failed) {
+            return;
+        }
+        place.state = state;
+        match place.running.take() {
+            None => self.scheduler.on_instance(self.now, instance, state, out),
+            Some(turn) if written => {
+                self.prompts.remove(&turn);
+                self.books.indeterminate += 1;
+                let doubt = Outcome::Indeterminate(Doubt {
+                    cause: DoubtCause::Crashed,
+                    detail: "exit code 1".to_owned(),
+                });
+                self.scheduler.on_turn_ended(self.now, instance, &doubt, false, out);
+                self.scheduler.on_instance(self.now, instance, state, out);
+            }
+            Some(turn) => {
+                self.scheduler.on_instance(self.now, instance, state, out);
+                self.hand_back(instance, turn, out);
+            }
+        }
+    }
+
+    fn hand_back(&mut self, instance: usize, turn: TurnId, out: &mut Vec<Decision>) {
+        let prompt = &self.prompts[&turn];
+        let ticket = Ticket {
+            session: prompt.wish.session.map(key),
+            on_loss: prompt.wish.on_loss,
+            target: prompt.wish.target,
+            labels: Vec::new(),
+            fresh: prompt.wish.fresh,
+            bytes: 1,
+            queue_timeout: prompt.wish.timeout.map(Duration::from_millis),
+        };
+        if let (true, Some(session)) = (prompt.opens, prompt.wish.session) {
+            // Nothing was said yet, so nothing is lost with the process.
+            self.homes.remove(&session);
+        }
+        self.queue.insert(0, turn);
+        self.scheduler.on_handed_back(self.now, instance, turn, ticket, prompt.since, out);
+    }
+
+    /// Judges each decision at the moment at which it was taken.
+    fn judge(&mut self, out: &[Decision]) {
+        for decision in out {
+            match decision {
+                Decision::Assign { turn, instance, .. } => self.judge_assignment(*turn, *instance),
+                Decision::End { turn, outcome, .. } => self.judge_end(*turn, outcome),
+                Decision::Interrupt { turn, instance } => {
+                    assert_eq!(self.places[*instance].running, Some(*turn));
+                }
+                Decision::SessionPinned { .. } | Decision::SessionsLost { .. } => {}
+            }
+        }
+    }
+
+    fn leave_queue(&mut self, turn: TurnId) -> usize {
+        let at = self.queue.iter().position(|queued| *queued == turn);
+        let at = at.unwrap_or_else(|| panic!("{turn} is not queued: it has an end, or runs"));
+        self.queue.remove(at);
+        at
+    }
+
+    fn judge_assignment(&mut self, turn: TurnId, instance: usize) {
+        assert!(self.is_available(instance), "{turn} on an instance that cannot take it");
+        let at = self.leave_queue(turn);
+        let wish = self.prompts[&turn].wish.clone();
+        assert!(wish.target.is_none_or(|target| target == instance), "{turn} is for another instance");
+        for earlier in &self.queue[..at] {
+            let other = &self.prompts[earlier].wish;
+            assert!(
+                wish.session.is_none() || other.session != wish.session,
+                "{turn} overtakes {earlier} of its session"
+            );
+            let is_bound = other.session.is_some() || other.target.is_some() || other.fresh;
+            assert!(is_bound, "{turn} overtakes {earlier}, which could run anywhere");
+        }
+        let place = &mut self.places[instance];
+        let before = place.conversation;
+        if wish.fresh {
+            place.conversation += 1;
+        }
+        place.running = Some(turn);
+        place.state = InstanceState::Busy;
+        let Some(session) = wish.session else { return };
+        let home = self.homes.insert(session, (instance, place.conversation));
+        let same = home == Some((instance, before));
+        if let Some((home, _)) = home {
+            assert_eq!(home, instance, "{turn} is far from its conversation");
+            assert!(
+                same || wish.fresh || wish.on_loss == OnLoss::Fresh,
+                "{turn} goes on in a conversation that is lost"
+            );
+        }
+        if let Some(prompt) = self.prompts.get_mut(&turn) {
+            prompt.opens = !same;
+        }
+    }
+
+    fn judge_end(&mut self, turn: TurnId, outcome: &Outcome) {
+        self.leave_queue(turn);
+        let Some(prompt) = self.prompts.remove(&turn) else { panic!("{turn} ends twice") };
+        let home = prompt.wish.session.and_then(|session| self.homes.get(&session).copied());
+        match outcome {
+            Outcome::Cancelled => self.books.cancelled += 1,
+            Outcome::Expired => {
+                assert!(prompt.deadline.is_some_and(|deadline| deadline <= self.now), "{turn} expired early");
+                self.books.expired += 1;
+            }
+            Outcome::Failed(failure) => {
+                self.books.failed += 1;
+                let down = |instance: usize| {
+                    matches!(self.places[instance].state, InstanceState::Stopped | InstanceState::Failed)
+                };
+                let elsewhere = prompt.wish.target.is_some() && home.is_some();
+                match failure.class {
+                    FailureClass::SessionLost => {
+                        let lost = home.is_some_and(|(at, known)| self.places[at].conversation != known);
+                        assert!(lost && prompt.wish.on_loss == OnLoss::Fail && !prompt.wish.fresh, "{turn}: {home:?}");
+                    }
+                    FailureClass::Unroutable => assert!(
+                        (0..self.places.len()).all(down)
+                            || prompt.wish.target.is_some_and(down)
+                            || home.is_some_and(|(at, _)| down(at))
+                            || elsewhere,
+                        "{turn} could run: {failure:?}"
+                    ),
+                    other => panic!("{turn} failed for {other:?}"),
+                }
+                if let (Some(session), false) = (prompt.wish.session, failure.message.contains("another instance")) {
+                    self.homes.remove(&session);
+                }
+            }
+            other => panic!("{turn} did not run, and ended {other:?}"),
+        }
+    }
+
+    fn is_available(&self, instance: usize) -> bool {
+        let place = &self.places[instance];
+        place.state == InstanceState::Ready && place.running.is_none()
+    }
+
+    fn is_down(&self, instance: usize) -> bool {
+        matches!(self.places[instance].state, InstanceState::Stopped | InstanceState::Failed)
+    }
+
+    /// What must be true between two steps.
+    fn look(&self) {
+        let books = self.scheduler.books();
+        assert!(books.balance(), "{books:?}");
+        let running = self.places.iter().filter(|place| place.running.is_some()).count();
+        let expected = Books {
+            queued: self.queue.len() as u64,
+            running: running as u64,
+            ..self.books
+        };
+        assert_eq!(books, expected);
+        assert_eq!(books.accepted + books.refused, self.offered);
+        assert_eq!(self.scheduler.is_idle(), self.queue.is_empty() && running == 0);
+        let deadlines = self.queue.iter().filter_map(|turn| self.prompts[turn].deadline);
+        assert_eq!(self.scheduler.deadline(), deadlines.min());
+        for (at, turn) in self.queue.iter().enumerate() {
+            self.look_at_waiting(at, *turn);
+        }
+    }
+
+    /// Nothing waits without a reason.
+    fn look_at_waiting(&self, at: usize, turn: TurnId) {
+        let wish = &self.prompts[&turn].wish;
+        let all_down = (0..self.places.len()).all(|instance| self.is_down(instance));
+        assert!(!all_down, "{turn} waits for nobody");
+        let behind = |earlier: &TurnId| wish.session.is_some() && self.prompts[earlier].wish.session == wish.session;
+        if self.queue[..at].iter().any(behind) {
+            return;
+        }
+        let home = wish.session.and_then(|session| self.homes.get(&session)).map(|(home, _)| *home);
+        match wish.target.or(home) {
+            Some(instance) => {
+                assert!(!self.is_down(instance), "{turn} waits for an instance that will not come");
+                assert!(!self.is_available(instance), "{turn} waits for an instance that is free");
+            }
+            None if wish.fresh => {}
+            None => {
+                let free = (0..self.places.len()).find(|&instance| self.is_available(instance));
+                assert_eq!(free, None, "{turn} waits while an instance is free");
+            }
+        }
+    }
+
+    /// Lets everything that runs end; then every prompt must have its one end.
+    pub(super) fn all_ends(&mut self) {
+        for instance in 0..self.places.len() {
+            self.take(Step::End(instance, true));
+        }
+        let books = self.scheduler.books();
+        assert_eq!((books.queued, books.running), (0, 0));
+        assert!(self.prompts.is_empty());
+    }
+
+    /// The instance that runs the turn.
+    pub(super) fn runs_on(&self, turn: u64) -> Option<usize> {
+        self.places.iter().position(|place| place.running == Some(TurnId(turn)))
+    }
+}
+
+fn key(session: u8) -> String {
+    format!("s{session}")
+}

@@ -1,0 +1,407 @@
+//! From events to numbers.
+//!
+//! Owns what has to be remembered between the events of one cluster. Must not know clocks: the time is each event's own,
+//! so that the same events always give the same numbers. Invariant: accepted prompts = ended + queued + in flight, after
+//! every event.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
+
+use crate::registry::Metrics;
+use crate::series::{BREAKER_STATES, ClusterSeries, InstanceSeries, STATES};
+
+/// Instances of a cluster that get series of their own. Each takes 15 of them, and Prometheus pays for every one.
+const MAX_INSTANCE_SERIES: usize = 64;
+
+/// Samples that may wait to be sorted into buckets. Sorting so many takes about a fifth of a millisecond, and their
+/// memory is bounded whether anybody scrapes or not.
+const MAX_SAMPLES: usize = 16_384;
+
+/// Folds the events of one cluster into the [`Metrics`] that it came from.
+pub struct MetricsSink {
+    metrics: Metrics,
+    fold: Option<Fold>,
+}
+
+impl MetricsSink {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            fold: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for MetricsSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MetricsSink").finish_non_exhaustive()
+    }
+}
+
+impl EventSink for MetricsSink {
+    fn on_event(&mut self, event: &Event) {
+        let at = event
+            .at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
+        if let EventKind::ClusterStarted {
+            cluster,
+            tool,
+            instances,
+            strategy,
+            queue_limit,
+        } = &event.kind
+        {
+            let series =
+                ClusterSeries::new(&self.metrics, cluster, tool, strategy, *queue_limit);
+            self.fold = Some(Fold::new(&self.metrics, cluster, tool, instances, series, at));
+        } else if let Some(fold) = &mut self.fold {
+            fold.on_event(at, &event.kind);
+        }
+    }
+}
+
+/// What is remembered of an instance.
+struct Instance {
+    state: InstanceState,
+    /// Its breaker's place in [`BREAKER_STATES`].
+    breaker: usize,
+    /// When the prompt that it began last was accepted.
+    accepted_at: f64,
+    series: Option<InstanceSeries>,
+}
+
+/// A prompt in the queue.
+struct Queued {
+    turn: u64,
+    accepted_at: f64,
+}
+
+struct Fold {
+    metrics: Metrics,
+    cluster: Arc<str>,
+    tool: Arc<str>,
+    series: ClusterSeries,
+    instances: Vec<Instance>,
+    indices: HashMap<Arc<str>, usize>,
+    /// How many instances are in each state.
+    in_state: [usize; STATES],
+    /// The longest queued first.
+    queue: VecDeque<Queued>,
+    in_flight: usize,
+    samples: usize,
+}
+
+impl Fold {
+    fn new(
+        metrics: &Metrics,
+        cluster: &Arc<str>,
+        tool: &Arc<str>,
+        names: &[Arc<str>],
+        series: ClusterSeries,
+        at: f64,
+    ) -> Self {
+        let instances: Vec<Instance> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let series = (index < MAX_INSTANCE_SERIES)
+                    .then(|| InstanceSeries::new(metrics, cluster, name));
+                let instance = Instance {
+                    state: InstanceState::Starting,
+                    breaker: 0,
+                    accepted_at: at,
+                    series,
+                };
+                instance.show_state(InstanceState::Starting, at);
+                instance.show_breaker(0);
+                instance
+            })
+            .collect();
+        let mut in_state = [0; STATES];
+        in_state[InstanceState::Starting as usize] = instances.len();
+        for (gauge, count) in series.instances.iter().zip(in_state) {
+            gauge.set(count as f64);
+        }
+        series.instances_desired.set(instances.len() as f64);
+        series.sessions.set(0.0);
+        let fold = Self {
+            metrics: metrics.clone(),
+            cluster: Arc::clone(cluster),
+            tool: Arc::clone(tool),
+            series,
+            instances,
+            indices: names.iter().cloned().zip(0..).collect(),
+            in_state,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            samples: 0,
+        };
+        fold.show_queue();
+        fold.show_in_flight();
+        fold
+    }
+
+    fn on_event(&mut self, at: f64, event: &EventKind) {
+        match event {
+            EventKind::ClusterDraining => self.series.instances_desired.set(0.0),
+            EventKind::ClusterStopped => self.series.sessions.set(0.0),
+            EventKind::PromptAccepted { turn, .. } => self.enqueue(turn.0, at),
+            EventKind::PromptRefused { reason } => {
+                self.series.rejected.add(&self.metrics, reason, 1);
+            }
+            EventKind::TurnStarted {
+                turn,
+                instance,
+                queued,
+                route,
+                ..
+            } => self.on_turn_started(at, turn.0, instance, *queued, route),
+            EventKind::TurnRetrying { .. } => self.series.retries.add(&self.metrics, "tool", 1),
+            EventKind::TurnHandedBack { turn, instance } => {
+                self.series.retries.add(&self.metrics, "handed_back", 1);
+                self.leave_flight();
+                let accepted_at = self
+                    .index(instance)
+                    .map_or(at, |index| self.instances[index].accepted_at);
+                self.enqueue(turn.0, accepted_at);
+            }
+            EventKind::TurnEnded { .. } => self.on_turn_ended(at, event),
+            EventKind::InstanceSpawned { instance, .. } => {
+                if let Some(instance) = self.instance(instance)
+                    && let Some(series) = &instance.series
+                {
+                    series.set_started(&self.metrics, at);
+                }
+            }
+            EventKind::InstanceChanged {
+                instance,
+                generation,
+                from,
+                to,
+                start,
+                ..
+            } => {
+                if let Some(index) = self.index(instance) {
+                    if *to == InstanceState::Starting && *generation > 1 {
+                        self.count_restart(index, *from);
+                    }
+                    self.set_state(index, *to, at);
+                }
+                if let Some(start) = start {
+                    self.series.start_duration.record(start.as_secs_f64());
+                    self.note_samples(1);
+                }
+            }
+            EventKind::InstanceExited {
+                instance,
+                code,
+                signal,
+                ..
+            } => self.count_exit(instance, *code, *signal),
+            EventKind::BreakerChanged { instance, to } => self.on_breaker(instance, to),
+            EventKind::SessionPinned { sessions, .. }
+            | EventKind::SessionsLost { sessions, .. } => {
+                self.series.sessions.set(*sessions as f64);
+            }
+            // The start has been taken before; what is not known yet counts nowhere.
+            _ => {}
+        }
+    }
+
+    fn on_turn_started(
+        &mut self,
+        at: f64,
+        turn: u64,
+        instance: &Arc<str>,
+        queued: Duration,
+        route: &'static str,
+    ) {
+        let accepted_at = self
+            .dequeue(turn)
+            .unwrap_or_else(|| at - queued.as_secs_f64());
+        self.in_flight += 1;
+        self.show_in_flight();
+        if let Some(index) = self.index(instance) {
+            self.instances[index].accepted_at = accepted_at;
+            self.set_state(index, InstanceState::Busy, at);
+        }
+        self.series.routes.add(&self.metrics, route, 1);
+        self.series.queue_wait.record(queued.as_secs_f64());
+        self.note_samples(1);
+    }
+
+    fn on_turn_ended(&mut self, at: f64, event: &EventKind) {
+        let EventKind::TurnEnded {
+            turn,
+            instance,
+            outcome,
+            queued,
+            took,
+            first_output,
+            usage,
+            ready,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.series.turns.add(&self.metrics, outcome, 1);
+        if let Some(instance) = instance {
+            self.leave_flight();
+            if *ready && let Some(index) = self.index(instance) {
+                self.set_state(index, InstanceState::Ready, at);
+            }
+            self.series.duration.record(took.as_secs_f64());
+            if let Some(first_output) = first_output {
+                self.series.first_output.record(first_output.as_secs_f64());
+            }
+            self.note_samples(1 + usize::from(first_output.is_some()));
+        } else {
+            self.dequeue(turn.0);
+            self.series.queue_wait.record(queued.as_secs_f64());
+            self.note_samples(1);
+        }
+        if let Some(usage) = usage {
+            let kinds = [("input", usage.input_tokens), ("output", usage.output_tokens)];
+            for (kind, tokens) in kinds {
+                if let Some(tokens) = tokens {
+                    self.series.tokens.add(&self.metrics, kind, tokens);
+                }
+            }
+            if let Some(usd) = usage.cost_usd {
+                self.metrics.costs().add(&self.cluster, &self.tool, usd);
+            }
+        }
+    }
+
+    fn on_breaker(&mut self, instance: &Arc<str>, to: &'static str) {
+        self.series.breaker_transitions.add(&self.metrics, to, 1);
+        let state = BREAKER_STATES.iter().position(|state| *state == to);
+        if let (Some(index), Some(state)) = (self.index(instance), state) {
+            self.instances[index].breaker = state;
+            self.instances[index].show_breaker(state);
+        }
+    }
+
+    fn count_exit(&mut self, instance: &Arc<str>, code: Option<i32>, signal: Option<i32>) {
+        let stopping = self
+            .instance(instance)
+            .is_some_and(|instance| instance.state == InstanceState::Stopping);
+        let reason = match (code, signal) {
+            _ if stopping => "stopped",
+            (Some(_), _) => "exit",
+            (None, Some(_)) => "signal",
+            (None, None) => "unknown",
+        };
+        self.series.exits.add(&self.metrics, reason, 1);
+    }
+
+    fn count_restart(&mut self, index: usize, from: InstanceState) {
+        let probes = BREAKER_STATES[self.instances[index].breaker] == "half_open";
+        let reason = match from {
+            InstanceState::Backoff => "failure",
+            InstanceState::Tripped if probes => "probe",
+            _ => "manual",
+        };
+        self.series.restarts.add(&self.metrics, reason, 1);
+    }
+
+    fn set_state(&mut self, index: usize, to: InstanceState, at: f64) {
+        let instance = &mut self.instances[index];
+        let from = std::mem::replace(&mut instance.state, to);
+        if from == to {
+            return;
+        }
+        instance.show_state(from, at);
+        for (state, moved) in [(from, self.in_state[from as usize] - 1), (to, self.in_state[to as usize] + 1)] {
+            self.in_state[state as usize] = moved;
+            self.series.instances[state as usize].set(moved as f64);
+        }
+    }
+
+    /// Puts a prompt in its place by age: one that was handed back is older than most.
+    fn enqueue(&mut self, turn: u64, accepted_at: f64) {
+        let place = match self.queue.back() {
+            Some(last) if last.accepted_at > accepted_at => self
+                .queue
+                .partition_point(|queued| queued.accepted_at <= accepted_at),
+            _ => self.queue.len(),
+        };
+        self.queue.insert(place, Queued { turn, accepted_at });
+        self.show_queue();
+    }
+
+    /// Takes a prompt out and tells when it was accepted. The search is short: most leave from the front.
+    fn dequeue(&mut self, turn: u64) -> Option<f64> {
+        let place = self.queue.iter().position(|queued| queued.turn == turn)?;
+        let queued = self.queue.remove(place)?;
+        self.show_queue();
+        Some(queued.accepted_at)
+    }
+
+    fn leave_flight(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.show_in_flight();
+    }
+
+    fn show_queue(&self) {
+        self.series.queue_depth.set(self.queue.len() as f64);
+        let oldest = self.queue.front().map_or(0.0, |queued| queued.accepted_at);
+        self.series.queue_oldest.set(oldest);
+    }
+
+    fn show_in_flight(&self) {
+        self.series.in_flight.set(self.in_flight as f64);
+    }
+
+    fn note_samples(&mut self, more: usize) {
+        self.samples += more;
+        if self.samples >= MAX_SAMPLES {
+            self.samples = 0;
+            self.metrics.drain_samples();
+        }
+    }
+
+    fn index(&self, instance: &Arc<str>) -> Option<usize> {
+        self.indices.get(instance).copied()
+    }
+
+    fn instance(&self, instance: &Arc<str>) -> Option<&Instance> {
+        self.index(instance).map(|index| &self.instances[index])
+    }
+}
+
+impl Instance {
+    fn show_state(&self, from: InstanceState, at: f64) {
+        if let Some(series) = &self.series {
+            series.states[from as usize].set(0.0);
+            series.states[self.state as usize].set(1.0);
+            series.since.set(at);
+        }
+    }
+
+    fn show_breaker(&self, state: usize) {
+        if let Some(series) = &self.series {
+            for (place, gauge) in series.breaker.iter().enumerate() {
+                gauge.set(f64::from(u8::from(place == state)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_a_place_in_the_list_of_all_states() {
+        for (place, state) in InstanceState::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, place, "{}", state.word());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The series of one cluster and of its instances.
+//!
+//! Owns the cached handles: finding a series by its labels costs more than everything else about an event. Must not know
+//! events. Invariant: what can be counted is there, at 0, from the start.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram, Label};
+use toolpool_cluster::{InstanceState, SubmitError};
+
+use crate::families::*;
+use crate::registry::Metrics;
+
+/// How many states an instance has.
+pub(crate) const STATES: usize = InstanceState::ALL.len();
+
+/// A breaker's states in the words of the events.
+pub(crate) const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+const OUTCOMES: &[&str] = &[
+    "completed",
+    "failed",
+    "cancelled",
+    "expired",
+    "indeterminate",
+];
+const ROUTES: &[&str] = &["direct", "sticky", "target"];
+
+/// Counters of one family, one for each word of a small set.
+pub(crate) struct Words {
+    family: &'static str,
+    labels: Vec<Label>,
+    key: &'static str,
+    counters: Vec<(&'static str, Counter)>,
+}
+
+impl Words {
+    fn new(
+        metrics: &Metrics,
+        family: &'static str,
+        labels: &[Label],
+        key: &'static str,
+        words: &[&'static str],
+    ) -> Self {
+        let mut new = Self {
+            family,
+            labels: labels.to_vec(),
+            key,
+            counters: Vec::with_capacity(words.len()),
+        };
+        for word in words {
+            new.add(metrics, word, 0);
+        }
+        new
+    }
+
+    /// Counts. A word that was not known from the start is one of the program's own constants too, so the series stay
+    /// few.
+    pub(crate) fn add(&mut self, metrics: &Metrics, word: &'static str, count: u64) {
+        match self.counters.iter().find(|(known, _)| *known == word) {
+            Some((_, counter)) => counter.increment(count),
+            None => {
+                let counter = metrics.counter(self.family, with(&self.labels, self.key, word));
+                counter.increment(count);
+                self.counters.push((word, counter));
+            }
+        }
+    }
+}
+
+/// What is shown of a whole cluster.
+pub(crate) struct ClusterSeries {
+    pub(crate) instances: [Gauge; STATES],
+    pub(crate) instances_desired: Gauge,
+    pub(crate) exits: Words,
+    pub(crate) restarts: Words,
+    pub(crate) start_duration: Histogram,
+    pub(crate) turns: Words,
+    pub(crate) in_flight: Gauge,
+    pub(crate) duration: Histogram,
+    pub(crate) first_output: Histogram,
+    pub(crate) queue_wait: Histogram,
+    pub(crate) retries: Words,
+    pub(crate) rejected: Words,
+    pub(crate) queue_depth: Gauge,
+    pub(crate) queue_oldest: Gauge,
+    pub(crate) routes: Words,
+    pub(crate) sessions: Gauge,
+    pub(crate) breaker_transitions: Words,
+    /// Empty until the tool reports some.
+    pub(crate) tokens: Words,
+}
+
+impl ClusterSeries {
+    pub(crate) fn new(
+        metrics: &Metrics,
+        cluster: &Arc<str>,
+        tool: &Arc<str>,
+        strategy: &'static str,
+        queue_limit: usize,
+    ) -> Self {
+        let cluster = vec![Label::new("cluster", Arc::clone(cluster))];
+        let tool = with(&cluster, "tool", Arc::clone(tool));
+        let strategy = with(&cluster, "strategy", strategy);
+        let words = |family, labels, key, words| Words::new(metrics, family, labels, key, words);
+        // Of the refusals' codes those that a cluster itself gives; others are refused before it hears of them.
+        let refusals = [
+            SubmitError::QueueFull { limit: 0 }.code(),
+            SubmitError::Draining.code(),
+            SubmitError::NoInstance { index: 0, last: 0 }.code(),
+        ];
+        metrics
+            .gauge(QUEUE_CAPACITY, cluster.clone())
+            .set(queue_limit as f64);
+        Self {
+            instances: states(metrics, INSTANCES, &tool),
+            instances_desired: metrics.gauge(INSTANCES_DESIRED, cluster.clone()),
+            exits: words(
+                INSTANCE_EXITS,
+                &tool,
+                "reason",
+                &["exit", "signal", "stopped", "unknown"],
+            ),
+            restarts: words(
+                INSTANCE_RESTARTS,
+                &tool,
+                "reason",
+                &["failure", "probe", "manual"],
+            ),
+            start_duration: metrics.histogram(INSTANCE_START_DURATION, tool.clone()),
+            turns: words(TURNS, &tool, "outcome", OUTCOMES),
+            in_flight: metrics.gauge(TURNS_IN_FLIGHT, tool.clone()),
+            duration: metrics.histogram(TURN_DURATION, tool.clone()),
+            first_output: metrics.histogram(TURN_FIRST_OUTPUT, tool.clone()),
+            queue_wait: metrics.histogram(TURN_QUEUE_WAIT, cluster.clone()),
+            retries: words(TURN_RETRIES, &cluster, "reason", &["tool", "handed_back"]),
+            rejected: words(REJECTED, &cluster, "reason", &refusals),
+            queue_depth: metrics.gauge(QUEUE_DEPTH, cluster.clone()),
+            queue_oldest: metrics.gauge(QUEUE_OLDEST, cluster.clone()),
+            routes: words(ROUTE_DECISIONS, &strategy, "result", ROUTES),
+            sessions: metrics.gauge(SESSIONS, cluster.clone()),
+            breaker_transitions: words(BREAKER_TRANSITIONS, &cluster, "to", &BREAKER_STATES),
+            tokens: words(TOKENS, &tool, "kind", &[]),
+        }
+    }
+}
+
+/// What is shown of one instance.
+pub(crate) struct InstanceSeries {
+    labels: Vec<Label>,
+    pub(crate) states: [Gauge; STATES],
+    pub(crate) since: Gauge,
+    pub(crate) breaker: [Gauge; BREAKER_STATES.len()],
+}
+
+impl InstanceSeries {
+    pub(crate) fn new(metrics: &Metrics, cluster: &Arc<str>, instance: &Arc<str>) -> Self {
+        // Prometheus gives each target a label `instance` and would rename ours.
+        let labels = vec![
+            Label::new("cluster", Arc::clone(cluster)),
+            Label::new("tool_instance", Arc::clone(instance)),
+        ];
+        Self {
+            states: states(metrics, INSTANCE_STATE, &labels),
+            since: metrics.gauge(INSTANCE_STATE_SINCE, labels.clone()),
+            breaker: BREAKER_STATES
+                .map(|state| metrics.gauge(BREAKER_STATE, with(&labels, "state", state))),
+            labels,
+        }
+    }
+
+    /// A new process; there is no such series before the first.
+    pub(crate) fn set_started(&self, metrics: &Metrics, at: f64) {
+        metrics
+            .gauge(INSTANCE_STARTED, self.labels.clone())
+            .set(at);
+    }
+}
+
+fn states(metrics: &Metrics, family: &'static str, labels: &[Label]) -> [Gauge; STATES] {
+    InstanceState::ALL.map(|state| metrics.gauge(family, with(labels, "state", state.word())))
+}
+
+fn with(
+    labels: &[Label],
+    key: &'static str,
+    value: impl Into<metrics::SharedString>,
+) -> Vec<Label> {
+    let mut labels = labels.to_vec();
+    labels.push(Label::new(key, value));
+    labels
+}
