@@ -8,7 +8,7 @@ mod pieces;
 
 use std::path::{Path, PathBuf};
 
-use toolpool::{AskError, Event, EventKind, Outcome, Reply, ReplyStream, Submission, TurnId};
+use toolpool::{AskError, Event, EventKind, Reply, ReplyStream, Submission, TurnId};
 
 use crate::console::{Console, Format, Tone, print, print_answer, print_document};
 use crate::documents::{TurnReply, TurnStarted, TurnText};
@@ -132,7 +132,7 @@ async fn one(
             biased;
             count = interrupts.next() => {
                 if count > 1 {
-                    break;
+                    return Err(interrupted(interrupts));
                 }
                 stream.cancel().await;
                 console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to leave at once");
@@ -159,12 +159,7 @@ async fn one(
     if let Some(error) = unwritten {
         return Err(error);
     }
-    let ended = tokio::select! {
-        ended = ended(stream) => ended?,
-        // Told to leave at once.
-        () = std::future::ready(()), if interrupts.exit().is_some() => return Err(interrupted(interrupts)),
-    };
-    finish(ended, output, branch, console)
+    finish(ended(stream).await?, output, branch, console)
 }
 
 /// The reply, whatever its outcome, and the error that its outcome is.
@@ -271,7 +266,7 @@ impl Answer {
         match self.format {
             Format::Text => {
                 // Some tools do not write the answer as it comes; then it is printed now.
-                if self.pieces_missing(reply) {
+                if reply.first_output.is_none() {
                     print_answer(reply.text.as_bytes())?;
                     self.ends_with_newline = reply.text.ends_with('\n');
                 }
@@ -287,9 +282,5 @@ impl Answer {
                 print_document(&TurnReply::from(reply))
             }
         }
-    }
-
-    fn pieces_missing(&self, reply: &Reply) -> bool {
-        reply.first_output.is_none() && reply.outcome == Outcome::Completed
     }
 }

@@ -19,12 +19,9 @@ impl Exporter {
     /// Starts to serve; the sink is for the cluster.
     pub(crate) fn start(address: SocketAddr) -> Result<(Self, MetricsSink), CliError> {
         let metrics = Metrics::new();
-        let exporter = metrics.serve(address).map_err(|error| {
-            CliError::usage(
-                "metrics",
-                format!("cannot serve metrics at {address}: {error}; choose another port, or port 0 for a free one"),
-            )
-        })?;
+        let exporter = metrics
+            .serve(address)
+            .map_err(|error| CliError::usage("metrics", error.to_string()))?;
         Ok((Self(exporter), metrics.sink()))
     }
 

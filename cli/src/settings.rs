@@ -45,7 +45,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     start_timeout: Option<Duration>,
     /// Serve Prometheus metrics at this loopback address while it runs, such as 127.0.0.1:9464
-    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
     /// An argument for the tool, after those of its profile; may be repeated
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
@@ -73,15 +73,9 @@ fn instances(text: &str) -> Result<usize, String> {
     }
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| "write an address and a port, such as 127.0.0.1:9464".to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("metrics have no password, so they are served to this machine only, such as at 127.0.0.1:9464".to_owned())
-    }
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an address and a port, such as 127.0.0.1:9464".to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -273,15 +267,6 @@ mod tests {
         assert_eq!(instances("1000"), Ok(1000));
         for wrong in ["0", "1001", "-1", "many", "99999999999999999999"] {
             assert_eq!(instances(wrong), Err("choose 1 to 1000 instances".to_owned()));
-        }
-    }
-
-    #[test]
-    fn metrics_are_served_to_this_machine_only() {
-        assert!(loopback("127.0.0.1:0").is_ok());
-        assert!(loopback("[::1]:9464").is_ok());
-        for wrong in ["0.0.0.0:9464", "192.168.0.1:9464", "9464", "localhost:9464"] {
-            assert!(loopback(wrong).is_err(), "{wrong}");
         }
     }
 

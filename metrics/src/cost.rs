@@ -15,7 +15,10 @@ pub(crate) const COST: &str = "toolpool_cost_usd_total";
 
 /// US dollars for each cluster and tool.
 #[derive(Default)]
-pub(crate) struct Costs(Mutex<BTreeMap<(Arc<str>, Arc<str>), f64>>);
+pub(crate) struct Costs(Mutex<BTreeMap<Account, f64>>);
+
+/// A cluster and its tool.
+type Account = (Arc<str>, Arc<str>);
 
 impl Costs {
     /// Adds a turn's cost. What is no amount of money is left out.
@@ -44,7 +47,11 @@ impl Costs {
         for ((cluster, tool), usd) in costs.iter() {
             let (cluster, tool) = (sanitize_label_value(cluster), sanitize_label_value(tool));
             // Writing to a string cannot fail.
-            writeln!(text, "{COST}{{cluster=\"{cluster}\",tool=\"{tool}\"}} {usd}").ok();
+            writeln!(
+                text,
+                "{COST}{{cluster=\"{cluster}\",tool=\"{tool}\"}} {usd}"
+            )
+            .ok();
         }
         text.push('\n');
     }

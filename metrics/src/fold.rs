@@ -4,12 +4,13 @@
 //! so that the same events always give the same numbers. Invariant: accepted prompts = ended + queued + in flight, after
 //! every event.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
 
+use crate::queue::Queue;
 use crate::registry::Metrics;
 use crate::series::{BREAKER_STATES, ClusterSeries, InstanceSeries, STATES};
 
@@ -56,9 +57,15 @@ impl EventSink for MetricsSink {
             queue_limit,
         } = &event.kind
         {
-            let series =
-                ClusterSeries::new(&self.metrics, cluster, tool, strategy, *queue_limit);
-            self.fold = Some(Fold::new(&self.metrics, cluster, tool, instances, series, at));
+            let series = ClusterSeries::new(&self.metrics, cluster, tool, strategy, *queue_limit);
+            self.fold = Some(Fold::new(
+                &self.metrics,
+                cluster,
+                tool,
+                instances,
+                series,
+                at,
+            ));
         } else if let Some(fold) = &mut self.fold {
             fold.on_event(at, &event.kind);
         }
@@ -75,12 +82,6 @@ struct Instance {
     series: Option<InstanceSeries>,
 }
 
-/// A prompt in the queue.
-struct Queued {
-    turn: u64,
-    accepted_at: f64,
-}
-
 struct Fold {
     metrics: Metrics,
     cluster: Arc<str>,
@@ -90,8 +91,7 @@ struct Fold {
     indices: HashMap<Arc<str>, usize>,
     /// How many instances are in each state.
     in_state: [usize; STATES],
-    /// The longest queued first.
-    queue: VecDeque<Queued>,
+    queue: Queue,
     in_flight: usize,
     samples: usize,
 }
@@ -137,7 +137,7 @@ impl Fold {
             instances,
             indices: names.iter().cloned().zip(0..).collect(),
             in_state,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             in_flight: 0,
             samples: 0,
         };
@@ -221,9 +221,7 @@ impl Fold {
         queued: Duration,
         route: &'static str,
     ) {
-        let accepted_at = self
-            .dequeue(turn)
-            .unwrap_or_else(|| at - queued.as_secs_f64());
+        let accepted_at = self.dequeue(turn).unwrap_or(at - queued.as_secs_f64());
         self.in_flight += 1;
         self.show_in_flight();
         if let Some(index) = self.index(instance) {
@@ -267,7 +265,10 @@ impl Fold {
             self.note_samples(1);
         }
         if let Some(usage) = usage {
-            let kinds = [("input", usage.input_tokens), ("output", usage.output_tokens)];
+            let kinds = [
+                ("input", usage.input_tokens),
+                ("output", usage.output_tokens),
+            ];
             for (kind, tokens) in kinds {
                 if let Some(tokens) = tokens {
                     self.series.tokens.add(&self.metrics, kind, tokens);
@@ -318,30 +319,22 @@ impl Fold {
             return;
         }
         instance.show_state(from, at);
-        for (state, moved) in [(from, self.in_state[from as usize] - 1), (to, self.in_state[to as usize] + 1)] {
-            self.in_state[state as usize] = moved;
-            self.series.instances[state as usize].set(moved as f64);
+        self.in_state[from as usize] -= 1;
+        self.in_state[to as usize] += 1;
+        for state in [from as usize, to as usize] {
+            self.series.instances[state].set(self.in_state[state] as f64);
         }
     }
 
-    /// Puts a prompt in its place by age: one that was handed back is older than most.
     fn enqueue(&mut self, turn: u64, accepted_at: f64) {
-        let place = match self.queue.back() {
-            Some(last) if last.accepted_at > accepted_at => self
-                .queue
-                .partition_point(|queued| queued.accepted_at <= accepted_at),
-            _ => self.queue.len(),
-        };
-        self.queue.insert(place, Queued { turn, accepted_at });
+        self.queue.put(turn, accepted_at);
         self.show_queue();
     }
 
-    /// Takes a prompt out and tells when it was accepted. The search is short: most leave from the front.
     fn dequeue(&mut self, turn: u64) -> Option<f64> {
-        let place = self.queue.iter().position(|queued| queued.turn == turn)?;
-        let queued = self.queue.remove(place)?;
+        let accepted_at = self.queue.take(turn);
         self.show_queue();
-        Some(queued.accepted_at)
+        accepted_at
     }
 
     fn leave_flight(&mut self) {
@@ -351,8 +344,8 @@ impl Fold {
 
     fn show_queue(&self) {
         self.series.queue_depth.set(self.queue.len() as f64);
-        let oldest = self.queue.front().map_or(0.0, |queued| queued.accepted_at);
-        self.series.queue_oldest.set(oldest);
+        let oldest = self.queue.oldest();
+        self.series.queue_oldest.set(oldest.unwrap_or_default());
     }
 
     fn show_in_flight(&self) {

@@ -24,6 +24,7 @@ mod exposition;
 mod families;
 mod fold;
 mod process;
+mod queue;
 mod registry;
 mod series;
 

@@ -22,7 +22,11 @@ struct Stat {
 /// Appends the families that can be read.
 pub(crate) fn write(text: &mut String) {
     let ticks = rustix::param::clock_ticks_per_second() as f64;
-    if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(parse_stat) {
+    if let Some(stat) = fs::read_to_string("/proc/self/stat")
+        .ok()
+        .as_deref()
+        .and_then(parse_stat)
+    {
         family(
             text,
             "process_cpu_seconds_total",
@@ -37,7 +41,11 @@ pub(crate) fn write(text: &mut String) {
             "Resident memory in bytes.",
             (stat.resident_pages * rustix::param::page_size() as u64) as f64,
         );
-        if let Some(boot) = fs::read_to_string("/proc/stat").ok().as_deref().and_then(parse_boot) {
+        if let Some(boot) = fs::read_to_string("/proc/stat")
+            .ok()
+            .as_deref()
+            .and_then(parse_boot)
+        {
             family(
                 text,
                 "process_start_time_seconds",
@@ -50,7 +58,13 @@ pub(crate) fn write(text: &mut String) {
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
         // One of them is the folder that is being read.
         let open = descriptors.count().saturating_sub(1);
-        family(text, "process_open_fds", "gauge", "Open file descriptors.", open as f64);
+        family(
+            text,
+            "process_open_fds",
+            "gauge",
+            "Open file descriptors.",
+            open as f64,
+        );
     }
 }
 
@@ -98,7 +112,10 @@ mod tests {
         assert_eq!(parse_stat(stat), Some(expected));
         assert_eq!(parse_stat("7 (a) S 1"), None);
         assert_eq!(parse_stat(""), None);
-        assert_eq!(parse_boot("cpu 1 2\nbtime 1700000000\nprocesses 1\n"), Some(1_700_000_000));
+        assert_eq!(
+            parse_boot("cpu 1 2\nbtime 1700000000\nprocesses 1\n"),
+            Some(1_700_000_000)
+        );
         assert_eq!(parse_boot("cpu 1 2\n"), None);
     }
 }

@@ -171,9 +171,7 @@ impl InstanceSeries {
 
     /// A new process; there is no such series before the first.
     pub(crate) fn set_started(&self, metrics: &Metrics, at: f64) {
-        metrics
-            .gauge(INSTANCE_STARTED, self.labels.clone())
-            .set(at);
+        metrics.gauge(INSTANCE_STARTED, self.labels.clone()).set(at);
     }
 }
 

@@ -66,5 +66,9 @@ async fn flood() -> Result {
 fn peak_kib() -> std::result::Result<u64, Box<dyn std::error::Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    Ok(line.unwrap_or_default().trim_end_matches("kB").trim().parse()?)
+    Ok(line
+        .unwrap_or_default()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()?)
 }

@@ -16,7 +16,7 @@ use crate::launch::{LaunchError, LaunchOptions, prepare};
 use crate::launcher::{Exit, GroupSignal, Launcher, Process};
 use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, Refusal, TurnId};
-use crate::protocol::{Action, Outbox, Protocol, SideFile, Stream, TurnEvent};
+use crate::protocol::{Action, Answer, Outbox, RequestId, Protocol, SideFile, Stream, TurnEvent};
 use crate::tail::Tail;
 
 /// One read of standard output; a Linux pipe holds this much.
@@ -105,14 +105,15 @@ impl Connection {
         launcher: &dyn Launcher,
     ) -> Result<Self, LaunchError> {
         let prepared = prepare(profile, options)?;
-        let process = launcher
-            .launch(&prepared.spec)
-            .await
-            .map_err(|source| LaunchError::System {
-                tool: profile.name.clone(),
-                what: format!("start {}", prepared.spec.program.display()),
-                source,
-            })?;
+        let process =
+            launcher
+                .launch(&prepared.spec)
+                .await
+                .map_err(|source| LaunchError::System {
+                    tool: profile.name.clone(),
+                    what: format!("start {}", prepared.spec.program.display()),
+                    source,
+                })?;
         let mut connection = Self {
             process,
             protocol: profile.protocol(),
@@ -158,6 +159,12 @@ impl Connection {
         self.protocol.interrupt(&mut self.outbox);
     }
 
+    /// Answers a question that came as [`TurnEvent::Waiting`].
+    pub fn answer(&mut self, request: &RequestId, answer: Answer) {
+        self.outbox.set_now(now());
+        self.protocol.answer(request, answer, &mut self.outbox);
+    }
+
     /// Sends a signal to the whole process group.
     pub fn signal(&self, signal: GroupSignal) {
         self.process.group.signal(signal);
@@ -166,7 +173,11 @@ impl Connection {
     /// The last lines of standard error, or of standard output where that is silent, for reports.
     pub fn last_lines(&mut self, count: usize) -> Vec<String> {
         let lines = self.stderr.tail.lines(count);
-        if lines.is_empty() { self.stdout.tail.lines(count) } else { lines }
+        if lines.is_empty() {
+            self.stdout.tail.lines(count)
+        } else {
+            lines
+        }
     }
 
     /// Waits for the next thing that happens.
@@ -269,13 +280,16 @@ impl Connection {
     }
 
     fn lose_patience(&mut self) {
-        let Some((_, which)) = self.patience.take() else { return };
+        let Some((_, which)) = self.patience.take() else {
+            return;
+        };
         if self.exit.is_some() {
             self.stdout.open = false;
             self.stderr.open = false;
         } else {
-            self.outbox
-                .emit(TurnEvent::Fault(format!("it closed its {which} and lives on")));
+            self.outbox.emit(TurnEvent::Fault(format!(
+                "it closed its {which} and lives on"
+            )));
         }
     }
 
@@ -300,7 +314,8 @@ impl Connection {
             // Most prompts fit the pipe: one attempt now saves a round through the reactor.
             let stdin = &mut self.process.stdin;
             let unsent = &mut self.unsent;
-            let sent = std::future::poll_fn(|context| Poll::Ready(unsent.poll_send(stdin, context))).await;
+            let sent =
+                std::future::poll_fn(|context| Poll::Ready(unsent.poll_send(stdin, context))).await;
             if let Poll::Ready(result) = sent {
                 self.sent(result);
             }
@@ -435,7 +450,10 @@ impl Unsent {
         sent
     }
 
-    async fn send(&mut self, stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin)) -> io::Result<usize> {
+    async fn send(
+        &mut self,
+        stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin),
+    ) -> io::Result<usize> {
         let count = stdin.write(&self.bytes[self.sent..]).await?;
         self.advance(count);
         Ok(count)

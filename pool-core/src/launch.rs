@@ -56,7 +56,9 @@ pub enum LaunchError {
         install: Option<String>,
     },
     /// The program is there but is not a program.
-    #[error("{tool}: {program} is not executable; make it so with `chmod +x {program}`, or set `program` in the profile to another path")]
+    #[error(
+        "{tool}: {program} is not executable; make it so with `chmod +x {program}`, or set `program` in the profile to another path"
+    )]
     NotExecutable {
         /// The tool's name.
         tool: String,
@@ -64,7 +66,9 @@ pub enum LaunchError {
         program: String,
     },
     /// The working folder is not there.
-    #[error("{tool}: the working folder {cwd} is not there or is no folder; create it or choose another")]
+    #[error(
+        "{tool}: the working folder {cwd} is not there or is no folder; create it or choose another"
+    )]
     NoFolder {
         /// The tool's name.
         tool: String,
@@ -72,7 +76,9 @@ pub enum LaunchError {
         cwd: PathBuf,
     },
     /// The working folder holds files that configure the tool.
-    #[error("{tool}: {file} would let this folder run commands through the tool; look at it, then remove it or start with `trust_folder` (`--trust-folder`)")]
+    #[error(
+        "{tool}: {file} would let this folder run commands through the tool; look at it, then remove it or start with `trust_folder` (`--trust-folder`)"
+    )]
     UntrustedFolder {
         /// The tool's name.
         tool: String,
@@ -156,7 +162,10 @@ fn find_program(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBu
 }
 
 /// Checks, makes the private folder and puts the command together.
-pub(crate) fn prepare(profile: &ToolProfile, options: &LaunchOptions) -> Result<Prepared, LaunchError> {
+pub(crate) fn prepare(
+    profile: &ToolProfile,
+    options: &LaunchOptions,
+) -> Result<Prepared, LaunchError> {
     let program = check(profile, options)?;
     let system = |what: &str, source| LaunchError::System {
         tool: profile.name.clone(),
@@ -189,16 +198,22 @@ pub(crate) fn prepare(profile: &ToolProfile, options: &LaunchOptions) -> Result<
     Ok(Prepared { spec, state })
 }
 
-fn environment(profile: &ToolProfile, options: &LaunchOptions, state: &str) -> Vec<(OsString, OsString)> {
+fn environment(
+    profile: &ToolProfile,
+    options: &LaunchOptions,
+    state: &str,
+) -> Vec<(OsString, OsString)> {
     let inherited = ENV_ALWAYS
         .iter()
         .copied()
         .chain(profile.env_pass.iter().map(String::as_str))
         .filter_map(|key| Some((OsString::from(key), std::env::var_os(key)?)));
-    let set = profile
-        .env_set
-        .iter()
-        .map(|(key, value)| (OsString::from(key), OsString::from(value.replace("{state}", state))));
+    let set = profile.env_set.iter().map(|(key, value)| {
+        (
+            OsString::from(key),
+            OsString::from(value.replace("{state}", state)),
+        )
+    });
     let added = options
         .env
         .iter()

@@ -170,17 +170,19 @@ impl Launcher for PipeLauncher {
         let pid = child.id();
         let missing = || io::Error::other("a standard stream was not connected");
         let stdin = Box::new(child.stdin.take().ok_or_else(missing)?);
-        let (stdout, stderr): (Box<dyn AsyncRead + Send + Sync + Unpin>, Box<dyn AsyncRead + Send + Sync + Unpin>) =
-            match merged {
-                Some(reader) => (
-                    Box::new(pipe::Receiver::from_owned_fd(reader.into())?),
-                    Box::new(tokio::io::empty()),
-                ),
-                None => (
-                    Box::new(child.stdout.take().ok_or_else(missing)?),
-                    Box::new(child.stderr.take().ok_or_else(missing)?),
-                ),
-            };
+        let (stdout, stderr): (
+            Box<dyn AsyncRead + Send + Sync + Unpin>,
+            Box<dyn AsyncRead + Send + Sync + Unpin>,
+        ) = match merged {
+            Some(reader) => (
+                Box::new(pipe::Receiver::from_owned_fd(reader.into())?),
+                Box::new(tokio::io::empty()),
+            ),
+            None => (
+                Box::new(child.stdout.take().ok_or_else(missing)?),
+                Box::new(child.stderr.take().ok_or_else(missing)?),
+            ),
+        };
         let exit = async move {
             match child.wait().await {
                 Ok(status) => Exit {

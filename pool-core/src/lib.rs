@@ -21,5 +21,7 @@ mod tail;
 pub use connection::{Connection, Happening};
 pub use launch::{LaunchError, LaunchOptions, check};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
-pub use process_pool::{PoolError, PoolHealth, ProcessPool, ProcessStatus, Response, ShutdownReport};
+pub use process_pool::{
+    PoolError, PoolHealth, ProcessPool, ProcessStatus, Response, ShutdownReport,
+};
 pub use procfs::rss_bytes;

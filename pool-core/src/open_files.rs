@@ -12,7 +12,9 @@ const FILES_BESIDE: u64 = 256;
 
 /// The system does not allow as many open files as are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{processes} processes need {needed} open files and the system allows {limit}; start fewer, or raise the hard limit (`ulimit -Hn`, or `LimitNOFILE=` of the service)")]
+#[error(
+    "{processes} processes need {needed} open files and the system allows {limit}; start fewer, or raise the hard limit (`ulimit -Hn`, or `LimitNOFILE=` of the service)"
+)]
 pub struct TooFewOpenFiles {
     /// How many processes were asked for.
     pub processes: usize,
@@ -54,9 +56,15 @@ mod tests {
 
     #[test]
     fn more_processes_than_the_hard_limit_allows_are_refused_with_the_numbers() {
-        let Some(limit) = getrlimit(Resource::Nofile).maximum else { return };
-        let Ok(processes) = usize::try_from(limit) else { return };
-        let message = reserve_open_files(processes).expect_err("four times too many").to_string();
+        let Some(limit) = getrlimit(Resource::Nofile).maximum else {
+            return;
+        };
+        let Ok(processes) = usize::try_from(limit) else {
+            return;
+        };
+        let message = reserve_open_files(processes)
+            .expect_err("four times too many")
+            .to_string();
         assert!(message.contains(&format!("allows {limit}")), "{message}");
         assert!(message.contains("ulimit -Hn"), "{message}");
     }

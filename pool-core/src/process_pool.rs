@@ -23,10 +23,10 @@ use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, TurnId};
 
 pub use error::PoolError;
-pub use response::Response;
 use response::Answered;
-pub use status::{PoolHealth, ProcessStatus, ShutdownReport};
+pub use response::Response;
 use status::Board;
+pub use status::{PoolHealth, ProcessStatus, ShutdownReport};
 use worker::{Ending, Setup, Ticket, Worker};
 
 /// The most instances of a pool.
@@ -71,7 +71,11 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     /// If the future is dropped, everything that was started is killed.
-    pub async fn launch(profile: ToolProfile, count: usize, options: LaunchOptions) -> Result<Self, PoolError> {
+    pub async fn launch(
+        profile: ToolProfile,
+        count: usize,
+        options: LaunchOptions,
+    ) -> Result<Self, PoolError> {
         if !(1..=MAX_INSTANCES).contains(&count) {
             return Err(PoolError::Count { count });
         }
@@ -121,7 +125,10 @@ impl ProcessPool {
         for instance in &self.instances {
             let (answer, started) = oneshot::channel();
             // There is room: nobody else has the pool yet.
-            instance.restarts.try_send(answer).map_err(|_| PoolError::ShutDown)?;
+            instance
+                .restarts
+                .try_send(answer)
+                .map_err(|_| PoolError::ShutDown)?;
             starts.spawn(started);
         }
         while let Some(started) = starts.join_next().await {
@@ -146,7 +153,11 @@ impl ProcessPool {
     /// # Errors
     /// If there is no such instance, its process is dead, or 64 of its replies are still unread. The prompt was not
     /// accepted then.
-    pub fn send_prompt(&self, index: usize, prompt: impl Into<Prompt>) -> Result<TurnId, PoolError> {
+    pub fn send_prompt(
+        &self,
+        index: usize,
+        prompt: impl Into<Prompt>,
+    ) -> Result<TurnId, PoolError> {
         let instance = self.instance(index)?;
         instance.board.accepts()?;
         let room = Arc::clone(&instance.room)
@@ -159,7 +170,10 @@ impl ProcessPool {
             room,
         };
         // The queue is as long as there is room, so it can only be closed.
-        instance.prompts.try_send(ticket).map_err(|_| PoolError::ShutDown)?;
+        instance
+            .prompts
+            .try_send(ticket)
+            .map_err(|_| PoolError::ShutDown)?;
         Ok(turn)
     }
 
@@ -171,7 +185,11 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped.
-    pub async fn read_response(&self, index: usize, timeout: Duration) -> Result<Response, PoolError> {
+    pub async fn read_response(
+        &self,
+        index: usize,
+        timeout: Duration,
+    ) -> Result<Response, PoolError> {
         let instance = self.instance(index)?;
         let read = async { instance.responses.lock().await.recv().await };
         match tokio::time::timeout(timeout, read).await {
@@ -212,7 +230,11 @@ impl ProcessPool {
     pub async fn restart_instance(&self, index: usize) -> Result<(), PoolError> {
         let instance = self.instance(index)?;
         let (answer, restarted) = oneshot::channel();
-        instance.restarts.send(answer).await.map_err(|_| PoolError::ShutDown)?;
+        instance
+            .restarts
+            .send(answer)
+            .await
+            .map_err(|_| PoolError::ShutDown)?;
         restarted.await.map_err(|_| PoolError::ShutDown)?
     }
 

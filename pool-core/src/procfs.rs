@@ -22,7 +22,9 @@ pub(crate) fn group_is_empty(group: Pid) -> bool {
     if test_kill_process_group(group) == Err(Errno::SRCH) {
         return true;
     }
-    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
     !processes
         .flatten()
         .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
@@ -33,10 +35,13 @@ pub(crate) fn group_is_empty(group: Pid) -> bool {
 fn lives_in(stat: &str, group: i32) -> bool {
     // The name is in parentheses and may contain anything, so the fields are counted behind the last one: state,
     // parent, group.
-    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+    let Some((_, fields)) = stat.rsplit_once(") ") else {
+        return false;
+    };
     let mut fields = fields.split(' ');
     let state = fields.next();
-    !matches!(state, Some("Z" | "X")) && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
+    !matches!(state, Some("Z" | "X"))
+        && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
 }
 
 #[cfg(test)]

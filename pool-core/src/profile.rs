@@ -136,14 +136,18 @@ impl Catalog {
         let mut files = BTreeMap::new();
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(source) => return Err(ProfileError::unreadable(folder, source)),
         };
         for entry in entries {
             let path = entry
                 .map_err(|source| ProfileError::unreadable(folder, source))?
                 .path();
-            if path.extension().is_some_and(|extension| extension == "toml")
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
                 && let Some(stem) = path.file_stem().and_then(|stem| stem.to_str())
             {
                 files.insert(stem.to_owned(), path.clone());
@@ -185,7 +189,10 @@ impl Catalog {
         if let Some(base) = profile.base.take() {
             // A file may change the built-in profile of its own name, so the base is always a built-in one.
             let base = file::ProfileFile::builtin(&base).ok_or_else(|| {
-                ProfileError::unknown(&base, &builtin_names().map(str::to_owned).collect::<Vec<_>>())
+                ProfileError::unknown(
+                    &base,
+                    &builtin_names().map(str::to_owned).collect::<Vec<_>>(),
+                )
             })?;
             profile = profile.over(base);
         } else if profile.name.is_none() {

@@ -47,8 +47,36 @@ pub trait Protocol: Send {
     /// Asks the tool to stop the running turn and stay alive. A protocol that cannot do so leaves this empty; the
     /// shell then kills the process when the interrupt grace is over.
     fn interrupt(&mut self, _out: &mut Outbox) {}
+    /// Answers a question that came as [`TurnEvent::Waiting`]. One that is not open any more is ignored.
+    fn answer(&mut self, _request: &RequestId, _answer: Answer, _out: &mut Outbox) {}
     /// Called when the time given to [`Outbox::wake_at`] has come.
     fn tick(&mut self, _out: &mut Outbox) {}
+}
+
+/// The tool's own id of a question.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub String);
+
+/// A human's or a policy's answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This once.
+    Allow,
+    /// No; the turn goes on, and the model is told.
+    Deny,
+}
+
+/// What a tool asks permission for. Taken from structured fields only, never from text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Looks only: reads files, searches.
+    Read,
+    /// Changes files.
+    Edit,
+    /// Runs a program.
+    Execute,
+    /// Anything else, or unknown.
+    Other,
 }
 
 /// What the shell is asked to do.
@@ -82,6 +110,24 @@ pub enum TurnEvent {
         /// What the tool said about it.
         message: String,
     },
+    /// The tool asks for a permission and the turn waits for [`Protocol::answer`].
+    Waiting {
+        /// The running turn.
+        turn: TurnId,
+        /// Names the question; the tool's own id.
+        request: RequestId,
+        /// What it wants to do, in one line, for a human.
+        question: String,
+        /// What kind of act it is, for policies.
+        act: Act,
+    },
+    /// The tool withdrew its question: it must not be answered any more.
+    Withdrawn {
+        /// Which question.
+        request: RequestId,
+    },
+    /// The tool's own name for its conversation, by which a new process can resume it.
+    SessionChanged(String),
     /// The turn is over and the tool is ready for the next one.
     TurnEnded {
         /// The turn that ended.

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid,
+};
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
 };
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid};
 
 /// The first argument that turns a program which calls [`init`] into the shim.
 const SHIM_ARGUMENT: &str = "__toolpool-exec";
@@ -38,7 +40,11 @@ pub fn init() {
     if arguments.next().is_some_and(|first| first == SHIM_ARGUMENT) {
         let reason = become_tool(arguments);
         // Standard error is the tool's own here: the supervisor keeps its last lines as evidence.
-        std::io::Write::write_all(&mut std::io::stderr(), format!("toolpool: {reason}\n").as_bytes()).ok();
+        std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("toolpool: {reason}\n").as_bytes(),
+        )
+        .ok();
         std::process::exit(EXEC_FAILED);
     }
     if let Ok(path) = std::env::current_exe() {
@@ -83,7 +89,9 @@ fn become_tool(mut arguments: impl Iterator<Item = OsString>) -> String {
         .and_then(|text| text.to_str()?.parse().ok())
         .and_then(Pid::from_raw);
     let Some(program) = arguments.next() else {
-        return format!("{SHIM_ARGUMENT} is internal: it takes the parent's process id and a command");
+        return format!(
+            "{SHIM_ARGUMENT} is internal: it takes the parent's process id and a command"
+        );
     };
     if let Err(error) = setsid() {
         return format!("cannot start a session for {}: {error}", program.display());
@@ -93,17 +101,30 @@ fn become_tool(mut arguments: impl Iterator<Item = OsString>) -> String {
     }
     // The parent may have died before the line above: then the signal will never come.
     if getppid() != parent {
-        return format!("{} was not started: its supervisor is gone", program.display());
+        return format!(
+            "{} was not started: its supervisor is gone",
+            program.display()
+        );
     }
     // What this program's parent, or a library in it, left open must not reach the tool.
     close_fds::set_fds_cloexec(FIRST_FOREIGN_FD, &[]);
     // Signals that our own parent ignored (a shell's `&`, nohup) would stay ignored in the tool: aider, for one, then
     // never sees an interrupt. A signal with a handler, however, is back at its default after `exec`.
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU] {
+    for signal in [
+        SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGCHLD, SIGTSTP, SIGTTIN,
+        SIGTTOU,
+    ] {
         signal_hook::flag::register(signal, Arc::default()).ok();
     }
     // A core file would hold prompts and keys.
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )
+    .ok();
     let error = Command::new(&program).args(arguments).exec();
     format!("cannot execute {}: {error}", program.display())
 }

@@ -31,7 +31,10 @@ pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
         runtime: Handle::current(),
         answer,
     };
-    JOBS.get_or_init(start).send(job).await.map_err(|_| gone())?;
+    JOBS.get_or_init(start)
+        .send(job)
+        .await
+        .map_err(|_| gone())?;
     spawned.await.map_err(|_| gone())?
 }
 

@@ -21,7 +21,10 @@ impl Tail {
     /// The last `count` lines that are not blank, as text.
     pub(crate) fn lines(&mut self, count: usize) -> Vec<String> {
         let text = String::from_utf8_lossy(self.0.make_contiguous());
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         lines[lines.len().saturating_sub(count)..]
             .iter()
             .map(|line| (*line).to_owned())

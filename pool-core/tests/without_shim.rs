@@ -14,12 +14,16 @@ async fn without_a_shim_a_tool_has_its_own_group_and_its_group_dies_with_it() {
         .unwrap_or_else(|error| panic!("{error}"));
     let long = Duration::from_secs(60);
     let pid = pool.get_status()[0].pid.expect("it lives");
-    pool.send_prompt(0, "cut -d' ' -f5 /proc/$$/stat; sleep 1000 & echo $!").expect("accepted");
+    pool.send_prompt(0, "cut -d' ' -f5 /proc/$$/stat; sleep 1000 & echo $!")
+        .expect("accepted");
     let text = pool.read_response(0, long).await.expect("a response").text;
     let (group, child) = text.trim().split_once('\n').expect("two lines");
     assert_eq!(group, pid.to_string());
     // The leader ends with SIGTERM, and what it leaves behind is killed before the shutdown is over.
-    assert_eq!(pool.shutdown(long).await.terminated.len() + pool.get_status().len(), 2);
+    assert_eq!(
+        pool.shutdown(long).await.terminated.len() + pool.get_status().len(),
+        2
+    );
     let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z "), "{state}");
 }

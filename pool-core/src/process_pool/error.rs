@@ -32,7 +32,10 @@ pub enum PoolError {
         source: LaunchError,
     },
     /// A process ended before it was ready.
-    #[error("instance {index}: {tool} ended before it was ready ({exit}); {}; run it by hand with the profile's arguments", last_words(last_lines))]
+    #[error(
+        "instance {index}: {tool} ended before it was ready ({exit}); {}; run it by hand with the profile's arguments",
+        last_words(last_lines)
+    )]
     EndedEarly {
         /// Which one.
         index: usize,
@@ -44,7 +47,10 @@ pub enum PoolError {
         last_lines: Vec<String>,
     },
     /// A process did not become ready.
-    #[error("instance {index}: {tool} was not ready {reason} and was killed; {}; raise `start_timeout` in its profile if it is only slow, or correct what the profile takes for ready", last_words(last_lines))]
+    #[error(
+        "instance {index}: {tool} was not ready {reason} and was killed; {}; raise `start_timeout` in its profile if it is only slow, or correct what the profile takes for ready",
+        last_words(last_lines)
+    )]
     NotReady {
         /// Which one.
         index: usize,
@@ -64,7 +70,9 @@ pub enum PoolError {
         count: usize,
     },
     /// The instance's process has ended.
-    #[error("instance {index} is dead ({reason}); restart_instance({index}) starts another process")]
+    #[error(
+        "instance {index} is dead ({reason}); restart_instance({index}) starts another process"
+    )]
     Dead {
         /// Which one.
         index: usize,
@@ -72,7 +80,9 @@ pub enum PoolError {
         reason: String,
     },
     /// Too many replies of the instance are unread.
-    #[error("instance {index} has {MAX_UNREAD} prompts whose replies were not read; read_response({index}) makes room")]
+    #[error(
+        "instance {index} has {MAX_UNREAD} prompts whose replies were not read; read_response({index}) makes room"
+    )]
     QueueFull {
         /// Which one.
         index: usize,
@@ -88,7 +98,9 @@ pub enum PoolError {
         unread: usize,
     },
     /// An old process is still there, so no new one was started.
-    #[error("instance {index}: process {pid} survives SIGKILL, so no other was started; it hangs in the kernel: look at `cat /proc/{pid}/stack` and at its file systems")]
+    #[error(
+        "instance {index}: process {pid} survives SIGKILL, so no other was started; it hangs in the kernel: look at `cat /proc/{pid}/stack` and at its file systems"
+    )]
     Survives {
         /// Which one.
         index: usize,

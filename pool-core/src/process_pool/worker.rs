@@ -20,7 +20,7 @@ use crate::launcher::{Exit, GroupSignal, PipeLauncher};
 use crate::outcome::{Doubt, DoubtCause, FailureClass, Outcome};
 use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, TurnId};
-use crate::protocol::TurnEvent;
+use crate::protocol::{Answer, TurnEvent};
 
 /// How long a process may take to end by itself before a restart kills it.
 const RESTART_GRACE: Duration = Duration::from_secs(5);
@@ -182,8 +182,18 @@ impl Worker {
                     self.answer(running, end);
                 }
             }
+            // Nobody is there to ask, and what nobody allowed is denied.
+            TurnEvent::Waiting { request, .. } => {
+                if let Some(connection) = &mut self.connection {
+                    connection.answer(&request, Answer::Deny);
+                }
+            }
             // A fault while the process is being ended changes nothing.
-            TurnEvent::Ready | TurnEvent::Retrying { .. } | TurnEvent::Fault(_) => {}
+            TurnEvent::Ready
+            | TurnEvent::Retrying { .. }
+            | TurnEvent::Withdrawn { .. }
+            | TurnEvent::SessionChanged(_)
+            | TurnEvent::Fault(_) => {}
         }
     }
 
@@ -259,7 +269,7 @@ impl Worker {
     async fn restart(&mut self, stopping: &mut Stopping) -> Result<(), PoolError> {
         let index = self.board.index();
         let pid = self.connection.as_ref().and_then(Connection::pid);
-        if let Some(reaped) = None::<Reaped> {
+        if let Some(reaped) = self.end_process(Some(Instant::now() + RESTART_GRACE), stopping).await {
             let survives = reaped.exit.is_none();
             self.bury(reaped, DoubtCause::Stopped, Some("it was restarted".to_owned()));
             if survives {

@@ -171,23 +171,27 @@ impl ProfileFile {
                 "key `name`: {name:?} must be lower-case letters, digits, `-` and `_`"
             )));
         }
-        let program = self.program.filter(|program| !program.is_empty()).ok_or_else(|| {
-            invalid("key `program` is missing: the command to run, a name or a path".to_owned())
-        })?;
+        let program = self
+            .program
+            .filter(|program| !program.is_empty())
+            .ok_or_else(|| {
+                invalid("key `program` is missing: the command to run, a name or a path".to_owned())
+            })?;
         let start_timeout = match self.start_timeout {
-            Some(text) => {
-                parse_duration(&text).map_err(|reason| invalid(format!("key `start_timeout`: {reason}")))?
-            }
+            Some(text) => parse_duration(&text)
+                .map_err(|reason| invalid(format!("key `start_timeout`: {reason}")))?,
             None => Duration::from_secs(60),
         };
         let protocol = match (self.protocol.as_deref(), self.lines) {
             (Some("aider"), _) => ProtocolKind::Aider,
             (Some("lines") | None, Some(lines)) => ProtocolKind::Lines(
-                LinesConfig::from_file(lines).map_err(|message| invalid(format!("table [lines], {message}")))?,
+                LinesConfig::from_file(lines)
+                    .map_err(|message| invalid(format!("table [lines], {message}")))?,
             ),
             (Some("lines") | None, None) => {
                 return Err(invalid(
-                    "table [lines] is missing: say how a reply ends (`end`, or `end_pattern`)".to_owned(),
+                    "table [lines] is missing: say how a reply ends (`end`, or `end_pattern`)"
+                        .to_owned(),
                 ));
             }
             (Some(other), _) => {
@@ -260,10 +264,16 @@ mod tests {
 
     #[test]
     fn an_unknown_tool_is_answered_with_the_nearest_name_and_the_list() {
-        let message = Catalog::builtin().get("aidr").expect_err("unknown").to_string();
+        let message = Catalog::builtin()
+            .get("aidr")
+            .expect_err("unknown")
+            .to_string();
         assert!(message.contains("did you mean \"aider\"?"), "{message}");
         assert!(message.contains("aider, bash, bc"), "{message}");
-        let message = Catalog::builtin().get("zzzzzzzzz").expect_err("unknown").to_string();
+        let message = Catalog::builtin()
+            .get("zzzzzzzzz")
+            .expect_err("unknown")
+            .to_string();
         assert!(!message.contains("did you mean"), "{message}");
     }
 
@@ -275,7 +285,8 @@ mod tests {
         assert!(message.contains("progam"), "{message}");
         let message = error_of("program = \"x\"\n[lines]\nend = \"{nonce}\"\nready = \"(\"\n");
         assert!(message.contains("ready"), "{message}");
-        let message = error_of("program = \"x\"\nstart_timeout = \"soon\"\n[lines]\nend = \"{nonce}\"\n");
+        let message =
+            error_of("program = \"x\"\nstart_timeout = \"soon\"\n[lines]\nend = \"{nonce}\"\n");
         assert!(message.contains("start_timeout"), "{message}");
         let message = error_of("program = \"x\"\nprotocol = \"telepathy\"\n");
         assert!(message.contains("telepathy"), "{message}");
@@ -285,7 +296,11 @@ mod tests {
     fn a_profile_with_a_base_changes_only_what_it_names() {
         let folder = tempfile::tempdir().expect("temp folder");
         let path = folder.path().join("bash.toml");
-        std::fs::write(&path, "base = \"bash\"\ntitle = \"my bash\"\n[env.set]\nX = \"1\"\n").expect("write");
+        std::fs::write(
+            &path,
+            "base = \"bash\"\ntitle = \"my bash\"\n[env.set]\nX = \"1\"\n",
+        )
+        .expect("write");
         let catalog = Catalog::with_folder(folder.path()).expect("folder");
         let mine = catalog.get("bash").expect("profile");
         let theirs = ToolProfile::builtin("bash").expect("profile");

@@ -12,8 +12,8 @@ use memchr::memmem;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-pub use config::{LinesConfig, LinesFile, Multiline};
 use config::{End, fill};
+pub use config::{LinesConfig, LinesFile, Multiline};
 
 use super::{Outbox, Protocol, Stream, TurnEvent};
 use crate::outcome::{Attribution, Grade, Outcome};
@@ -69,7 +69,11 @@ impl Lines {
     }
 
     fn nonce(&mut self) -> String {
-        format!("{:016x}{:016x}", self.nonces.next_u64(), self.nonces.next_u64())
+        format!(
+            "{:016x}{:016x}",
+            self.nonces.next_u64(),
+            self.nonces.next_u64()
+        )
     }
 
     /// Sets the mark that ends what is now begun.
@@ -188,7 +192,8 @@ impl Protocol for Lines {
     fn submit(&mut self, turn: TurnId, prompt: &Prompt, out: &mut Outbox) -> Result<(), Refusal> {
         if prompt.kind == PromptKind::Command {
             return Err(Refusal::Unsupported(
-                "this tool has no commands apart from its prompts; send the text as a prompt".to_owned(),
+                "this tool has no commands apart from its prompts; send the text as a prompt"
+                    .to_owned(),
             ));
         }
         if prompt.text.is_empty() {
@@ -250,7 +255,8 @@ impl Protocol for Lines {
 /// framing. `at_start`: the first byte begins a line.
 fn find_mark(bytes: &[u8], mark: &[u8], at_start: bool) -> Option<usize> {
     memmem::find_iter(bytes, mark).find_map(|at| {
-        let ended = bytes[at + mark.len()..].starts_with(b"\n") || bytes[at + mark.len()..].starts_with(b"\r\n");
+        let ended = bytes[at + mark.len()..].starts_with(b"\n")
+            || bytes[at + mark.len()..].starts_with(b"\r\n");
         match at.checked_sub(1).map(|before| bytes[before]) {
             _ if !ended => None,
             None => at_start.then_some(0),
@@ -274,7 +280,11 @@ fn unfinished_mark(bytes: &[u8], mark: &[u8], at_start: bool) -> usize {
             return at;
         }
     }
-    if at_start && could_become(bytes) { 0 } else { bytes.len() }
+    if at_start && could_become(bytes) {
+        0
+    } else {
+        bytes.len()
+    }
 }
 
 #[cfg(test)]

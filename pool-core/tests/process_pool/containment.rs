@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use toolpool_pool_core::{LaunchOptions, ProcessPool, ShutdownReport, shim};
 
-use crate::support::{LONG, answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch};
+use crate::support::{
+    LONG, answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch,
+};
 
 /// What a stand-in says of itself, in the turn that is its second.
 async fn report(pool: &ProcessPool) -> Value {
@@ -34,8 +36,13 @@ async fn a_tool_has_its_own_session_and_group_and_the_pid_that_was_spawned() {
 #[tokio::test]
 async fn a_tool_sees_three_pipes_and_no_other_file() {
     // Two files that somebody opened without close-on-exec.
-    let leaks = [std::io::stderr().as_fd(), std::io::stdin().as_fd()].map(|fd| rustix::io::dup(fd).expect("it is open"));
-    assert!(leaks.iter().all(|leak| !rustix::io::fcntl_getfd(leak).expect("open").contains(FdFlags::CLOEXEC)));
+    let leaks = [std::io::stderr().as_fd(), std::io::stdin().as_fd()]
+        .map(|fd| rustix::io::dup(fd).expect("it is open"));
+    assert!(leaks.iter().all(|leak| {
+        !rustix::io::fcntl_getfd(leak)
+            .expect("open")
+            .contains(FdFlags::CLOEXEC)
+    }));
     let pool = launch(standin(&["on turn 1 report"]), 3).await;
     pool.send_prompt(2, "report").expect("accepted");
     let response = pool.read_response(2, LONG).await.expect("a response");
@@ -43,53 +50,100 @@ async fn a_tool_sees_three_pipes_and_no_other_file() {
     let files = report["open_fds"].as_array().expect("a list");
     let numbers: Vec<_> = files.iter().map(|file| &file["fd"]).collect();
     assert_eq!(numbers, [0, 1, 2]);
-    let targets: std::collections::HashSet<_> = files.iter().filter_map(|file| file["target"].as_str()).collect();
+    let targets: std::collections::HashSet<_> = files
+        .iter()
+        .filter_map(|file| file["target"].as_str())
+        .collect();
     assert_eq!(targets.len(), 3, "{files:?}");
     // A Unix socket pair would do for a pipe too.
-    assert!(targets.iter().all(|target| target.starts_with("pipe:") || target.starts_with("socket:")), "{files:?}");
+    assert!(
+        targets
+            .iter()
+            .all(|target| target.starts_with("pipe:") || target.starts_with("socket:")),
+        "{files:?}"
+    );
     assert_eq!(report["isatty"]["stdin"], false);
 }
 
 #[tokio::test]
 async fn a_tool_sees_no_variable_that_nobody_allowed() {
-    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo sets it, so there is something to hide");
+    assert!(
+        std::env::var_os("CARGO_MANIFEST_DIR").is_some(),
+        "cargo sets it, so there is something to hide"
+    );
     let mut profile = standin(&["on turn 1 report"]);
-    profile.env_set.insert("FROM_PROFILE".to_owned(), "1".to_owned());
+    profile
+        .env_set
+        .insert("FROM_PROFILE".to_owned(), "1".to_owned());
     profile.env_pass.push("CARGO_PKG_NAME".to_owned());
     shim::init_with(standin_tool());
     let options = LaunchOptions {
         env: vec![("FROM_OPTIONS".to_owned(), "1".to_owned())],
         ..LaunchOptions::default()
     };
-    let pool = ProcessPool::launch(profile, 1, options).await.unwrap_or_else(|error| panic!("{error}"));
-    let names: Vec<String> = serde_json::from_value(report(&pool).await["env"].clone()).expect("names");
-    let always = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
+    let pool = ProcessPool::launch(profile, 1, options)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<String> =
+        serde_json::from_value(report(&pool).await["env"].clone()).expect("names");
+    let always = [
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+    ];
     for name in &names {
         let allowed = ["FROM_PROFILE", "CARGO_PKG_NAME", "FROM_OPTIONS"].contains(&name.as_str());
-        assert!(allowed || always.contains(&name.as_str()), "{name} in {names:?}");
+        assert!(
+            allowed || always.contains(&name.as_str()),
+            "{name} in {names:?}"
+        );
     }
     for name in ["PATH", "FROM_PROFILE", "CARGO_PKG_NAME", "FROM_OPTIONS"] {
-        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+        assert!(
+            names.iter().any(|known| known == name),
+            "{name} in {names:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_tool_has_no_signal_blocked_or_ignored_and_writes_no_core() {
-    let pool = launch(toolpool_pool_core::profile::ToolProfile::builtin("bash").expect("built in"), 1).await;
-    let text = answer(&pool, "grep -E '^Sig(Blk|Ign)' /proc/self/status; ulimit -c").await;
+    let pool = launch(
+        toolpool_pool_core::profile::ToolProfile::builtin("bash").expect("built in"),
+        1,
+    )
+    .await;
+    let text = answer(
+        &pool,
+        "grep -E '^Sig(Blk|Ign)' /proc/self/status; ulimit -c",
+    )
+    .await;
     let lines: Vec<&str> = text.lines().collect();
-    let [blocked, ignored, core] = lines[..] else { panic!("{text}") };
+    let [blocked, ignored, core] = lines[..] else {
+        panic!("{text}")
+    };
     assert_eq!((blocked, core), ("SigBlk:\t0000000000000000", "0"));
-    let mask = ignored.strip_prefix("SigIgn:\t").map(|mask| u64::from_str_radix(mask, 16));
+    let mask = ignored
+        .strip_prefix("SigIgn:\t")
+        .map(|mask| u64::from_str_radix(mask, 16));
     // glibc's `posix_spawn` leaves its own two signals, 32 and 33, ignored; the others are the first 31 bits.
-    assert_eq!(mask.map(|mask| mask.map(|mask| mask & 0x7fff_ffff)), Some(Ok(0)), "{ignored}");
+    assert_eq!(
+        mask.map(|mask| mask.map(|mask| mask & 0x7fff_ffff)),
+        Some(Ok(0)),
+        "{ignored}"
+    );
 }
 
 #[tokio::test]
 async fn what_a_dead_tool_left_in_its_group_dies_before_the_next_one_starts() {
-    let pool = launch(standin(&["on turn 1 fork 2 ignore TERM HUP", "on turn 2 report"]), 1).await;
+    let pool = launch(
+        standin(&["on turn 1 fork 2 ignore TERM HUP", "on turn 2 report"]),
+        1,
+    )
+    .await;
     answer(&pool, "fork").await;
-    let children: Vec<_> = sleepers(&report(&pool).await).into_iter().map(watch).collect();
+    let children: Vec<_> = sleepers(&report(&pool).await)
+        .into_iter()
+        .map(watch)
+        .collect();
     assert_eq!(children.len(), 2);
     signal(pid(&pool, 0), Signal::KILL);
     until(&pool, |pool| !pool.get_status()[0].alive).await;
@@ -100,7 +154,15 @@ async fn what_a_dead_tool_left_in_its_group_dies_before_the_next_one_starts() {
 
 #[tokio::test]
 async fn a_grandchild_that_left_the_group_and_holds_the_output_does_not_delay_the_exit() {
-    let pool = launch(standin(&["on turn 1 fork 1 setsid", "on turn 2 report", "on turn 3 exit 5"]), 1).await;
+    let pool = launch(
+        standin(&[
+            "on turn 1 fork 1 setsid",
+            "on turn 2 report",
+            "on turn 3 exit 5",
+        ]),
+        1,
+    )
+    .await;
     answer(&pool, "fork").await;
     let sleeper = sleepers(&report(&pool).await)[0];
     let process = watch(sleeper);
@@ -114,7 +176,11 @@ async fn a_grandchild_that_left_the_group_and_holds_the_output_does_not_delay_th
 
 #[tokio::test]
 async fn a_shutdown_says_who_needed_a_kill() {
-    let pool = launch(standin(&["on prompt ~deaf ignore TERM", "on prompt ~exit exit 0"]), 3).await;
+    let pool = launch(
+        standin(&["on prompt ~deaf ignore TERM", "on prompt ~exit exit 0"]),
+        3,
+    )
+    .await;
     let processes: Vec<_> = (0..3).map(|index| watch(pid(&pool, index))).collect();
     pool.send_prompt(0, "deaf").expect("accepted");
     pool.send_prompt(1, "exit").expect("accepted");
@@ -133,7 +199,12 @@ async fn a_shutdown_says_who_needed_a_kill() {
     for process in processes {
         process.gone().await;
     }
-    assert_eq!(pool.send_prompt(0, "x").expect_err("it is over").to_string(), "the pool was shut down; launch another");
+    assert_eq!(
+        pool.send_prompt(0, "x")
+            .expect_err("it is over")
+            .to_string(),
+        "the pool was shut down; launch another"
+    );
     assert_eq!(pool.shutdown(LONG).await, ShutdownReport::default());
 }
 
@@ -170,9 +241,20 @@ async fn a_launch_that_fails_leaves_no_process() {
         ..LaunchOptions::default()
     };
     shim::init_with(standin_tool());
-    let error = ProcessPool::launch(profile, 2, options).await.err().expect("one of them ended");
-    assert!(error.to_string().contains("ended before it was ready (exit code 1)"), "{error}");
-    for pid in std::fs::read_to_string(folder.path().join("pids")).unwrap_or_default().lines() {
+    let error = ProcessPool::launch(profile, 2, options)
+        .await
+        .err()
+        .expect("one of them ended");
+    assert!(
+        error
+            .to_string()
+            .contains("ended before it was ready (exit code 1)"),
+        "{error}"
+    );
+    for pid in std::fs::read_to_string(folder.path().join("pids"))
+        .unwrap_or_default()
+        .lines()
+    {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(stat.is_empty() || !stat.contains("sleep"), "{stat}");
     }
@@ -180,7 +262,11 @@ async fn a_launch_that_fails_leaves_no_process() {
 
 #[tokio::test]
 async fn dropping_the_pool_leaves_no_process_and_no_folder() {
-    let pool = launch(standin(&["on turn 1 fork 1 ignore TERM", "on turn 2 report"]), 2).await;
+    let pool = launch(
+        standin(&["on turn 1 fork 1 ignore TERM", "on turn 2 report"]),
+        2,
+    )
+    .await;
     answer(&pool, "fork").await;
     let mut processes = vec![watch(pid(&pool, 0)), watch(pid(&pool, 1))];
     processes.extend(sleepers(&report(&pool).await).into_iter().map(watch));
@@ -215,7 +301,11 @@ async fn a_manager_that_is_killed_takes_its_tools_with_it() {
     let mut lines = BufReader::new(manager.stdout.take().expect("a pipe")).lines();
     let mut tools = Vec::new();
     for _ in 0..2 {
-        let line = lines.next_line().await.expect("a line").expect("a process id");
+        let line = lines
+            .next_line()
+            .await
+            .expect("a line")
+            .expect("a process id");
         tools.push(watch(line.parse().expect("a process id")));
     }
     manager.kill().await.expect("it lives");

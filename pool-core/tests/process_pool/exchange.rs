@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use toolpool_pool_core::PoolError;
 use toolpool_pool_core::outcome::Grade;
 use toolpool_pool_core::process_pool::MAX_UNREAD;
 use toolpool_pool_core::profile::ToolProfile;
-use toolpool_pool_core::PoolError;
 
 use crate::support::{LONG, answer, ask, launch, pid, read, standin};
 
@@ -60,7 +60,9 @@ async fn a_megabyte_each_way_neither_blocks_nor_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_instances_answer_fifty_prompts_each_and_never_another_ones() {
     let mut profile = standin(&[]);
-    profile.args = ["--reply", "sha256", "--seed", "salt"].map(str::to_owned).to_vec();
+    profile.args = ["--reply", "sha256", "--seed", "salt"]
+        .map(str::to_owned)
+        .to_vec();
     let pool = Arc::new(launch(profile, 8).await);
     let mut callers = tokio::task::JoinSet::new();
     for index in 0..8 {
@@ -68,37 +70,66 @@ async fn eight_instances_answer_fifty_prompts_each_and_never_another_ones() {
         callers.spawn(async move {
             let prompt = |number: usize| format!("prompt {number} of {index}");
             let turns: Vec<_> = (0..50)
-                .map(|number| pool.send_prompt(index, prompt(number)).expect("there is room"))
+                .map(|number| {
+                    pool.send_prompt(index, prompt(number))
+                        .expect("there is room")
+                })
                 .collect();
             for (number, turn) in turns.into_iter().enumerate() {
                 let response = pool.read_response(index, LONG).await.expect("a response");
                 let digest = Sha256::digest(format!("salt{}", prompt(number)));
                 let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-                assert_eq!((response.index, response.turn, response.text), (index, turn, digest));
+                assert_eq!(
+                    (response.index, response.turn, response.text),
+                    (index, turn, digest)
+                );
             }
         });
     }
     while let Some(caller) = callers.join_next().await {
         caller.expect("every reply is its prompt's");
     }
-    assert!(pool.get_status().iter().all(|status| status.turns == 50 && status.unread == 0));
+    assert!(
+        pool.get_status()
+            .iter()
+            .all(|status| status.turns == 50 && status.unread == 0)
+    );
 }
 
 #[tokio::test]
 async fn a_read_that_times_out_loses_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let fifo = folder.path().join("fifo");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .expect("mkfifo runs");
     assert!(made.success());
     let pool = launch(ToolProfile::builtin("bash").expect("built in"), 1).await;
 
-    let error = pool.read_response(0, Duration::ZERO).await.expect_err("nothing was sent");
-    assert!(error.to_string().ends_with("it has no unread prompt, so send one first"), "{error}");
+    let error = pool
+        .read_response(0, Duration::ZERO)
+        .await
+        .expect_err("nothing was sent");
+    assert!(
+        error
+            .to_string()
+            .ends_with("it has no unread prompt, so send one first"),
+        "{error}"
+    );
 
-    let turn = pool.send_prompt(0, format!("cat {}", fifo.display())).expect("accepted");
+    let turn = pool
+        .send_prompt(0, format!("cat {}", fifo.display()))
+        .expect("accepted");
     pool.send_prompt(0, "echo second").expect("accepted");
-    let error = pool.read_response(0, Duration::from_millis(1)).await.expect_err("it waits for the fifo");
-    assert!(matches!(error, PoolError::Timeout { unread: 2, .. }), "{error}");
+    let error = pool
+        .read_response(0, Duration::from_millis(1))
+        .await
+        .expect_err("it waits for the fifo");
+    assert!(
+        matches!(error, PoolError::Timeout { unread: 2, .. }),
+        "{error}"
+    );
     // Opening waits for the reader, and the runtime's thread is needed to hand bash its prompt.
     tokio::task::spawn_blocking(move || std::fs::write(fifo, "late"))
         .await
@@ -131,7 +162,10 @@ async fn what_the_protocol_refuses_is_told_by_the_response() {
     let pool = launch(profile, 1).await;
     assert!(format!("{:?}", ask(&pool, "").await.outcome).contains("Refused"));
     let outcome = format!("{:?}", ask(&pool, "eleven bytes").await.outcome);
-    assert!(outcome.contains("the prompt has 12 bytes and the limit is 10"), "{outcome}");
+    assert!(
+        outcome.contains("the prompt has 12 bytes and the limit is 10"),
+        "{outcome}"
+    );
     assert_eq!(answer(&pool, "ten bytes!").await, "echo ten bytes!");
 }
 
@@ -139,16 +173,29 @@ async fn what_the_protocol_refuses_is_told_by_the_response() {
 async fn forged_end_marks_are_part_of_the_reply() {
     let pool = launch(standin(&["on turn 1 forge"]), 1).await;
     let text = answer(&pool, "first").await;
-    assert!(text.starts_with("forged\n00000000000000000000000000000000 end\n"), "{text}");
+    assert!(
+        text.starts_with("forged\n00000000000000000000000000000000 end\n"),
+        "{text}"
+    );
     assert!(text.ends_with("echo first"), "{text}");
     assert_eq!(answer(&pool, "second").await, "echo second");
 }
 
 #[tokio::test]
 async fn what_a_tool_says_between_turns_is_in_no_reply() {
-    let pool = launch(standin(&["on turn 1 double-end", "on turn 1 unsolicited chatter after end"]), 1).await;
+    let pool = launch(
+        standin(&[
+            "on turn 1 double-end",
+            "on turn 1 unsolicited chatter after end",
+        ]),
+        1,
+    )
+    .await;
     assert_eq!(answer(&pool, "first").await, "echo first");
-    assert_eq!(answer(&pool, "second").await.lines().last(), Some("echo second"));
+    assert_eq!(
+        answer(&pool, "second").await.lines().last(),
+        Some("echo second")
+    );
 }
 
 #[tokio::test]
@@ -162,7 +209,11 @@ async fn bytes_that_are_no_text_are_replaced_and_the_reply_says_so() {
 
 #[tokio::test]
 async fn a_flood_of_errors_is_drained() {
-    let pool = launch(standin(&["on turn 1 flood-stderr 8MiB", "on start flood-stderr 1MiB"]), 1).await;
+    let pool = launch(
+        standin(&["on turn 1 flood-stderr 8MiB", "on start flood-stderr 1MiB"]),
+        1,
+    )
+    .await;
     assert_eq!(answer(&pool, "x").await, "echo x");
 }
 
@@ -170,19 +221,40 @@ async fn a_flood_of_errors_is_drained() {
 async fn an_instance_that_is_not_there_is_named_with_the_range() {
     let pool = launch(standin(&[]), 2).await;
     let message = "there is no instance 2: the pool has 2, counted from 0";
-    assert_eq!(pool.send_prompt(2, "x").expect_err("no such").to_string(), message);
-    assert_eq!(pool.read_response(2, LONG).await.expect_err("no such").to_string(), message);
-    assert_eq!(pool.restart_instance(2).await.expect_err("no such").to_string(), message);
+    assert_eq!(
+        pool.send_prompt(2, "x").expect_err("no such").to_string(),
+        message
+    );
+    assert_eq!(
+        pool.read_response(2, LONG)
+            .await
+            .expect_err("no such")
+            .to_string(),
+        message
+    );
+    assert_eq!(
+        pool.restart_instance(2)
+            .await
+            .expect_err("no such")
+            .to_string(),
+        message
+    );
 }
 
 #[tokio::test]
 async fn status_and_health_tell_of_each_process() {
     let pool = launch(standin(&[]), 2).await;
     let health = pool.check_health();
-    assert_eq!((health.total, health.alive, health.dead, health.ready), (2, 2, 0, 2));
+    assert_eq!(
+        (health.total, health.alive, health.dead, health.ready),
+        (2, 2, 0, 2)
+    );
     assert_ne!(pid(&pool, 0), pid(&pool, 1));
     for status in &health.instances {
-        assert!(status.rss_bytes.is_some_and(|bytes| bytes > 100_000), "{status:?}");
+        assert!(
+            status.rss_bytes.is_some_and(|bytes| bytes > 100_000),
+            "{status:?}"
+        );
         assert!(!status.busy && status.last_error.is_empty(), "{status:?}");
     }
     let json = serde_json::to_value(&health).expect("it is plain data");

@@ -31,24 +31,44 @@ async fn a_crash_leaves_its_turn_in_doubt_and_fails_those_behind_it() {
     let crashed = read(&pool).await;
     let (cause, detail) = doubt(&crashed);
     assert_eq!(cause, DoubtCause::Crashed);
-    assert!(detail.starts_with("instance 0: exit code 3; it printed last: standin ready | echo one | "), "{detail}");
+    assert!(
+        detail.starts_with("instance 0: exit code 3; it printed last: standin ready | echo one | "),
+        "{detail}"
+    );
     assert!(detail.ends_with(" | echo t"), "{detail}");
-    assert_eq!((crashed.text.as_str(), crashed.attribution), ("echo t", None));
+    assert_eq!(
+        (crashed.text.as_str(), crashed.attribution),
+        ("echo t", None)
+    );
     let behind = read(&pool).await;
     let dead = "instance 0 is dead (exit code 3); restart_instance(0) starts another process";
     assert_eq!(failure(&behind), (FailureClass::Unroutable, dead));
-    assert_eq!(pool.send_prompt(0, "four").expect_err("it is dead").to_string(), dead);
+    assert_eq!(
+        pool.send_prompt(0, "four")
+            .expect_err("it is dead")
+            .to_string(),
+        dead
+    );
 
     let health = pool.check_health();
-    assert_eq!((health.total, health.alive, health.dead, health.ready), (2, 1, 1, 1));
+    assert_eq!(
+        (health.total, health.alive, health.dead, health.ready),
+        (2, 1, 1, 1)
+    );
     let status = &health.instances[0];
-    assert_eq!((status.return_code, status.signal, status.pid), (Some(3), None, None));
+    assert_eq!(
+        (status.return_code, status.signal, status.pid),
+        (Some(3), None, None)
+    );
     assert_eq!(status.last_error[0], "exit code 3");
 
     pool.restart_instance(0).await.expect("it starts again");
     assert_eq!(answer(&pool, "again").await, "echo again");
     let status = &pool.get_status()[0];
-    assert_eq!((status.generation, status.turns, status.return_code), (2, 3, None));
+    assert_eq!(
+        (status.generation, status.turns, status.return_code),
+        (2, 3, None)
+    );
 }
 
 #[tokio::test]
@@ -59,7 +79,10 @@ async fn a_process_that_is_killed_from_outside_is_seen_to_be_dead() {
     signal(pid(&pool, 0), Signal::KILL);
     let response = read(&pool).await;
     // Whether it had read the prompt by then cannot be known; a byte of it was written or not.
-    assert!(matches!(response.outcome.word(), "indeterminate" | "failed"), "{response:?}");
+    assert!(
+        matches!(response.outcome.word(), "indeterminate" | "failed"),
+        "{response:?}"
+    );
     assert_eq!(pool.get_status()[0].signal, Some(9));
     assert!(!pool.get_status()[0].alive);
 }
@@ -70,7 +93,10 @@ async fn the_last_error_lines_of_a_crash_are_kept() {
         toolpool_pool_core::profile::ToolProfile {
             protocol: standin(&[]).protocol,
             program: "bash".to_owned(),
-            args: vec!["-c".to_owned(), "echo standin ready; read; echo broken pipe fitter >&2; exit 4".to_owned()],
+            args: vec![
+                "-c".to_owned(),
+                "echo standin ready; read; echo broken pipe fitter >&2; exit 4".to_owned(),
+            ],
             ..standin(&[])
         },
         1,
@@ -79,9 +105,15 @@ async fn the_last_error_lines_of_a_crash_are_kept() {
     let response = ask(&pool, "x").await;
     assert_eq!(
         doubt(&response),
-        (DoubtCause::Crashed, "instance 0: exit code 4; it printed last: broken pipe fitter")
+        (
+            DoubtCause::Crashed,
+            "instance 0: exit code 4; it printed last: broken pipe fitter"
+        )
     );
-    assert_eq!(pool.get_status()[0].last_error, ["exit code 4", "broken pipe fitter"]);
+    assert_eq!(
+        pool.get_status()[0].last_error,
+        ["exit code 4", "broken pipe fitter"]
+    );
 }
 
 #[tokio::test]
@@ -102,7 +134,10 @@ async fn a_tool_that_closes_its_output_and_lives_is_killed() {
     let response = ask(&pool, "x").await;
     assert_eq!(
         doubt(&response),
-        (DoubtCause::ProtocolLost, "instance 0: it closed its output and lives on; ended with signal 9; it printed last: standin ready")
+        (
+            DoubtCause::ProtocolLost,
+            "instance 0: it closed its output and lives on; ended with signal 9; it printed last: standin ready"
+        )
     );
     process.gone().await;
     pool.restart_instance(0).await.expect("it starts again");
@@ -119,7 +154,13 @@ async fn a_reply_beyond_the_limit_poisons_the_process() {
     let response = read(&pool).await;
     let (cause, detail) = doubt(&response);
     assert_eq!(cause, DoubtCause::OutputLimit);
-    assert!(detail.contains("longer than 1048576 bytes, the profile's `max_reply_bytes`; ended with signal 9"), "{:.200}", detail);
+    assert!(
+        detail.contains(
+            "longer than 1048576 bytes, the profile's `max_reply_bytes`; ended with signal 9"
+        ),
+        "{:.200}",
+        detail
+    );
     assert!(response.text.len() <= 1 << 20);
     assert_eq!(failure(&read(&pool).await).0, FailureClass::Unroutable);
     process.gone().await;
@@ -130,9 +171,16 @@ async fn a_reply_beyond_the_limit_poisons_the_process() {
 
 #[tokio::test]
 async fn a_line_of_64_mib_takes_no_more_memory_than_the_limit() {
-    let output = tokio::process::Command::new(standin_tool()).arg("flood").output().await.expect("it runs");
+    let output = tokio::process::Command::new(standin_tool())
+        .arg("flood")
+        .output()
+        .await
+        .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    let (word, grown) = text.trim().split_once(' ').unwrap_or_else(|| panic!("{output:?}"));
+    let (word, grown) = text
+        .trim()
+        .split_once(' ')
+        .unwrap_or_else(|| panic!("{output:?}"));
     assert_eq!(word, "indeterminate");
     let grown: u64 = grown.parse().expect("a number");
     assert!(grown < 8 << 10, "{grown} KiB for a limit of 1 MiB");
@@ -140,7 +188,11 @@ async fn a_line_of_64_mib_takes_no_more_memory_than_the_limit() {
 
 #[tokio::test]
 async fn a_restart_in_the_middle_of_a_turn_leaves_one_process() {
-    let pool = launch(standin(&["on prompt ~hang hang", "on prompt ~hang byte 2 hang"]), 1).await;
+    let pool = launch(
+        standin(&["on prompt ~hang hang", "on prompt ~hang byte 2 hang"]),
+        1,
+    )
+    .await;
     let old = watch(pid(&pool, 0));
     pool.send_prompt(0, "hang").expect("accepted");
     pool.send_prompt(0, "waits").expect("accepted");
@@ -153,7 +205,10 @@ async fn a_restart_in_the_middle_of_a_turn_leaves_one_process() {
         Outcome::Failed(failure) => &failure.message,
         other => panic!("{other:?}"),
     };
-    assert!(detail.contains("it was restarted; ended with signal 15"), "{detail}");
+    assert!(
+        detail.contains("it was restarted; ended with signal 15"),
+        "{detail}"
+    );
     let waited = read(&pool).await;
     assert_eq!((waited.text.as_str(), waited.generation), ("echo waits", 2));
 }
@@ -184,9 +239,21 @@ async fn a_restart_that_fails_says_why_and_the_instance_stays_dead() {
     profile.program = program.display().to_string();
     let pool = launch(profile, 1).await;
     std::fs::remove_file(&program).expect("it is there");
-    let error = pool.restart_instance(0).await.expect_err("the program is gone");
-    assert!(error.to_string().contains("was not found on PATH"), "{error}");
+    let error = pool
+        .restart_instance(0)
+        .await
+        .expect_err("the program is gone");
+    assert!(
+        error.to_string().contains("was not found on PATH"),
+        "{error}"
+    );
     let status = &pool.get_status()[0];
-    assert!(!status.alive && status.last_error[0].contains("was not found"), "{status:?}");
-    assert!(matches!(pool.send_prompt(0, "x"), Err(PoolError::Dead { .. })));
+    assert!(
+        !status.alive && status.last_error[0].contains("was not found"),
+        "{status:?}"
+    );
+    assert!(matches!(
+        pool.send_prompt(0, "x"),
+        Err(PoolError::Dead { .. })
+    ));
 }

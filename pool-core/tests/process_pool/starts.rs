@@ -15,8 +15,14 @@ fn plain() -> LaunchOptions {
 #[tokio::test]
 async fn a_pool_has_one_to_a_thousand_instances() {
     for count in [0, 1001] {
-        let error = ProcessPool::launch(standin(&[]), count, plain()).await.err().expect("refused");
-        assert_eq!(error.to_string(), format!("a pool has 1 to 1000 instances, not {count}"));
+        let error = ProcessPool::launch(standin(&[]), count, plain())
+            .await
+            .err()
+            .expect("refused");
+        assert_eq!(
+            error.to_string(),
+            format!("a pool has 1 to 1000 instances, not {count}")
+        );
     }
 }
 
@@ -30,7 +36,10 @@ async fn a_program_that_is_missing_is_named_with_its_installer() {
     );
     profile.install = Some("pip install it".to_owned());
     let error = launch_error(profile, plain()).await;
-    assert!(error.contains("install it with `pip install it`"), "{error}");
+    assert!(
+        error.contains("install it with `pip install it`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -42,7 +51,9 @@ async fn a_program_that_is_not_executable_is_named_with_the_remedy() {
     profile.program.clone_from(&program);
     assert_eq!(
         launch_error(profile, plain()).await,
-        format!("instance 0: standin: {program} is not executable; make it so with `chmod +x {program}`, or set `program` in the profile to another path")
+        format!(
+            "instance 0: standin: {program} is not executable; make it so with `chmod +x {program}`, or set `program` in the profile to another path"
+        )
     );
 }
 
@@ -95,7 +106,9 @@ async fn a_folder_that_would_take_the_tool_over_is_refused_unless_trusted() {
         )
     );
     options.trust_folder = true;
-    ProcessPool::launch(profile, 1, options).await.unwrap_or_else(|error| panic!("{error}"));
+    ProcessPool::launch(profile, 1, options)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[tokio::test]
@@ -106,7 +119,10 @@ async fn a_tool_that_ends_before_it_is_ready_is_quoted() {
     let said = "standin ended before it was ready (exit code 64); it printed last: standin: unknown option --wrong; see --help; run it by hand";
     assert!(error.contains(said), "{error}");
     let error = launch_error(standin(&["on start signal KILL"]), plain()).await;
-    assert!(error.contains("ended before it was ready (signal 9); it printed nothing"), "{error}");
+    assert!(
+        error.contains("ended before it was ready (signal 9); it printed nothing"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -114,8 +130,14 @@ async fn a_tool_that_never_becomes_ready_is_killed_and_the_limit_named() {
     let mut profile = standin(&["on start flood-stderr 10B", "on start never-ready"]);
     profile.start_timeout = Duration::from_millis(200);
     let error = launch_error(profile, plain()).await;
-    assert!(error.contains("standin was not ready within 200ms and was killed; it printed"), "{error}");
-    assert!(error.contains("raise `start_timeout` in its profile"), "{error}");
+    assert!(
+        error.contains("standin was not ready within 200ms and was killed; it printed"),
+        "{error}"
+    );
+    assert!(
+        error.contains("raise `start_timeout` in its profile"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -124,7 +146,10 @@ async fn a_tool_that_floods_instead_of_becoming_ready_is_bounded_by_the_same_lim
     profile.program = "yes".to_owned();
     profile.start_timeout = Duration::from_millis(200);
     let error = launch_error(profile, plain()).await;
-    assert!(error.contains("was not ready within 200ms and was killed; it printed last: y | y"), "{error}");
+    assert!(
+        error.contains("was not ready within 200ms and was killed; it printed last: y | y"),
+        "{error}"
+    );
 }
 
 /// Starts nothing; its output never ends and never makes anybody wait.
@@ -152,7 +177,9 @@ impl Launcher for Flood {
 
 #[tokio::test]
 async fn a_flood_does_not_starve_the_timers_of_whoever_waits_for_it() {
-    let mut connection = Connection::launch(&standin(&[]), &plain(), &Flood).await.expect("nothing to start");
+    let mut connection = Connection::launch(&standin(&[]), &plain(), &Flood)
+        .await
+        .expect("nothing to start");
     // A starved timer cannot end the test, so a thread does.
     let (ended, end) = std::sync::mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {

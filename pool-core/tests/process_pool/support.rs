@@ -65,7 +65,8 @@ pub(crate) async fn read(pool: &ProcessPool) -> Response {
 
 /// One turn on instance 0.
 pub(crate) async fn ask(pool: &ProcessPool, prompt: &str) -> Response {
-    pool.send_prompt(0, prompt).unwrap_or_else(|error| panic!("{error}"));
+    pool.send_prompt(0, prompt)
+        .unwrap_or_else(|error| panic!("{error}"));
     read(pool).await
 }
 
@@ -118,5 +119,7 @@ pub(crate) async fn until(pool: &ProcessPool, seen: impl Fn(&ProcessPool) -> boo
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, look).await.expect("the pool never shows it");
+    tokio::time::timeout(LONG, look)
+        .await
+        .expect("the pool never shows it");
 }

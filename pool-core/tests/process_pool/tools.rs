@@ -8,7 +8,11 @@ use crate::support::{answer, ask, launch};
 async fn pool(tool: &str) -> Option<ProcessPool> {
     let profile = ToolProfile::builtin(tool).expect("built in");
     if which::which(&profile.program).is_err() {
-        eprintln!("SKIPPED: {} is not on PATH: {}", profile.program, profile.install.unwrap_or_default());
+        eprintln!(
+            "SKIPPED: {} is not on PATH: {}",
+            profile.program,
+            profile.install.unwrap_or_default()
+        );
         return None;
     }
     Some(launch(profile, 1).await)
@@ -38,7 +42,10 @@ async fn bash_runs_scripts_of_any_shape() {
             ("cat <<END\n$x\nEND", "1\n"),
             ("echo 'héllo \u{1f600}'", "héllo \u{1f600}\n"),
             ("echo backslash \\", "backslash\n"),
-            ("printf '%s\\n' 00000000000000000000000000000000", "00000000000000000000000000000000\n"),
+            (
+                "printf '%s\\n' 00000000000000000000000000000000",
+                "00000000000000000000000000000000\n",
+            ),
             ("cd / && pwd", "/\n"),
             ("(exit 7); echo $?", "7\n"),
         ],
@@ -48,8 +55,18 @@ async fn bash_runs_scripts_of_any_shape() {
 
 #[tokio::test]
 async fn bash_lives_through_an_open_quote_and_tells_of_its_exit() {
-    let Some(pool) = pool("bash").await else { return };
-    for open in ["echo 'open", "echo \"open", "if true", "cat <<X\nopen", "f() {", "echo $((1 +", "`"] {
+    let Some(pool) = pool("bash").await else {
+        return;
+    };
+    for open in [
+        "echo 'open",
+        "echo \"open",
+        "if true",
+        "cat <<X\nopen",
+        "f() {",
+        "echo $((1 +",
+        "`",
+    ] {
         ask(&pool, open).await;
         assert_eq!(answer(&pool, "echo fine").await, "fine\n", "after {open:?}");
     }
@@ -67,12 +84,21 @@ async fn python_runs_programs_of_any_shape() {
         &[
             ("1 + 1", "2\n"),
             ("x = 5", ""),
-            ("def f(n):\n    if n:\n\n        return n * x\n    return 'none'\n\nf(2)", "10\n"),
-            ("for i in range(2):\n    print(i)\nelse:\n    print('done')", "0\n1\ndone\n"),
+            (
+                "def f(n):\n    if n:\n\n        return n * x\n    return 'none'\n\nf(2)",
+                "10\n",
+            ),
+            (
+                "for i in range(2):\n    print(i)\nelse:\n    print('done')",
+                "0\n1\ndone\n",
+            ),
             ("print('unfinished', end='')", "unfinished"),
             ("'héllo \u{1f600}\u{2028}'", "'héllo \u{1f600}\\u2028'\n"),
             ("text = '''a\nb'''\nlen(text)", "3\n"),
-            ("import sys; print('to stderr', file=sys.stderr)", "to stderr\n"),
+            (
+                "import sys; print('to stderr', file=sys.stderr)",
+                "to stderr\n",
+            ),
             ("print('0' * 32)", "00000000000000000000000000000000\n"),
             ("# nothing", ""),
             ("None", ""),
@@ -83,7 +109,9 @@ async fn python_runs_programs_of_any_shape() {
 
 #[tokio::test]
 async fn python_lives_through_errors_and_tells_of_its_exit() {
-    let Some(pool) = pool("python").await else { return };
+    let Some(pool) = pool("python").await else {
+        return;
+    };
     for (prompt, error) in [
         ("1 / 0", "ZeroDivisionError"),
         ("def f(:", "SyntaxError"),
@@ -117,7 +145,12 @@ async fn bc_calculates() {
     )
     .await;
     let Some(pool) = pool("bc").await else { return };
-    assert!(answer(&pool, "1 / 0").await.to_lowercase().contains("divide by zero"));
+    assert!(
+        answer(&pool, "1 / 0")
+            .await
+            .to_lowercase()
+            .contains("divide by zero")
+    );
     assert_eq!(answer(&pool, "1").await, "1\n");
 }
 
@@ -126,7 +159,10 @@ async fn sqlite3_answers_queries() {
     converse(
         "sqlite3",
         &[
-            ("create table t (a, b);\ninsert into t values (1, 'one'),\n  (2, 'it''s two');", ""),
+            (
+                "create table t (a, b);\ninsert into t values (1, 'one'),\n  (2, 'it''s two');",
+                "",
+            ),
             ("select * from t;", "1|one\n2|it's two\n"),
             ("select count(*)\nfrom t", "2\n"),
             (".tables", "t\n"),
@@ -134,7 +170,9 @@ async fn sqlite3_answers_queries() {
         ],
     )
     .await;
-    let Some(pool) = pool("sqlite3").await else { return };
+    let Some(pool) = pool("sqlite3").await else {
+        return;
+    };
     let text = answer(&pool, "select * from missing;").await;
     assert!(text.contains("no such table: missing"), "{text}");
     assert_eq!(answer(&pool, "select 1;").await, "1\n");

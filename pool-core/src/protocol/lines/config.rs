@@ -71,14 +71,21 @@ impl LinesConfig {
     /// The key and what is wrong with it.
     pub fn from_file(file: LinesFile) -> Result<Self, String> {
         let regex = |key: &str, pattern: &str| {
-            Regex::new(pattern).map_err(|error| format!("key `{key}`: not a regular expression: {error}"))
+            Regex::new(pattern)
+                .map_err(|error| format!("key `{key}`: not a regular expression: {error}"))
         };
         let submit = file.submit.unwrap_or_else(|| "{text}\n".to_owned());
         if !submit.contains("{text}") && !submit.contains("{json}") {
-            return Err("key `submit`: it must contain {text} or {json}, or the prompt is never sent".to_owned());
+            return Err(
+                "key `submit`: it must contain {text} or {json}, or the prompt is never sent"
+                    .to_owned(),
+            );
         }
         if !submit.ends_with('\n') {
-            return Err("key `submit`: it must end with \"\\n\", or the program never sees a whole line".to_owned());
+            return Err(
+                "key `submit`: it must end with \"\\n\", or the program never sees a whole line"
+                    .to_owned(),
+            );
         }
         // Each key by itself comes first, so that a slip in one is not reported as a gap in another.
         let ready = match file.ready {
@@ -90,7 +97,9 @@ impl LinesConfig {
             None => None,
         };
         let quiet = match file.quiet {
-            Some(text) => parse_duration(&text).map_err(|reason| format!("key `quiet`: {reason}"))?,
+            Some(text) => {
+                parse_duration(&text).map_err(|reason| format!("key `quiet`: {reason}"))?
+            }
             None => Duration::from_millis(100),
         };
         let sentinel = file.sentinel.unwrap_or_default();
@@ -109,8 +118,14 @@ impl LinesConfig {
             }
             (Some(mark), None) => End::Mark(mark),
             (None, Some(pattern)) => End::Pattern(pattern),
-            (None, None) => return Err("key `end` (or `end_pattern`) is missing: how does a reply end?".to_owned()),
-            (Some(_), Some(_)) => return Err("keys `end` and `end_pattern`: set one of them".to_owned()),
+            (None, None) => {
+                return Err(
+                    "key `end` (or `end_pattern`) is missing: how does a reply end?".to_owned(),
+                );
+            }
+            (Some(_), Some(_)) => {
+                return Err("keys `end` and `end_pattern`: set one of them".to_owned());
+            }
         };
         let ready = match (ready, &end) {
             (Some(pattern), _) => Some(pattern),
@@ -154,7 +169,9 @@ impl LinesConfig {
 
 /// Fills a template in one pass, so that a prompt that contains `{nonce}` stays what it is.
 pub(super) fn fill(template: &str, nonce: &str, text: Option<&str>) -> String {
-    let mut filled = String::with_capacity(template.len() + text.map_or(0, |text| text.len() + 16) + nonce.len());
+    let mut filled = String::with_capacity(
+        template.len() + text.map_or(0, |text| text.len() + 16) + nonce.len(),
+    );
     let mut rest = template;
     while let Some(at) = rest.find('{') {
         filled.push_str(&rest[..at]);
@@ -168,7 +185,11 @@ pub(super) fn fill(template: &str, nonce: &str, text: Option<&str>) -> String {
         } else if let (Some(after), Some(text)) = (rest.strip_prefix("{json}"), text) {
             // U+2028 and U+2029 end lines for some readers although JSON allows them; escaped they are the same text.
             let json = serde_json::Value::from(text).to_string();
-            filled.push_str(&json.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"));
+            filled.push_str(
+                &json
+                    .replace('\u{2028}', "\\u2028")
+                    .replace('\u{2029}', "\\u2029"),
+            );
             rest = after;
         } else {
             filled.push('{');

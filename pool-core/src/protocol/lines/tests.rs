@@ -130,7 +130,11 @@ fn streamed_text_is_passed_on_as_it_comes() {
     let nonce = bench.ask("x");
     assert_eq!(bench.feed(b"slow").reply, b"slow");
     assert_eq!(bench.feed(b"ly\nand").reply, b"ly\nand");
-    assert_eq!(bench.feed(b"\n").reply, b"", "may begin the end mark's line");
+    assert_eq!(
+        bench.feed(b"\n").reply,
+        b"",
+        "may begin the end mark's line"
+    );
     assert_eq!(bench.feed(&nonce.as_bytes()[..5]).reply, b"");
     let mut expected = b"\n".to_vec();
     expected.extend_from_slice(&nonce.as_bytes()[..5]);
@@ -143,12 +147,23 @@ fn output_between_turns_belongs_to_no_turn() {
     let mut bench = Bench::framed();
     assert_eq!(bench.feed(b"by the way\n"), Seen::default());
     let nonce = bench.ask("x");
-    assert_eq!(bench.feed(format!("yes\n{nonce} end\n").as_bytes()).reply, b"yes");
+    assert_eq!(
+        bench.feed(format!("yes\n{nonce} end\n").as_bytes()).reply,
+        b"yes"
+    );
 }
 
 #[test]
 fn a_prompt_is_one_line_on_the_wire_whatever_it_contains() {
-    for text in ["a\nb", "a\r\nb\n", "{nonce} {text} {json}", "\u{2028}", "/run x", "\0\u{7f}", "\"\\"] {
+    for text in [
+        "a\nb",
+        "a\r\nb\n",
+        "{nonce} {text} {json}",
+        "\u{2028}",
+        "/run x",
+        "\0\u{7f}",
+        "\"\\",
+    ] {
         let mut bench = Bench::framed();
         bench
             .lines
@@ -156,7 +171,11 @@ fn a_prompt_is_one_line_on_the_wire_whatever_it_contains() {
             .expect("accepted");
         let written = String::from_utf8(bench.out.take_write()).expect("utf-8");
         assert_eq!(written.matches('\n').count(), 1, "{text:?}");
-        let json = written.trim_end_matches('\n').split_once(' ').expect("framed").1;
+        let json = written
+            .trim_end_matches('\n')
+            .split_once(' ')
+            .expect("framed")
+            .1;
         assert_eq!(serde_json::from_str::<String>(json).expect("json"), text);
     }
 }
@@ -167,15 +186,24 @@ fn prompts_that_cannot_be_sent_are_refused_and_write_nothing() {
     let mut bench = Bench::new(plain);
     assert!(bench.feed(b"> ").ready);
     let mut refused = |prompt: &Prompt| {
-        let refusal = bench.lines.submit(TurnId(1), prompt, &mut bench.out).expect_err("refused");
+        let refusal = bench
+            .lines
+            .submit(TurnId(1), prompt, &mut bench.out)
+            .expect_err("refused");
         assert!(bench.out.take_write().is_empty());
         refusal
     };
     assert_eq!(refused(&Prompt::text("")), Refusal::Empty);
     assert_eq!(refused(&Prompt::text("a\nb")), Refusal::Multiline);
-    assert!(matches!(refused(&Prompt::command("/x")), Refusal::Unsupported(_)));
+    assert!(matches!(
+        refused(&Prompt::command("/x")),
+        Refusal::Unsupported(_)
+    ));
     let large = "x".repeat((1 << 20) + 1);
-    assert!(matches!(refused(&Prompt::text(large)), Refusal::TooLarge { .. }));
+    assert!(matches!(
+        refused(&Prompt::text(large)),
+        Refusal::TooLarge { .. }
+    ));
 }
 
 #[test]
@@ -186,9 +214,19 @@ fn an_end_pattern_is_believed_only_after_quiet() {
         .lines
         .submit(TurnId(1), &Prompt::text("x"), &mut bench.out)
         .expect("accepted");
-    assert_eq!(bench.feed(b"answer\n> "), Seen { reply: b"answer\n".to_vec(), ..Seen::default() });
+    assert_eq!(
+        bench.feed(b"answer\n> "),
+        Seen {
+            reply: b"answer\n".to_vec(),
+            ..Seen::default()
+        }
+    );
     let more = bench.feed(b"quoted\n> ");
-    assert_eq!((more.ends, more.reply.as_slice()), (0, &b"> quoted\n"[..]), "still the prompt's look");
+    assert_eq!(
+        (more.ends, more.reply.as_slice()),
+        (0, &b"> quoted\n"[..]),
+        "still the prompt's look"
+    );
     let at = bench.out.wakes_at().expect("waits for quiet");
     bench.out.set_now(at - Duration::from_millis(1));
     bench.lines.tick(&mut bench.out);
@@ -211,11 +249,18 @@ fn an_end_pattern_that_comes_in_pieces_is_seen() {
         let (one, two) = b"answer\n> ".split_at(cut.min(9));
         let mut reply = bench.feed(one).reply;
         reply.extend(bench.feed(two).reply);
-        let at = bench.out.wakes_at().unwrap_or_else(|| panic!("cut at {cut}: no end is awaited"));
+        let at = bench
+            .out
+            .wakes_at()
+            .unwrap_or_else(|| panic!("cut at {cut}: no end is awaited"));
         bench.out.set_now(at);
         bench.lines.tick(&mut bench.out);
         let seen = bench.seen();
-        assert_eq!((seen.ends, reply.as_slice()), (1, &b"answer\n"[..]), "cut at {cut}");
+        assert_eq!(
+            (seen.ends, reply.as_slice()),
+            (1, &b"answer\n"[..]),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -237,7 +282,11 @@ fn a_long_unfinished_line_is_passed_on_and_its_end_is_no_prompt() {
 fn without_a_ready_pattern_the_sentinel_proves_readiness() {
     let mut bench = Bench::new("sentinel = \"echo {nonce}\\n\"\nend = '{nonce}'");
     let hello = String::from_utf8(bench.out.take_write()).expect("utf-8");
-    let nonce = hello.trim().strip_prefix("echo ").expect("sentinel").to_owned();
+    let nonce = hello
+        .trim()
+        .strip_prefix("echo ")
+        .expect("sentinel")
+        .to_owned();
     assert!(!bench.feed(b"welcome\n").ready);
     assert!(bench.feed(format!("{nonce}\n").as_bytes()).ready);
 }
@@ -251,7 +300,10 @@ fn a_table_that_cannot_work_is_refused_by_key() {
         ("submit = \"{nonce} {text}\\n\"\nend = '{nonce}'", "`ready`"),
         ("submit = \"hello\\n\"\nend_pattern = '> '", "`submit`"),
         ("submit = \"{text}\"\nend_pattern = '> '", "`submit`"),
-        ("end = '{nonce}'\nend_pattern = '>'\nsentinel = \"{nonce}\\n\"", "set one"),
+        (
+            "end = '{nonce}'\nend_pattern = '>'\nsentinel = \"{nonce}\\n\"",
+            "set one",
+        ),
         ("end_pattern = '('", "`end_pattern`"),
         ("sentinel = 'x'\nend = '{nonce}'", "`sentinel`"),
         ("end_pattern = '>'\nquiet = 'long'", "`quiet`"),

@@ -1,0 +1,106 @@
+//! `toolpool batch`: one turn for each file or line.
+//!
+//! Owns the options and the order of things. Must not know how an item is run or shown. Invariant: nothing is started
+//! before all of the input is known to be good, and every item is in the report exactly once.
+
+mod drive;
+mod item;
+mod items;
+mod progress;
+mod report;
+mod summary;
+
+use std::path::PathBuf;
+
+use crate::console::{Console, Format, Tone, print, print_document};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::interrupts::Interrupts;
+use crate::running;
+use crate::settings::{ClusterArgs, Settings};
+use items::Item;
+use report::{BatchPlan, BatchReport, PlanItem};
+
+pub(crate) use report::{BatchItem, BatchSummary};
+pub(crate) type Report = BatchReport;
+pub(crate) type Plan = BatchPlan;
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["pattern", "items"]))]
+pub(crate) struct BatchArgs {
+    /// Files, or patterns such as 'src/**/*.py': one turn for each file
+    #[arg(value_name = "GLOB")]
+    pattern: Vec<String>,
+    /// A text file, or - for standard input: one turn for each line that is not empty
+    #[arg(long, value_name = "FILE")]
+    items: Option<PathBuf>,
+    /// The prompt; {file} stands for the file's path, {item} for the line
+    #[arg(short, long, value_name = "TEXT")]
+    prompt: String,
+    /// How often an item that definitely failed is tried again; one in doubt never is
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+    /// Show what would be sent, and start nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Form of the report
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
+    let console = Console::new(false);
+    let mut interrupts = Interrupts::listen()?;
+    let mut settings = args.cluster.resolve().await?;
+    let items = match &args.items {
+        Some(path) => items::from_lines(path, &args.prompt)?,
+        None => items::from_patterns(&settings.cwd, &args.pattern, &args.prompt, settings.takes_files())?,
+    };
+    items::check_sizes(&items, settings.profile.max_prompt_bytes)?;
+    // More instances than items would only cost their start.
+    settings.count = settings.count.min(items.len());
+    if args.dry_run {
+        return plan(&settings, &items, args.output);
+    }
+    let mut running = running::launch(&settings, &mut interrupts, console).await?;
+    let driven = drive::all(&mut running, &settings, items, args.retries, args.output, &mut interrupts, console).await;
+    let shutdown = running.stop(console).await;
+    let report = BatchReport::new(&settings, driven.items, driven.took, &shutdown);
+    let written = match args.output {
+        Format::Text => print(summary::text(&report).as_bytes()),
+        Format::Json => print_document(&report),
+        Format::Jsonl => print_document(&report.summary),
+    };
+    if let Some(exit) = interrupts.exit() {
+        return Err(CliError::interrupted(exit));
+    }
+    driven.written.and(written)?;
+    Ok(if report.summary.ok == report.summary.total {
+        Exit::Done
+    } else {
+        Exit::SomeFailed
+    })
+}
+
+fn plan(settings: &Settings, items: &[Item], format: Format) -> Result<Exit, CliError> {
+    let plan = BatchPlan {
+        tool: settings.profile.name.clone(),
+        instances: settings.count,
+        lands_on: settings.landing.as_ref().map(|landing| landing.branch.clone()),
+        items: items
+            .iter()
+            .map(|item| PlanItem {
+                item: item.name.clone(),
+                prompt: item.prompt.clone(),
+            })
+            .collect(),
+    };
+    match format {
+        Format::Text => print(summary::plan(&plan).as_bytes())?,
+        Format::Json | Format::Jsonl => print_document(&plan)?,
+    }
+    Console::new(false).tell(Tone::Plain, "nothing was started or sent (--dry-run)");
+    Ok(Exit::Done)
+}

@@ -1,0 +1,160 @@
+//! N items at a time, until all are done or the user wants no more.
+//!
+//! Owns what runs and what is still to run. Must not know how an item is run. Invariant: every item comes out exactly
+//! once, in the order of the input.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+
+use super::item::{self, Done, Wishes};
+use super::items::Item;
+use super::progress::Progress;
+use super::report::BatchItem;
+use crate::console::{Console, Format, Tone, print, print_answer, print_document};
+use crate::error::CliError;
+use crate::interrupts::Interrupts;
+use crate::running::Running;
+use crate::settings::Settings;
+use crate::story;
+
+/// What became of all items.
+pub(super) struct Driven {
+    pub(super) items: Vec<BatchItem>,
+    pub(super) took: Duration,
+    /// Whether the output could be written as it came.
+    pub(super) written: Result<(), CliError>,
+}
+
+pub(super) async fn all(
+    running: &mut Running,
+    settings: &Settings,
+    items: Vec<Item>,
+    retries: u32,
+    format: Format,
+    interrupts: &mut Interrupts,
+    console: Console,
+) -> Driven {
+    let started = Instant::now();
+    let wishes = Wishes {
+        retries,
+        land: settings.landing.is_some(),
+        name_file: settings.takes_files(),
+    };
+    let branch = settings.landing.as_ref().map(|landing| landing.branch.as_str());
+    let mut ends: Vec<Option<BatchItem>> = Vec::new();
+    ends.resize_with(items.len(), || None);
+    let mut pending = missing_in_worktree(running, settings, &items, &mut ends).await;
+    pending.reverse();
+    let mut progress = Progress::new(items.len(), console);
+    for end in ends.iter().flatten() {
+        progress.refused(end);
+    }
+    let (withdraw, withdrawn) = watch::channel(false);
+    let mut active = JoinSet::new();
+    let mut places: HashMap<Id, usize> = HashMap::new();
+    let mut written = Ok(());
+    loop {
+        while active.len() < settings.count
+            && let Some(place) = pending.pop()
+        {
+            let item = items[place].clone();
+            progress.started(&item.name);
+            let task = active.spawn(item::run(running.cluster.clone(), item, wishes, withdrawn.clone()));
+            places.insert(task.id(), place);
+        }
+        tokio::select! {
+            biased;
+            count = interrupts.next() => {
+                let left = std::mem::take(&mut pending).len();
+                if count > 1 {
+                    progress.say(Tone::Note, &format!("cancelling {} running items", active.len()));
+                    withdraw.send_replace(true);
+                } else {
+                    progress.say(Tone::Note, &format!(
+                        "finishing {} running items, {left} are not started; Ctrl-C again to cancel them",
+                        active.len()
+                    ));
+                }
+            }
+            Some(event) = running.events.recv() => {
+                if let Some((tone, line)) = story::line(&event) {
+                    progress.say(tone, &line);
+                }
+            }
+            joined = active.join_next_with_id() => {
+                let Some(joined) = joined else { break };
+                let (task, done) = joined.expect("an item does not panic and is not aborted");
+                if done.hopeless {
+                    pending.clear();
+                }
+                progress.ended(&done, branch);
+                if written.is_ok() {
+                    written = progress.suspended(|| show(&done, format, branch.is_some()));
+                    if written.is_err() {
+                        // Nobody reads the output any more: what runs is finished, nothing more is started.
+                        pending.clear();
+                    }
+                }
+                let place = places.remove(&task).expect("every task has a place");
+                ends[place] = Some(done.report);
+            }
+        }
+    }
+    progress.finish();
+    let items = items
+        .into_iter()
+        .zip(ends)
+        .map(|(item, end)| end.unwrap_or_else(|| BatchItem::not_started(item.name, None)))
+        .collect();
+    Driven {
+        items,
+        took: started.elapsed(),
+        written,
+    }
+}
+
+/// Sorts out the files that an instance would not find, because they are not committed. Gives the places of the others.
+async fn missing_in_worktree(
+    running: &Running,
+    settings: &Settings,
+    items: &[Item],
+    ends: &mut [Option<BatchItem>],
+) -> Vec<usize> {
+    let mut worktree = None;
+    if settings.landing.is_some()
+        && let Ok(status) = running.cluster.status().await
+    {
+        worktree = status.instances.first().map(|instance| instance.cwd.clone());
+    }
+    let mut there = Vec::new();
+    for (place, item) in items.iter().enumerate() {
+        match &worktree {
+            Some(cwd) if item.is_file && !Path::new(cwd).join(&item.name).exists() => {
+                let why = "it is not committed, so the instances do not have it; `git add` and commit it first";
+                ends[place] = Some(BatchItem::not_started(item.name.clone(), Some(why.to_owned())));
+            }
+            _ => there.push(place),
+        }
+    }
+    there
+}
+
+/// Answers are shown as they come, unless the changes are what was asked for.
+fn show(done: &Done, format: Format, lands: bool) -> Result<(), CliError> {
+    match (format, &done.reply) {
+        (Format::Jsonl, _) => print_document(&done.report),
+        (Format::Text, Some(reply)) if !lands && !reply.text.is_empty() => {
+            print(format!("── {}\n", done.report.item).as_bytes())?;
+            print_answer(reply.text.as_bytes())?;
+            match reply.text.ends_with('\n') {
+                true => Ok(()),
+                false => print(b"\n"),
+            }
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+//! The life of one item: turns until one completes, is in doubt, or no try is left.
+//!
+//! Owns the retries. Must not know the other items. Invariant: an item is sent again only after a definite failure that
+//! another try can change.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use toolpool::worktree::Landed;
+use toolpool::{AskError, ClusterManager, Failure, FailureClass, Outcome, Reply, Submission};
+
+use super::items::Item;
+use super::report::{BatchItem, KeptReport};
+use crate::documents::TurnReply;
+use crate::story;
+
+/// Longest wait before another try, whatever the tool says.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How an item ended.
+pub(super) struct Done {
+    pub(super) report: BatchItem,
+    /// The last reply, if there was a turn.
+    pub(super) reply: Option<Reply>,
+    /// No instance is left, so no other item can do better.
+    pub(super) hopeless: bool,
+}
+
+/// How an item is to be run.
+#[derive(Clone, Copy)]
+pub(super) struct Wishes {
+    pub(super) retries: u32,
+    pub(super) land: bool,
+    pub(super) name_file: bool,
+}
+
+pub(super) async fn run(
+    cluster: ClusterManager,
+    item: Item,
+    wishes: Wishes,
+    mut withdrawn: watch::Receiver<bool>,
+) -> Done {
+    let started = Instant::now();
+    let mut kept = Vec::new();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let answer = one_turn(&cluster, submission(&item, wishes), &mut withdrawn).await;
+        let (reply, refusal) = match answer {
+            Ok(reply) => (Some(reply), None),
+            Err(AskError::Turn(reply)) => (Some(*reply), None),
+            Err(refused) => (None, Some(refused)),
+        };
+        if let Some(reply) = &reply {
+            kept.extend(kept_work(reply));
+            if attempts <= wishes.retries
+                && let Outcome::Failed(failure) = &reply.outcome
+                && may_help(failure.class)
+                && pause(failure, &mut withdrawn).await
+            {
+                continue;
+            }
+        }
+        let report = BatchItem {
+            item: item.name,
+            ok: reply
+                .as_ref()
+                .is_some_and(|reply| reply.outcome == Outcome::Completed && story::is_home(reply)),
+            attempts,
+            total_s: started.elapsed().as_secs_f64(),
+            refusal: refusal.as_ref().map(ToString::to_string),
+            kept,
+            reply: reply.as_ref().map(TurnReply::from),
+        };
+        let hopeless = match &reply {
+            Some(reply) => matches!(&reply.outcome, Outcome::Failed(Failure { class: FailureClass::Unroutable, .. })),
+            None => true,
+        };
+        return Done {
+            report,
+            reply,
+            hopeless,
+        };
+    }
+}
+
+fn submission(item: &Item, wishes: Wishes) -> Submission {
+    let mut submission = Submission::text(&item.prompt).fresh();
+    if item.is_file && wishes.name_file {
+        submission = submission.file(&item.name);
+    }
+    if wishes.land {
+        submission = submission.land(&item.name);
+    }
+    submission
+}
+
+async fn one_turn(
+    cluster: &ClusterManager,
+    submission: Submission,
+    withdrawn: &mut watch::Receiver<bool>,
+) -> Result<Reply, AskError> {
+    let stream = cluster.stream(submission).await?;
+    let mut stream = stream;
+    tokio::select! {
+        _ = withdrawn.wait_for(|withdrawn| *withdrawn) => stream.cancel().await,
+        () = async { while stream.chunk().await.is_some() {} } => {}
+    }
+    stream.reply().await
+}
+
+/// Whether trying again can change anything.
+fn may_help(class: FailureClass) -> bool {
+    !matches!(
+        class,
+        FailureClass::Auth
+            | FailureClass::BadRequest
+            | FailureClass::ContextTooLarge
+            | FailureClass::SessionLost
+            | FailureClass::Refused
+            | FailureClass::Unroutable
+    )
+}
+
+/// Waits as long as the tool asks for; false if the item was withdrawn meanwhile.
+async fn pause(failure: &Failure, withdrawn: &mut watch::Receiver<bool>) -> bool {
+    let pause = failure.retry_after.unwrap_or_default().min(LONGEST_PAUSE);
+    tokio::select! {
+        biased;
+        _ = withdrawn.wait_for(|withdrawn| *withdrawn) => false,
+        () = tokio::time::sleep(pause) => true,
+    }
+}
+
+/// Work of a turn that did not land.
+fn kept_work(reply: &Reply) -> Option<KeptReport> {
+    match reply.landed.as_ref()? {
+        Ok(Landed::Conflict { branch, files, show }) => Some(KeptReport {
+            branch: branch.clone(),
+            reason: format!(
+                "others changed {} meanwhile",
+                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+            ),
+            show: show.clone(),
+        }),
+        Ok(Landed::Blocked { branch, reason, show }) => Some(KeptReport {
+            branch: branch.clone(),
+            reason: reason.clone(),
+            show: show.clone(),
+        }),
+        Ok(Landed::Nothing | Landed::Commit { .. }) | Err(_) => None,
+    }
+}

@@ -1,0 +1,108 @@
+//! A batch's report for people.
+//!
+//! Owns the table and the lists under it. Must not know how to print. Invariant: everything that needs a look is at the
+//! end, each with the command that shows it.
+
+use std::time::Duration;
+
+use super::report::{BatchItem, BatchPlan, BatchReport};
+use crate::console::shortened;
+use crate::documents::LandedReport;
+use crate::table::Table;
+use crate::{duration, story};
+
+/// Files of a commit that are named.
+const FILES: usize = 3;
+
+pub(super) fn text(report: &BatchReport) -> String {
+    let mut table = Table::new(&["ITEM", "OUTCOME", "INSTANCE", "TIME", "RESULT"]);
+    for item in &report.items {
+        let reply = item.reply.as_ref();
+        table.row([
+            shortened(&item.item, 60),
+            outcome(item),
+            reply.and_then(|reply| reply.instance.clone()).unwrap_or_else(|| "-".to_owned()),
+            reply.map_or_else(
+                || "-".to_owned(),
+                |reply| duration::show(Duration::from_secs_f64(reply.took_s)),
+            ),
+            result(item),
+        ]);
+    }
+    let mut text = table.text();
+    let summary = &report.summary;
+    let counts = [
+        (summary.ok, "ok"),
+        (summary.not_landed, "not landed"),
+        (summary.not_completed, "not completed"),
+        (summary.not_started, "not started"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    text.push_str(&format!(
+        "\n{} items: {} · {}\n",
+        summary.total,
+        counts.join(", "),
+        duration::show(Duration::from_secs_f64(summary.took_s))
+    ));
+    let kept = report
+        .items
+        .iter()
+        .flat_map(|item| item.kept.iter().map(|kept| (item.item.as_str(), kept)))
+        .chain(summary.kept.iter().map(|kept| (kept.branch.as_str(), kept)));
+    for (name, kept) in kept {
+        text.push_str(&format!("\n{}: {}\n  {}\n", shortened(name, 60), kept.reason, kept.show));
+    }
+    text
+}
+
+fn outcome(item: &BatchItem) -> String {
+    match &item.reply {
+        None => "not started".to_owned(),
+        Some(reply) if reply.outcome == "completed" && !item.ok => "not landed".to_owned(),
+        Some(reply) if item.attempts > 1 => format!("{} ({} tries)", reply.outcome, item.attempts),
+        Some(reply) => reply.outcome.to_owned(),
+    }
+}
+
+fn result(item: &BatchItem) -> String {
+    let text = match item.reply.as_ref() {
+        None => item.refusal.clone().unwrap_or_default(),
+        Some(reply) => match (&reply.message, &reply.landed) {
+            (Some(message), _) => message.clone(),
+            (None, Some(LandedReport::Commit { commit, files })) => {
+                let mut named = files.iter().take(FILES).cloned().collect::<Vec<_>>().join(", ");
+                if files.len() > FILES {
+                    named.push_str(&format!(", {} more", files.len() - FILES));
+                }
+                format!("{} {named}", story::short(commit))
+            }
+            (None, Some(LandedReport::Nothing)) => "no change".to_owned(),
+            (None, Some(LandedReport::Conflict { branch, .. } | LandedReport::Blocked { branch, .. })) => {
+                format!("kept on {branch}")
+            }
+            (None, Some(LandedReport::Error { reason })) => reason.clone(),
+            (None, None) => String::new(),
+        },
+    };
+    shortened(&text, 80)
+}
+
+pub(super) fn plan(plan: &BatchPlan) -> String {
+    let mut table = Table::new(&["ITEM", "PROMPT"]);
+    for item in &plan.items {
+        table.row([shortened(&item.item, 60), shortened(&item.prompt, 80)]);
+    }
+    let place = plan
+        .lands_on
+        .as_ref()
+        .map_or_else(String::new, |branch| format!("; changes would land on {branch}"));
+    let instances = match plan.instances {
+        1 => "1 instance".to_owned(),
+        count => format!("{count} instances"),
+    };
+    format!("{}\n{} items, {instances} of {}{place}\n", table.text(), plan.items.len(), plan.tool)
+}
