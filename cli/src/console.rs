@@ -104,15 +104,17 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn new(quiet: bool) -> Self {
-        let colors = io::stderr().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let colors = io::stderr().is_terminal() && wants_colors();
         Self { quiet, colors }
     }
 
-    /// Whether nothing but errors is told.
-    pub(crate) fn is_quiet(self) -> bool {
-        self.quiet
+    /// For painting what goes to stdout.
+    pub(crate) fn for_stdout() -> Self {
+        let colors = io::stdout().is_terminal() && wants_colors();
+        Self {
+            quiet: false,
+            colors,
+        }
     }
 
     /// Whether stderr can show something that moves.
@@ -125,11 +127,6 @@ impl Console {
         if !self.quiet {
             write_stderr(&(self.paint(tone, text) + "\n"));
         }
-    }
-
-    /// Tells something even to those who asked for quiet.
-    pub(crate) fn insist(self, text: &str) {
-        write_stderr(text);
     }
 
     /// The text with the mark and the color of its tone.
@@ -149,6 +146,11 @@ impl Console {
     }
 }
 
+fn wants_colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// What kind of news it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -158,7 +160,8 @@ pub(crate) enum Tone {
     Bad,
 }
 
-fn write_stderr(text: &str) {
+/// Writes to stderr as it is.
+pub(crate) fn write_stderr(text: &str) {
     // There is nobody left to tell if this fails.
     io::stderr().write_all(text.as_bytes()).ok();
 }

@@ -10,7 +10,10 @@ impl Table {
     pub(crate) fn new(header: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);
-        table.set_header(header);
+        table.set_header(header.to_vec());
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         Self(table)
     }
 

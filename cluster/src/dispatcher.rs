@@ -207,7 +207,10 @@ impl Dispatcher {
     fn on_control(&mut self, now: Instant, control: Control) {
         match control {
             Control::Cancel(turn) => self.scheduler.on_cancel(now, turn, &mut self.decisions),
-            Control::Forget(session) => self.scheduler.forget(&session),
+            Control::Forget(session) => {
+                self.scheduler
+                    .on_close_session(now, &session, &mut self.decisions)
+            }
             // Whoever asked may have gone; that is no error.
             Control::Status(answer) => drop(answer.send(self.status(now))),
             Control::AwaitSettled(instance, answer) => {

@@ -19,7 +19,7 @@ use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Sticky, Strategy};
 
 use crate::error::SubmitError;
-use crate::instance::InstanceState;
+use crate::instance::{InstanceState, after};
 use crate::session::OnLoss;
 use slot::Slot;
 
@@ -80,6 +80,8 @@ struct Queued {
     deadline: Option<Instant>,
     /// The instance that it waits for and no other, once that is known.
     waits_for: Option<usize>,
+    /// Its session's conversation begins with it.
+    opens: bool,
 }
 
 /// What the dispatcher is to do.
@@ -118,6 +120,8 @@ pub(crate) struct Scheduler {
     conversations: HashMap<String, u64>,
     books: Books,
     draining: bool,
+    /// Nothing is queued any more, not even what is handed back.
+    closed: bool,
 }
 
 impl Scheduler {
@@ -137,6 +141,7 @@ impl Scheduler {
             conversations: HashMap::new(),
             books: Books::default(),
             draining: false,
+            closed: false,
         }
     }
 
@@ -201,21 +206,34 @@ impl Scheduler {
             return Err(refusal);
         }
         self.books.accepted += 1;
-        let deadline = ticket.queue_timeout.map(|timeout| now + timeout);
+        let deadline = ticket
+            .queue_timeout
+            .map(|timeout| after(now, timeout));
+        let last = self.queue.len();
+        let follows = ticket.session.is_some()
+            && self
+                .queue
+                .iter()
+                .any(|queued| queued.ticket.session == ticket.session);
         self.queue.push_back(Queued {
             turn,
             ticket,
             since: now,
             deadline,
             waits_for: None,
+            opens: false,
         });
-        self.route_from(self.queue.len() - 1, now, out);
+        // Behind another prompt of its session it waits, whatever is free.
+        if !follows {
+            self.route_from(last, now, out);
+        }
         // A prompt that started at once never needs its deadline.
         if let (Some(deadline), Some(last)) = (deadline, self.queue.back())
             && last.turn == turn
         {
             self.deadlines.insert((deadline, turn));
         }
+        self.end_unreachable(last, now, out);
         Ok(())
     }
 
@@ -223,7 +241,10 @@ impl Scheduler {
     pub(crate) fn on_cancel(&mut self, now: Instant, turn: TurnId, out: &mut Vec<Decision>) {
         if let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) {
             self.end_queued(at, now, Outcome::Cancelled, out);
-        } else if let Some(instance) = self.slots.iter().position(|slot| slot.runs(turn)) {
+            self.route_all(now, out);
+        } else if let Some(instance) = self.slots.iter().position(|slot| slot.runs(turn))
+            && !std::mem::replace(&mut self.slots[instance].withdrawn, true)
+        {
             out.push(Decision::Interrupt { turn, instance });
         }
     }
@@ -242,15 +263,7 @@ impl Scheduler {
         if self.slots[instance].is_available() && !was_ready {
             self.route_all(now, out);
         }
-        if self
-            .slots
-            .iter()
-            .all(|slot| matches!(slot.state, InstanceState::Failed | InstanceState::Stopped))
-        {
-            self.fail_queue(now, out);
-        } else if matches!(state, InstanceState::Failed | InstanceState::Stopped) {
-            self.fail_bound_to(instance, now, out);
-        }
+        self.end_unreachable(0, now, out);
     }
 
     /// An instance has a new process, which knows nothing of earlier conversations.
@@ -291,9 +304,22 @@ impl Scheduler {
         since: Instant,
         out: &mut Vec<Decision>,
     ) {
-        self.slots[instance].running = None;
+        let slot = &mut self.slots[instance];
+        let unwanted = slot.withdrawn || self.closed;
+        slot.end_turn(now, false);
+        if let (true, Some(session)) = (slot.opened_session, &ticket.session) {
+            // Nothing was said in that conversation yet, so it can begin anywhere.
+            self.forget(session);
+        }
         self.view(instance, now);
-        let deadline = ticket.queue_timeout.map(|timeout| since + timeout);
+        if unwanted {
+            self.end(turn, since, now, Outcome::Cancelled, out);
+            self.route_all(now, out);
+            return;
+        }
+        let deadline = ticket
+            .queue_timeout
+            .map(|timeout| after(since, timeout));
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, turn));
         }
@@ -303,12 +329,15 @@ impl Scheduler {
             since,
             deadline,
             waits_for: None,
+            opens: false,
         });
         self.route_all(now, out);
+        self.end_unreachable(0, now, out);
     }
 
     /// Deadlines may have passed.
     pub(crate) fn on_timer(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        let queued = self.queue.len();
         while let Some(&(when, turn)) = self.deadlines.first() {
             if when > now {
                 break;
@@ -318,6 +347,9 @@ impl Scheduler {
                 self.end_queued(at, now, Outcome::Expired, out);
             }
         }
+        if self.queue.len() < queued {
+            self.route_all(now, out);
+        }
     }
 
     /// No more prompts are taken in.
@@ -325,15 +357,26 @@ impl Scheduler {
         self.draining = true;
     }
 
-    /// Ends everything that is still queued.
+    /// Ends everything that is still queued, and what will be handed back.
     pub(crate) fn cancel_queue(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        self.closed = true;
         while !self.queue.is_empty() {
             self.end_queued(0, now, Outcome::Cancelled, out);
         }
     }
 
-    /// The caller closes a session.
-    pub(crate) fn forget(&mut self, session: &str) {
+    /// The caller closes a session; what it still has queued may run anywhere.
+    pub(crate) fn on_close_session(
+        &mut self,
+        now: Instant,
+        session: &str,
+        out: &mut Vec<Decision>,
+    ) {
+        self.forget(session);
+        self.route_all(now, out);
+    }
+
+    fn forget(&mut self, session: &str) {
         self.conversations.remove(session);
         self.strategy.forget(session);
     }
@@ -346,35 +389,37 @@ impl Scheduler {
         }
     }
 
-    fn fail_queue(&mut self, now: Instant, out: &mut Vec<Decision>) {
-        while !self.queue.is_empty() {
-            self.end_queued(0, now, unroutable("no instance is left that could run it; see `status` for the reasons, then `restart_instance`"), out);
+    /// Ends what is queued from `at` on and waits for an instance that will not come back by itself.
+    fn end_unreachable(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
+        if !self.slots.iter().any(Slot::is_down) {
+            return;
         }
-    }
-
-    /// Ends what waits for an instance that will not come back by itself.
-    fn fail_bound_to(&mut self, instance: usize, now: Instant, out: &mut Vec<Decision>) {
-        let mut at = 0;
+        let none_left = self.slots.iter().all(Slot::is_down);
+        let mut moves = false;
         while at < self.queue.len() {
             let ticket = &self.queue[at].ticket;
-            let bound = ticket.target == Some(instance)
-                || ticket.session.as_deref().is_some_and(|session| {
-                    self.strategy.pinned(session) == Some(InstanceId(instance))
-                });
-            if bound {
-                let session = ticket.session.clone();
-                self.end_queued(
-                    at,
-                    now,
-                    unroutable("the instance that it must run on is stopped or has failed"),
-                    out,
-                );
-                if let Some(session) = session {
-                    self.forget(&session);
-                }
+            let home = self.pinned_to(ticket);
+            let is_bound = ticket
+                .target
+                .or(home)
+                .is_some_and(|instance| self.slots[instance].is_down());
+            let may_move = ticket.target.is_none() && ticket.on_loss == OnLoss::Fresh;
+            let session = ticket.session.clone().filter(|_| is_bound);
+            if let Some(session) = &session {
+                // What else it has queued may begin it anew.
+                self.forget(session);
+                moves = true;
+            }
+            if none_left {
+                self.end_queued(at, now, unroutable(NONE_LEFT), out);
+            } else if is_bound && !may_move {
+                self.end_queued(at, now, unroutable(INSTANCE_DOWN), out);
             } else {
                 at += 1;
             }
+        }
+        if moves {
+            self.route_all(now, out);
         }
     }
 
@@ -392,11 +437,22 @@ impl Scheduler {
 
     fn end_queued(&mut self, at: usize, now: Instant, outcome: Outcome, out: &mut Vec<Decision>) {
         let Some(queued) = self.take(at) else { return };
+        self.end(queued.turn, queued.since, now, outcome, out);
+    }
+
+    fn end(
+        &mut self,
+        turn: TurnId,
+        since: Instant,
+        now: Instant,
+        outcome: Outcome,
+        out: &mut Vec<Decision>,
+    ) {
         self.count(&outcome);
         out.push(Decision::End {
-            turn: queued.turn,
+            turn,
             outcome,
-            queued: now.saturating_duration_since(queued.since),
+            queued: now.saturating_duration_since(since),
         });
     }
 
@@ -453,12 +509,16 @@ impl Scheduler {
 
     /// Tries to place one queued prompt.
     fn place(&mut self, at: usize, now: Instant, out: &mut Vec<Decision>) -> Placed {
-        let ticket = &self.queue[at].ticket;
-        let already_pinned = self.pinned_to(ticket).is_some();
-        let (route, how) = match ticket.target {
-            Some(target) => (Route::To(InstanceId(target)), "target"),
-            None => {
-                let spared = ticket.fresh && ticket.session.is_none() && self.spare_sessions();
+        let queued = &self.queue[at];
+        let ticket = &queued.ticket;
+        let (target, already_pinned) = (ticket.target, self.pinned_to(ticket).is_some());
+        let (route, how) = match (target, &ticket.session) {
+            (Some(target), None) => (Route::To(InstanceId(target)), "target"),
+            (target, session) => {
+                let narrowed = match target {
+                    Some(target) => only(&mut self.candidates, target),
+                    None => ticket.fresh && session.is_none() && self.spare_sessions(),
+                };
                 let queued = &self.queue[at];
                 let request = RouteRequest {
                     session: queued.ticket.session.as_deref(),
@@ -467,12 +527,17 @@ impl Scheduler {
                     prompt_bytes: queued.ticket.bytes,
                 };
                 let route = self.strategy.route(&request, &self.candidates);
-                if spared {
+                if narrowed {
                     for instance in 0..self.slots.len() {
                         self.view(instance, now);
                     }
                 }
-                (route, if already_pinned { "sticky" } else { "direct" })
+                let how = match target {
+                    Some(_) => "target",
+                    None if already_pinned => "sticky",
+                    None => "direct",
+                };
+                (route, how)
             }
         };
         match route {
@@ -490,6 +555,10 @@ impl Scheduler {
                 );
                 Placed::Gone
             }
+            Route::To(id) if target.is_some_and(|target| target != id.0) => {
+                self.end_queued(at, now, unroutable(LIVES_ELSEWHERE), out);
+                Placed::Gone
+            }
             Route::To(id) => self.place_on(at, id.0, !already_pinned, how, now, out),
         }
     }
@@ -497,8 +566,12 @@ impl Scheduler {
     /// A fresh prompt would wipe the conversations of an instance's sessions, so it is shown such instances only where
     /// there are no others. True if the view was changed.
     fn spare_sessions(&mut self) -> bool {
-        let without = |candidate: &Candidate| candidate.sessions == 0;
-        let choice = self.candidates.iter().any(without) && !self.candidates.iter().all(without);
+        let free = |candidate: &Candidate| candidate.sessions == 0;
+        let choice = self
+            .candidates
+            .iter()
+            .any(|candidate| free(candidate) && !self.slots[candidate.id.0].is_down())
+            && !self.candidates.iter().all(free);
         if choice {
             for candidate in &mut self.candidates {
                 candidate.available &= candidate.sessions == 0;
@@ -521,7 +594,9 @@ impl Scheduler {
             let known = self.conversations.get(&session).copied();
             match known {
                 Some(known)
-                    if known != conversation && self.queue[at].ticket.on_loss == OnLoss::Fail =>
+                    if known != conversation
+                        && self.queue[at].ticket.on_loss == OnLoss::Fail
+                        && !self.queue[at].ticket.fresh =>
                 {
                     self.forget(&session);
                     self.end_queued(at, now, session_lost(), out);
@@ -529,6 +604,7 @@ impl Scheduler {
                 }
                 _ if known != Some(conversation) => {
                     self.conversations.insert(session, conversation);
+                    self.queue[at].opens = true;
                     if newly_bound {
                         out.push(Decision::SessionPinned { instance });
                     }
@@ -553,7 +629,7 @@ impl Scheduler {
                     .insert(session, self.slots[instance].conversation);
             }
         }
-        self.slots[instance].begin_turn(now, queued.turn);
+        self.slots[instance].begin_turn(now, queued.turn, queued.opens);
         self.view(instance, now);
         out.push(Decision::Assign {
             turn: queued.turn,
@@ -570,6 +646,20 @@ enum Placed {
     Gone,
     /// It stays where it is.
     Waits,
+}
+
+const NONE_LEFT: &str =
+    "no instance is left that could run it; see `status` for the reasons, then `restart_instance`";
+const INSTANCE_DOWN: &str = "the instance that it must run on is stopped or has failed";
+const LIVES_ELSEWHERE: &str =
+    "its session lives on another instance; leave the instance out, or close the session first";
+
+/// Shows no instance but this one as available.
+fn only(candidates: &mut [Candidate], target: usize) -> bool {
+    for candidate in candidates {
+        candidate.available &= candidate.id.0 == target;
+    }
+    true
 }
 
 fn unroutable(reason: &str) -> Outcome {

@@ -40,7 +40,9 @@ fn standin(rules: &[&str]) -> std::result::Result<ToolProfile, Box<dyn std::erro
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn manage() -> Result {
-    let pool = ProcessPool::launch(standin(&[])?, 2, LaunchOptions::default()).await?;
+    // Tools that notice neither the end of their input nor a broken pipe.
+    let deaf = standin(&["on start hang after ready"])?;
+    let pool = ProcessPool::launch(deaf, 2, LaunchOptions::default()).await?;
     for status in pool.get_status() {
         println!("{}", status.pid.unwrap_or_default());
     }

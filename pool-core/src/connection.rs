@@ -16,7 +16,7 @@ use crate::launch::{LaunchError, LaunchOptions, prepare};
 use crate::launcher::{Exit, GroupSignal, Launcher, Process};
 use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, Refusal, TurnId};
-use crate::protocol::{Action, Answer, Outbox, RequestId, Protocol, SideFile, Stream, TurnEvent};
+use crate::protocol::{Action, Answer, Outbox, Protocol, RequestId, SideFile, Stream, TurnEvent};
 use crate::tail::Tail;
 
 /// One read of standard output; a Linux pipe holds this much.

@@ -14,6 +14,10 @@ use crate::instance::InstanceState;
 pub(super) struct Slot {
     pub(super) state: InstanceState,
     pub(super) running: Option<TurnId>,
+    /// The caller of the running turn does not want it any more.
+    pub(super) withdrawn: bool,
+    /// The last turn was the first of its session's conversation.
+    pub(super) opened_session: bool,
     /// Counts the conversations it has had: a new process and a fresh start begin a new one.
     pub(super) conversation: u64,
     load: Load,
@@ -25,6 +29,8 @@ impl Slot {
         Self {
             state: InstanceState::Starting,
             running: None,
+            withdrawn: false,
+            opened_session: false,
             conversation: 0,
             load: Load::new(now),
             idle_since: now,
@@ -35,12 +41,19 @@ impl Slot {
         self.state == InstanceState::Ready && self.running.is_none()
     }
 
+    /// It will not come back by itself.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.state, InstanceState::Failed | InstanceState::Stopped)
+    }
+
     pub(super) fn runs(&self, turn: TurnId) -> bool {
         self.running == Some(turn)
     }
 
-    pub(super) fn begin_turn(&mut self, now: Instant, turn: TurnId) {
+    pub(super) fn begin_turn(&mut self, now: Instant, turn: TurnId, opens_session: bool) {
         self.running = Some(turn);
+        self.withdrawn = false;
+        self.opened_session = opens_session;
         self.state = InstanceState::Busy;
         self.load.set_busy(now, true);
     }

@@ -74,7 +74,11 @@ struct Reaped {
 }
 
 impl Worker {
-    pub(super) fn new(setup: Arc<Setup>, board: Arc<Board>, responses: mpsc::Sender<Answered>) -> Self {
+    pub(super) fn new(
+        setup: Arc<Setup>,
+        board: Arc<Board>,
+        responses: mpsc::Sender<Answered>,
+    ) -> Self {
         Self {
             setup,
             board,
@@ -125,7 +129,10 @@ impl Worker {
                 Err(refusal) => unsent(FailureClass::Refused, refusal.to_string()),
             },
             (None, Err(dead)) => unsent(FailureClass::Unroutable, dead.to_string()),
-            (None, Ok(())) => unsent(FailureClass::Unroutable, "the instance has no process".to_owned()),
+            (None, Ok(())) => unsent(
+                FailureClass::Unroutable,
+                "the instance has no process".to_owned(),
+            ),
         };
         self.answer(running, refused);
     }
@@ -139,7 +146,9 @@ impl Worker {
                 format!("its reply is longer than {limit} bytes, the profile's `max_reply_bytes`"),
             ),
             Happening::Exited(exit) => {
-                let Some(mut connection) = self.connection.take() else { return };
+                let Some(mut connection) = self.connection.take() else {
+                    return;
+                };
                 let reaped = Reaped {
                     exit: Some(exit),
                     killed: false,
@@ -157,7 +166,8 @@ impl Worker {
     fn on_event(&mut self, event: TurnEvent) {
         match event {
             TurnEvent::Chunk { turn, mut bytes } => {
-                if let Some(running) = self.running.as_mut().filter(|running| running.turn == turn) {
+                if let Some(running) = self.running.as_mut().filter(|running| running.turn == turn)
+                {
                     if running.bytes.is_empty() {
                         running.bytes = bytes;
                     } else {
@@ -206,13 +216,18 @@ impl Worker {
 
     /// Notes that the process is gone and answers its turn. `why`: what was wrong, if it did not end by itself.
     fn bury(&mut self, reaped: Reaped, cause: DoubtCause, why: Option<String>) {
-        let end = reaped.exit.map_or_else(|| "it survives SIGKILL".to_owned(), |exit| exit.to_string());
+        let end = reaped
+            .exit
+            .map_or_else(|| "it survives SIGKILL".to_owned(), |exit| exit.to_string());
         let why = why.map_or(end.clone(), |why| format!("{why}; ended with {end}"));
         if let Some(running) = self.running.take() {
             let index = self.board.index();
             let mut detail = format!("instance {index}: {why}");
             if !reaped.last_lines.is_empty() {
-                detail.push_str(&format!("; it printed last: {}", reaped.last_lines.join(" | ")));
+                detail.push_str(&format!(
+                    "; it printed last: {}",
+                    reaped.last_lines.join(" | ")
+                ));
             }
             let outcome = if reaped.written {
                 Outcome::Indeterminate(Doubt { cause, detail })
@@ -226,7 +241,11 @@ impl Worker {
     }
 
     /// Ends the process, if there is one: SIGTERM and time until `grace`, or SIGKILL at once.
-    async fn end_process(&mut self, grace: Option<Instant>, stopping: &mut Stopping) -> Option<Reaped> {
+    async fn end_process(
+        &mut self,
+        grace: Option<Instant>,
+        stopping: &mut Stopping,
+    ) -> Option<Reaped> {
         let mut connection = self.connection.take()?;
         self.board.set_phase(Phase::Stopping);
         let mut killed = false;
@@ -269,9 +288,16 @@ impl Worker {
     async fn restart(&mut self, stopping: &mut Stopping) -> Result<(), PoolError> {
         let index = self.board.index();
         let pid = self.connection.as_ref().and_then(Connection::pid);
-        if let Some(reaped) = self.end_process(Some(Instant::now() + RESTART_GRACE), stopping).await {
+        if let Some(reaped) = self
+            .end_process(Some(Instant::now() + RESTART_GRACE), stopping)
+            .await
+        {
             let survives = reaped.exit.is_none();
-            self.bury(reaped, DoubtCause::Stopped, Some("it was restarted".to_owned()));
+            self.bury(
+                reaped,
+                DoubtCause::Stopped,
+                Some("it was restarted".to_owned()),
+            );
             if survives {
                 return Err(PoolError::Survives {
                     index,
@@ -329,7 +355,8 @@ impl Worker {
             Some(reaped) => (reaped.exit, reaped.last_lines),
             None => (None, Vec::new()),
         };
-        self.board.dies(exit, format!("not ready {reason}"), last_lines.clone());
+        self.board
+            .dies(exit, format!("not ready {reason}"), last_lines.clone());
         Err(PoolError::NotReady {
             index,
             tool,
@@ -338,7 +365,12 @@ impl Worker {
         })
     }
 
-    async fn shut_down(mut self, deadline: Instant, stopping: &mut Stopping, mut prompts: mpsc::Receiver<Ticket>) -> Ending {
+    async fn shut_down(
+        mut self,
+        deadline: Instant,
+        stopping: &mut Stopping,
+        mut prompts: mpsc::Receiver<Ticket>,
+    ) -> Ending {
         let index = self.board.index();
         let ending = match self.end_process(Some(deadline), stopping).await {
             None => Ending::AlreadyDead(index),
@@ -348,7 +380,11 @@ impl Worker {
                     (Some(_), true) => Ending::Killed(index),
                     (Some(_), false) => Ending::Terminated(index),
                 };
-                self.bury(reaped, DoubtCause::Stopped, Some("the pool was shut down".to_owned()));
+                self.bury(
+                    reaped,
+                    DoubtCause::Stopped,
+                    Some("the pool was shut down".to_owned()),
+                );
                 ending
             }
         };
@@ -370,7 +406,11 @@ async fn next(connection: &mut Option<Connection>) -> Happening {
 
 /// Waits until the pool is to be shut down, and tells by when.
 async fn asked_to_stop(stopping: &mut Stopping) -> Instant {
-    let asked = stopping.wait_for(Option::is_some).await.ok().and_then(|asked| *asked);
+    let asked = stopping
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|asked| *asked);
     match asked {
         Some(deadline) => deadline,
         // The pool was dropped, which aborts this task.

@@ -1,16 +1,18 @@
 //! What a tool is given, and that nothing of it is left.
 
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::FdFlags;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::{LaunchOptions, ProcessPool, ShutdownReport, shim};
 
 use crate::support::{
-    LONG, answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch,
+    LONG, Watched, answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch,
 };
 
 /// What a stand-in says of itself, in the turn that is its second.
@@ -106,11 +108,7 @@ async fn a_tool_sees_no_variable_that_nobody_allowed() {
 
 #[tokio::test]
 async fn a_tool_has_no_signal_blocked_or_ignored_and_writes_no_core() {
-    let pool = launch(
-        toolpool_pool_core::profile::ToolProfile::builtin("bash").expect("built in"),
-        1,
-    )
-    .await;
+    let pool = launch(ToolProfile::builtin("bash").expect("built in"), 1).await;
     let text = answer(
         &pool,
         "grep -E '^Sig(Blk|Ign)' /proc/self/status; ulimit -c",
@@ -147,9 +145,22 @@ async fn what_a_dead_tool_left_in_its_group_dies_before_the_next_one_starts() {
     assert_eq!(children.len(), 2);
     signal(pid(&pool, 0), Signal::KILL);
     until(&pool, |pool| !pool.get_status()[0].alive).await;
-    for child in children {
-        child.gone().await;
-    }
+    assert!(children.iter().all(Watched::is_gone));
+}
+
+#[tokio::test]
+async fn the_private_folder_goes_with_the_process() {
+    let mut profile = ToolProfile::builtin("bash").expect("built in");
+    profile
+        .env_set
+        .insert("STATE".to_owned(), "{state}".to_owned());
+    profile.files.insert("notes".to_owned(), "hello".to_owned());
+    let pool = launch(profile, 1).await;
+    assert_eq!(answer(&pool, "cat $STATE/notes").await, "hello");
+    let folder = answer(&pool, "printf %s \"$STATE\"").await;
+    assert!(Path::new(&folder).is_dir());
+    pool.shutdown(LONG).await;
+    assert!(!Path::new(&folder).exists());
 }
 
 #[tokio::test]
@@ -261,7 +272,7 @@ async fn a_launch_that_fails_leaves_no_process() {
 }
 
 #[tokio::test]
-async fn dropping_the_pool_leaves_no_process_and_no_folder() {
+async fn dropping_the_pool_leaves_no_process() {
     let pool = launch(
         standin(&["on turn 1 fork 1 ignore TERM", "on turn 2 report"]),
         2,

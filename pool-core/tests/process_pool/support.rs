@@ -106,9 +106,16 @@ impl Watched {
     }
 
     pub(crate) fn block_until_gone(self) {
-        let limit = LONG.try_into().expect("a minute fits");
-        let ended = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit));
-        assert_eq!(ended, Ok(1), "the process is still there");
+        assert!(self.ends_within(LONG), "the process is still there");
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.ends_within(Duration::ZERO)
+    }
+
+    fn ends_within(&self, limit: Duration) -> bool {
+        let limit = limit.try_into().expect("a short time");
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit)) == Ok(1)
     }
 }
 

@@ -152,7 +152,7 @@ impl Model {
             }
             Step::Forget(session) => {
                 self.homes.remove(&session);
-                self.scheduler.forget(&key(session));
+                self.scheduler.on_close_session(self.now, &key(session), &mut out);
             }
             Step::Drain => {
                 self.draining = true;

@@ -1,0 +1,165 @@
+//! One function for each thing that can be wrong.
+//!
+//! Owns the checks. Must not know how they are shown. Invariant: a check changes nothing that outlives it.
+
+use std::path::Path;
+
+use rustix::process::{Resource, getrlimit};
+use toolpool::worktree::Repository;
+use toolpool::{LaunchOptions, ToolProfile};
+
+use super::{Check, Verdict};
+use crate::probe::{self, ToolReport};
+use crate::{settings, version};
+
+/// The first git with `merge-tree --write-tree --merge-base`.
+const GIT: &str = ">=2.40";
+
+/// What a running tool and everything beside need, as the library reckons.
+const FILES_PER_PROCESS: u64 = 4;
+const FILES_BESIDE: u64 = 256;
+
+fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
+    Check {
+        name: name.to_owned(),
+        verdict,
+        detail: detail.into(),
+        fix: None,
+    }
+}
+
+impl Check {
+    fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// Whether tools can be started through this program.
+pub(super) fn containment() -> Check {
+    let name = "toolpool";
+    let own = env!("CARGO_PKG_VERSION");
+    if toolpool::is_initialized() {
+        return check(
+            name,
+            Verdict::Ok,
+            format!("{own}; each tool gets a session of its own, and dies when toolpool is killed"),
+        );
+    }
+    check(
+        name,
+        Verdict::Note,
+        format!("{own}; its own program file cannot be found, so tools get a process group only, and outlive a toolpool that is killed"),
+    )
+    .fix("mount /proc, and start toolpool from a file that stays where it is")
+}
+
+pub(super) async fn git() -> Check {
+    let name = "git";
+    match probe::version_of(Path::new("git"), &["--version".to_owned()]).await {
+        None => check(name, Verdict::Problem, "not found; editing tools in a git repository need it")
+            .fix("apt-get install git"),
+        Some(found) if version::is_in(&found, GIT) == Some(true) => {
+            check(name, Verdict::Ok, format!("{found}; instances can have worktrees"))
+        }
+        Some(found) => check(name, Verdict::Problem, format!("{found} is too old for worktrees"))
+            .fix("install git 2.40 or newer, or use `--isolation shared`"),
+    }
+}
+
+/// The working folder, as an editing tool would find it.
+pub(super) async fn folder(cwd: &Path) -> Check {
+    let name = "folder";
+    let shown = cwd.canonicalize().unwrap_or_else(|_| cwd.to_owned());
+    let shown = shown.display();
+    if !cwd.is_dir() {
+        return check(name, Verdict::Problem, format!("{shown} is not there or is no folder"))
+            .fix("create it, or choose another with --cwd");
+    }
+    match Repository::discover(cwd).await {
+        Ok(None) => check(
+            name,
+            Verdict::Note,
+            format!("{shown} is in no git repository: instances of editing tools would share it"),
+        )
+        .fix("git init, and commit something, if instances are to be kept apart"),
+        Ok(Some(repository)) => match repository.landing_branch() {
+            Ok(branch) => check(
+                name,
+                Verdict::Ok,
+                format!("{shown} is in a git repository; changes would land on {branch}"),
+            ),
+            Err(error) => check(name, Verdict::Problem, error.to_string()).fix("git switch BRANCH"),
+        },
+        Err(error) => check(name, Verdict::Problem, error.to_string())
+            .fix("see there, or use `--isolation shared`"),
+    }
+}
+
+pub(super) fn temporary_folder() -> Check {
+    let name = "temporary folder";
+    let folder = std::env::temp_dir();
+    match tempfile::tempdir() {
+        Ok(_) => check(name, Verdict::Ok, format!("{} can be written", folder.display())),
+        Err(error) => check(
+            name,
+            Verdict::Problem,
+            format!("{}: {error}; every instance keeps its private files there", folder.display()),
+        )
+        .fix("make room there, or set TMPDIR to a folder that can be written"),
+    }
+}
+
+pub(super) fn open_files() -> Check {
+    let name = "open files";
+    let limit = getrlimit(Resource::Nofile);
+    let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    let room = limit.maximum.map_or(u64::MAX, |most| most.saturating_sub(FILES_BESIDE) / FILES_PER_PROCESS);
+    let room = room.min(toolpool::MAX_COUNT as u64);
+    let detail = format!(
+        "{} now, {} at most: room for {room} instances",
+        shown(limit.current),
+        shown(limit.maximum)
+    );
+    match room {
+        100.. => check(name, Verdict::Ok, detail),
+        1.. => check(name, Verdict::Note, detail).fix("raise the hard limit (`ulimit -Hn`), if more are needed"),
+        0 => check(name, Verdict::Problem, detail).fix("raise the hard limit (`ulimit -Hn`)"),
+    }
+}
+
+/// A tool; one that was asked for by name has to be there.
+pub(super) fn tool(report: &ToolReport, profile: Option<ToolProfile>, cwd: &Path, wanted: bool) -> Check {
+    let missing = if wanted { Verdict::Problem } else { Verdict::Note };
+    let name = report.name.as_str();
+    let Some(profile) = profile.map(settings::embed) else {
+        return check(name, Verdict::Problem, report.problem.clone().unwrap_or_default())
+            .fix("correct its profile, or remove the file");
+    };
+    let options = LaunchOptions {
+        cwd: cwd.to_owned(),
+        ..LaunchOptions::default()
+    };
+    if report.program.is_none() {
+        let fix = report
+            .install
+            .clone()
+            .unwrap_or_else(|| "install it, or set `program` in its profile to its path".to_owned());
+        return check(name, missing, format!("{} was not found on PATH", profile.program)).fix(fix);
+    }
+    if cwd.is_dir()
+        && let Err(error) = toolpool::check(&profile, &options)
+    {
+        return check(name, missing, error.to_string()).fix("look at the file, then remove it or use --trust-folder");
+    }
+    let version = report.version.as_deref().unwrap_or("of unknown version");
+    match (&report.proven, report.is_proven) {
+        (Some(proven), Some(false)) => check(
+            name,
+            Verdict::Ok,
+            format!("{version}; the profile was proven on {proven}, so watch its first turns"),
+        ),
+        (Some(proven), _) => check(name, Verdict::Ok, format!("{version}; proven on {proven}")),
+        (None, _) => check(name, Verdict::Ok, version),
+    }
+}
