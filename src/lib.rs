@@ -26,6 +26,7 @@ pub use toolpool_cluster::{
     InstanceStatus, Isolation, KeptWork, MAX_COUNT, OnLoss, Reply, ReplyStream, Session,
     ShutdownReport, Submission, SubmitError, Tool, launch_cluster,
 };
+pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
 pub use toolpool_pool_core::launcher;
 pub use toolpool_pool_core::outcome::{
     Attribution, Doubt, DoubtCause, Failure, FailureClass, Grade, Outcome, Usage,

@@ -33,8 +33,8 @@ pub(crate) struct AskArgs {
     /// Tell nothing on stderr but errors
     #[arg(short, long)]
     quiet: bool,
-    /// Put these files into the tool's context
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Put this file into the tool's context; may be repeated
+    #[arg(long, value_name = "PATH")]
     file: Vec<PathBuf>,
     /// Send one of the tool's own commands, such as /tokens, instead of a prompt
     #[arg(long)]
@@ -266,7 +266,7 @@ impl Answer {
         match self.format {
             Format::Text => {
                 // Some tools do not write the answer as it comes; then it is printed now.
-                if reply.first_output.is_none() {
+                if reply.first_output.is_none() && !reply.text.is_empty() {
                     print_answer(reply.text.as_bytes())?;
                     self.ends_with_newline = reply.text.ends_with('\n');
                 }

@@ -44,6 +44,7 @@ pub(crate) async fn launch(
     interrupts: &mut Interrupts,
     console: Console,
 ) -> Result<Running, CliError> {
+    settings.check()?;
     let (tap, mut events) = mpsc::channel(EVENTS);
     let mut builder = settings.builder().sink(Tap(tap));
     let mut exporter = None;
@@ -65,7 +66,10 @@ pub(crate) async fn launch(
                 return Err(CliError::interrupted(interrupts.exit().unwrap_or(crate::exit::Exit::Interrupted)));
             }
             Some(event) = events.recv() => {
-                if let Some((tone, line)) = story::line(&event) {
+                // A single instance that is ready shows it by its answer.
+                if let Some((tone, line)) = story::line(&event)
+                    && (settings.count > 1 || tone != Tone::Plain)
+                {
                     console.tell(tone, &line);
                 }
             }

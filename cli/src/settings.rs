@@ -108,7 +108,6 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Landing {
     pub(crate) branch: String,
-    pub(crate) top: PathBuf,
 }
 
 impl ClusterArgs {
@@ -206,7 +205,6 @@ async fn landing(cwd: &Path) -> Result<Option<Landing>, WorktreeError> {
     };
     Ok(Some(Landing {
         branch: repository.landing_branch()?.to_owned(),
-        top: repository.top().to_owned(),
     }))
 }
 

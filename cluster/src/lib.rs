@@ -36,3 +36,5 @@ pub use scheduler::Books;
 pub use session::{OnLoss, Session};
 pub use status::{ClusterStatus, Health, InstanceStatus, KeptWork, ShutdownReport};
 pub use submission::Submission;
+// An event's fields can be named without the crate below.
+pub use toolpool_pool_core::{outcome::Usage, prompt::TurnId};

@@ -80,8 +80,6 @@ struct Queued {
     deadline: Option<Instant>,
     /// The instance that it waits for and no other, once that is known.
     waits_for: Option<usize>,
-    /// Its session's conversation begins with it.
-    opens: bool,
 }
 
 /// What the dispatcher is to do.
@@ -221,7 +219,6 @@ impl Scheduler {
             since: now,
             deadline,
             waits_for: None,
-            opens: false,
         });
         // Behind another prompt of its session it waits, whatever is free.
         if !follows {
@@ -329,7 +326,6 @@ impl Scheduler {
             since,
             deadline,
             waits_for: None,
-            opens: false,
         });
         self.route_all(now, out);
         self.end_unreachable(0, now, out);
@@ -589,28 +585,22 @@ impl Scheduler {
         now: Instant,
         out: &mut Vec<Decision>,
     ) -> Placed {
-        let conversation = self.slots[instance].conversation;
-        if let Some(session) = self.queue[at].ticket.session.clone() {
-            let known = self.conversations.get(&session).copied();
-            match known {
-                Some(known)
-                    if known != conversation
-                        && self.queue[at].ticket.on_loss == OnLoss::Fail
-                        && !self.queue[at].ticket.fresh =>
-                {
-                    self.forget(&session);
-                    self.end_queued(at, now, session_lost(), out);
-                    return Placed::Gone;
-                }
-                _ if known != Some(conversation) => {
-                    self.conversations.insert(session, conversation);
-                    self.queue[at].opens = true;
-                    if newly_bound {
-                        out.push(Decision::SessionPinned { instance });
-                    }
-                }
-                _ => {}
-            }
+        let ticket = &self.queue[at].ticket;
+        let session = ticket.session.clone();
+        let known = session
+            .as_ref()
+            .and_then(|session| self.conversations.get(session).copied());
+        let is_lost = known.is_some_and(|known| known != self.slots[instance].conversation);
+        if let (true, Some(session)) = (is_lost, &session)
+            && ticket.on_loss == OnLoss::Fail
+            && !ticket.fresh
+        {
+            self.forget(session);
+            self.end_queued(at, now, session_lost(), out);
+            return Placed::Gone;
+        }
+        if newly_bound && session.is_some() {
+            out.push(Decision::SessionPinned { instance });
         }
         if !self.slots[instance].is_available() {
             if self.queue[at].waits_for.is_none() {
@@ -624,12 +614,14 @@ impl Scheduler {
         };
         if queued.ticket.fresh {
             self.lose_conversation(instance, out);
-            if let Some(session) = queued.ticket.session {
-                self.conversations
-                    .insert(session, self.slots[instance].conversation);
-            }
         }
-        self.slots[instance].begin_turn(now, queued.turn, queued.opens);
+        let conversation = self.slots[instance].conversation;
+        let opens = known != Some(conversation);
+        if let Some(session) = session {
+            // Not before it runs: one that only waited for a new conversation has not told its caller of the loss.
+            self.conversations.insert(session, conversation);
+        }
+        self.slots[instance].begin_turn(now, queued.turn, opens);
         self.view(instance, now);
         out.push(Decision::Assign {
             turn: queued.turn,

@@ -17,8 +17,8 @@ use crate::series::{BREAKER_STATES, ClusterSeries, InstanceSeries, STATES};
 /// Instances of a cluster that get series of their own. Each takes 15 of them, and Prometheus pays for every one.
 const MAX_INSTANCE_SERIES: usize = 64;
 
-/// Samples that may wait to be sorted into buckets. Sorting so many takes about a fifth of a millisecond, and their
-/// memory is bounded whether anybody scrapes or not.
+/// Samples that may wait to be sorted into buckets. So their memory is bounded whether anybody scrapes or not; sorting
+/// this many keeps the dispatcher for about 50 microseconds, measured on a shared two-core machine.
 const MAX_SAMPLES: usize = 16_384;
 
 /// Folds the events of one cluster into the [`Metrics`] that it came from.

@@ -107,27 +107,25 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn accepted_is_ended_and_queued_and_in_flight(steps in prop::collection::vec(step(), 1..60)) {
         let mut story = Story::of(INSTANCES);
         let mut model = Model::default();
         for step in &steps {
             model.take(step, &mut story);
-            let samples = story.samples();
-            let sum = |prefix: &str| -> f64 {
-                let family = format!("{prefix}{{");
-                samples.iter().filter(|(series, _)| series.starts_with(&family)).map(|(_, value)| value).sum()
-            };
-            let (ended, queued) = (sum("toolpool_turns_total"), sum("toolpool_queue_depth"));
-            let running = sum("toolpool_turns_in_flight");
-            prop_assert_eq!(ended, model.ended as f64);
-            prop_assert_eq!(queued, model.queued.len() as f64);
-            prop_assert_eq!(running, model.running.len() as f64);
-            prop_assert_eq!(ended + queued + running, model.accepted as f64);
-            prop_assert_eq!(sum("toolpool_instances"), INSTANCES as f64);
-            prop_assert_eq!(sum("toolpool_instance_state"), INSTANCES as f64);
         }
+        let samples = story.samples();
+        let sum = |family: &str| -> f64 {
+            let start = format!("{family}{{");
+            samples.iter().filter(|(series, _)| series.starts_with(&start)).map(|(_, value)| value).sum()
+        };
+        let (ended, queued) = (sum("toolpool_turns_total"), sum("toolpool_queue_depth"));
+        let running = sum("toolpool_turns_in_flight");
+        prop_assert_eq!(ended, model.ended as f64);
+        prop_assert_eq!(queued, model.queued.len() as f64);
+        prop_assert_eq!(running, model.running.len() as f64);
+        prop_assert_eq!(ended + queued + running, model.accepted as f64);
+        prop_assert_eq!(sum("toolpool_instances"), INSTANCES as f64);
+        prop_assert_eq!(sum("toolpool_instance_state"), INSTANCES as f64);
     }
 }

@@ -10,7 +10,6 @@ use toolpool_cluster::InstanceState::{
 };
 use toolpool_cluster::{EventKind, SubmitError};
 use toolpool_metrics::Metrics;
-use toolpool_pool_core::outcome::Usage;
 
 /// Tells the events to a cluster of two instances, and looks for each series with its value on the page.
 #[track_caller]
@@ -232,11 +231,11 @@ fn outcomes_and_times_are_counted_at_the_end_of_a_turn() {
             ("turn_queue_wait_seconds_count{cluster=\"main\"}", 3.0),
             ("turn_queue_wait_seconds_sum{cluster=\"main\"}", 4.5),
             (
-                "route_decisions_total{cluster=\"main\",strategy=\"least_busy\",result=\"direct\"}",
+                "route_decisions_total{cluster=\"main\",strategy=\"least-busy\",result=\"direct\"}",
                 2.0,
             ),
             (
-                "route_decisions_total{cluster=\"main\",strategy=\"least_busy\",result=\"sticky\"}",
+                "route_decisions_total{cluster=\"main\",strategy=\"least-busy\",result=\"sticky\"}",
                 0.0,
             ),
         ],

@@ -1,4 +1,4 @@
-//! A local language model that speaks the OpenAI chat protocol and answers by formula.
+//! A local language model that speaks the OpenAI chat API and the Gemini API, and answers by formula.
 //!
 //! Owns the server's life and the record of its requests. Must not reach any other machine: it binds to 127.0.0.1 only.
 //! Invariant: every answer is a function of the last user message (and, for edits, of the files in the request), so a
@@ -18,7 +18,8 @@
 //! | `times=N` | only the first N requests with this very message obey the words above; later ones are answered |
 //! | `slow=SIZE/TIME` | the answer in pieces of that size with that time between them, such as `10B/5ms` |
 //! | `answer-bytes=N` | an answer of N bytes |
-//! | `edit=PATH text=TEXT` | a SEARCH/REPLACE block that adds the line TEXT to PATH; TEXT goes up to the `]]` |
+//! | `edit=PATH text=TEXT` | a SEARCH/REPLACE block that adds the line TEXT to PATH or, from a client that offers a tool to write files, a call of it that makes TEXT the one line of PATH, then the answer; TEXT goes up to the `]]` |
+//! | `tool=shell cmd=COMMAND` | a call of the client's shell, then the answer; COMMAND goes up to the `]]` |
 //! | `quote` | an answer with forged prompt marks and end marks of aider's |
 //! | `empty` | an answer of no bytes |
 //!
@@ -26,11 +27,17 @@
 //! `edit: 1`, `edit: 2`, and so on.
 
 mod answer;
+mod anthropic;
+mod chat;
 mod directives;
 mod edit;
+mod gemini;
 mod http;
 mod record;
 mod request;
+mod responses;
+mod tools;
+mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -113,12 +120,17 @@ impl ModelServer {
         Builder::default()
     }
 
-    /// What clients call the base URL or API base: `http://127.0.0.1:PORT/v1`.
+    /// What clients of the chat API call the base URL or API base: `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// The chat requests so far, in the order of their arrival.
+    /// Where clients of the other APIs add the whole path: `http://127.0.0.1:PORT`.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The requests so far, in the order of their arrival.
     pub fn requests(&self) -> Vec<Recorded> {
         self.record.requests()
     }

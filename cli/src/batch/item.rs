@@ -100,13 +100,17 @@ async fn one_turn(
     submission: Submission,
     withdrawn: &mut watch::Receiver<bool>,
 ) -> Result<Reply, AskError> {
-    let stream = cluster.stream(submission).await?;
-    let mut stream = stream;
+    let mut stream = cluster.stream(submission).await?;
     tokio::select! {
-        _ = withdrawn.wait_for(|withdrawn| *withdrawn) => stream.cancel().await,
+        () = withdrawal(withdrawn) => stream.cancel().await,
         () = async { while stream.chunk().await.is_some() {} } => {}
     }
     stream.reply().await
+}
+
+async fn withdrawal(withdrawn: &mut watch::Receiver<bool>) {
+    // Whoever would withdraw it has gone: that is one too.
+    withdrawn.wait_for(|withdrawn| *withdrawn).await.ok();
 }
 
 /// Whether trying again can change anything.
@@ -127,7 +131,7 @@ async fn pause(failure: &Failure, withdrawn: &mut watch::Receiver<bool>) -> bool
     let pause = failure.retry_after.unwrap_or_default().min(LONGEST_PAUSE);
     tokio::select! {
         biased;
-        _ = withdrawn.wait_for(|withdrawn| *withdrawn) => false,
+        () = withdrawal(withdrawn) => false,
         () = tokio::time::sleep(pause) => true,
     }
 }

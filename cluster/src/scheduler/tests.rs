@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use model::{Model, Step, steps};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_random_life_keeps_the_books_the_order_and_every_promise(

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
 use toolpool_metrics::{Metrics, MetricsSink};
-use toolpool_pool_core::outcome::Usage;
-use toolpool_pool_core::prompt::TurnId;
+pub(crate) use toolpool_cluster::Usage;
+use toolpool_cluster::TurnId;
 
 /// When the first event happens, in seconds since 1970.
 pub(crate) const START: u64 = 1_700_000_000;
@@ -93,7 +93,7 @@ pub(crate) fn started(cluster: &str, instances: usize) -> EventKind {
         instances: (1..=instances)
             .map(|place| Arc::from(format!("{cluster}/{place}")))
             .collect(),
-        strategy: "least_busy",
+        strategy: "least-busy",
         queue_limit: 1024,
     }
 }

@@ -4,7 +4,9 @@
 
 use super::directives::{Directives, Kind};
 use super::edit;
-use super::request::without_guard;
+use super::request::{ChatRequest, without_guard};
+use super::tools::{self, Deed};
+use super::wire::Reply;
 use crate::hash::sha256;
 
 /// The text with which a [`ModelServer`](super::ModelServer) answers a prompt that reaches it directly or through
@@ -21,7 +23,8 @@ use crate::hash::sha256;
 /// prompt, here as in the server. When aider has added files that the answer named, it asks again and the server answers
 /// the user's text again.
 ///
-/// For an edit the text is what the server says when the request does not contain the file. Faults that a prompt orders,
+/// For an edit the text is what the server says when the request does not contain the file; to a client that offers tools
+/// the server says the first line of it, after the tool was used. Faults that a prompt orders,
 /// and orders that are not understood, have no part in it.
 pub fn answer_for(prompt: &str) -> String {
     let prompt = without_guard(prompt);
@@ -29,11 +32,26 @@ pub fn answer_for(prompt: &str) -> String {
     text(prompt, &directives.kind, &[])
 }
 
+/// The answer to a request: the text or, where it has to be done with a tool of the client's, first the call.
+pub(super) fn reply(request: &ChatRequest, kind: &Kind) -> Reply {
+    let deed = match kind {
+        Kind::Shell(command) => Some(Deed::Shell(command)),
+        Kind::Edit { path, text } => Some(Deed::Write { path, line: text }),
+        _ => None,
+    };
+    let call = deed.and_then(|deed| tools::call(deed, &request.tools));
+    match call {
+        Some(call) if !request.tool_was_used => Reply::Call(call),
+        Some(_) => Reply::Text(text(&request.prompt, &Kind::Hash, &[])),
+        None => Reply::Text(text(&request.prompt, kind, &request.messages)),
+    }
+}
+
 /// The answer to a prompt; the messages of the request are where an edit looks for its file.
 pub(super) fn text(prompt: &str, kind: &Kind, messages: &[String]) -> String {
     let hash = sha256(prompt.as_bytes());
     match kind {
-        Kind::Hash => format!("sha256:{hash}"),
+        Kind::Hash | Kind::Shell(_) => format!("sha256:{hash}"),
         Kind::Bytes(count) => long(&hash, *count),
         Kind::Edit { path, text } => {
             format!("sha256:{hash}\n\n{}", edit::block(path, text, messages))

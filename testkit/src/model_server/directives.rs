@@ -10,7 +10,7 @@ use crate::units;
 const OPEN: &str = "[[model:";
 const CLOSE: &str = "]]";
 const WORDS: &str = "status=CODE, retry-after=SECONDS, delay=TIME, hang, hang-mid, drop, times=N, slow=SIZE/TIME, \
-                     answer-bytes=N, edit=PATH text=TEXT, quote, empty";
+                     answer-bytes=N, edit=PATH text=TEXT, tool=shell cmd=COMMAND, quote, empty";
 
 /// What goes wrong instead of, or during, an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub(super) enum Kind {
         path: String,
         text: String,
     },
+    Shell(String),
     Quote,
     Empty,
 }
@@ -79,11 +80,16 @@ impl Directives {
     }
 
     fn read(&mut self, words: &str) -> Result<(), String> {
-        let (words, text) = match words.split_once("text=") {
-            Some((words, text)) => (words, Some(text.trim())),
-            None => (words, None),
-        };
-        let mut path = None;
+        // Either takes the rest; whichever comes first is the key, and the other a part of its value.
+        let (words, rest) = ["text=", "cmd="]
+            .into_iter()
+            .filter_map(|key| Some((words.find(key)?, key)))
+            .min()
+            .map_or((words, None), |(at, key)| {
+                let value = words[at + key.len()..].trim();
+                (&words[..at], Some((key, value)))
+            });
+        let (mut path, mut tool) = (None, None);
         for word in words.split_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             match key {
@@ -97,19 +103,27 @@ impl Directives {
                 "slow" => self.slow = Some(slow(value)?),
                 "answer-bytes" => self.kind = Kind::Bytes(number(value)?),
                 "edit" => path = Some(value),
+                "tool" => tool = Some(value),
                 "quote" => self.kind = Kind::Quote,
                 "empty" => self.kind = Kind::Empty,
                 _ => return Err(format!("`{word}` is unknown; accepted are: {WORDS}")),
             }
         }
-        match (path, text) {
-            (None, None) => Ok(()),
-            (Some(path), Some(text)) if !path.is_empty() => {
+        match (path, tool, rest) {
+            (None, None, None) => Ok(()),
+            (Some(path), None, Some(("text=", text))) if !path.is_empty() => {
                 self.kind = Kind::Edit {
                     path: path.to_owned(),
                     text: text.to_owned(),
                 };
                 Ok(())
+            }
+            (None, Some("shell"), Some(("cmd=", command))) if !command.is_empty() => {
+                self.kind = Kind::Shell(command.to_owned());
+                Ok(())
+            }
+            (None, Some(_), _) | (None, None, Some(("cmd=", _))) => {
+                Err("a tool needs both: tool=shell cmd=COMMAND".to_owned())
             }
             _ => Err("an edit needs both: edit=PATH text=TEXT".to_owned()),
         }
@@ -216,6 +230,10 @@ mod tests {
                     text: "let a = 1;".to_owned(),
                 }),
             ),
+            (
+                "[[model: tool=shell cmd=echo text=1 > a]]",
+                of_kind(Kind::Shell("echo text=1 > a".to_owned())),
+            ),
             ("[[model: quote]]", of_kind(Kind::Quote)),
             ("[[model: empty]]", of_kind(Kind::Empty)),
             (
@@ -258,6 +276,9 @@ mod tests {
             ("[[model: slow=10B]]", "such as 10B/5ms"),
             ("[[model: edit=a.txt]]", "needs both"),
             ("[[model: text=a]]", "needs both"),
+            ("[[model: tool=shell]]", "tool needs both"),
+            ("[[model: cmd=ls]]", "tool needs both"),
+            ("[[model: tool=hammer cmd=ls]]", "tool needs both"),
         ] {
             let error = Directives::parse(prompt).expect_err(prompt);
             assert!(error.contains(problem), "{error}");

@@ -1,7 +1,7 @@
-//! The OpenAI chat protocol over HTTP.
+//! The APIs over HTTP.
 //!
-//! Owns status codes, JSON shapes and the writing of streams. Must not know what an answer says. Invariant: every wait
-//! ends when the client goes or the server closes.
+//! Owns the routes, status codes, faults and the writing of streams. Must not know what an answer says, nor the JSON of
+//! any API but the list of models. Invariant: every wait ends when the client goes or the server closes.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -19,9 +19,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::answer;
+use super::anthropic::{self, Messages};
+use super::chat::Chat;
 use super::directives::{Cut, Directives, Faults};
+use super::gemini::{self, Gemini};
 use super::record::{Record, Running};
 use super::request::ChatRequest;
+use super::responses::{self, Responses};
+use super::wire::{Reply, Tokens, Wire};
 
 /// The largest piece of an answer in one event of a stream, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -44,6 +49,9 @@ pub(super) async fn serve(
     let router = Router::new()
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/messages", post(converse))
+        .route("/v1beta/models/{call}", post(generate))
+        .route("/v1/responses", post(respond_to))
         .layer(DefaultBodyLimit::disable())
         .with_state(Server {
             record,
@@ -72,63 +80,95 @@ async fn models() -> Response {
 }
 
 async fn chat(State(server): State<Server>, body: Bytes) -> Response {
-    let request = match ChatRequest::parse(&body) {
-        Ok(request) => request,
-        Err(problem) => return error(StatusCode::BAD_REQUEST, &problem),
-    };
+    match ChatRequest::parse(&body) {
+        Ok(request) => {
+            let wire = Chat::new(&request);
+            answer(server, request, wire).await
+        }
+        Err(problem) => error(&Chat::default(), StatusCode::BAD_REQUEST, &problem),
+    }
+}
+
+async fn generate(
+    State(server): State<Server>,
+    Path(call): Path<String>,
+    body: Bytes,
+) -> Response {
+    match gemini::parse(&call, &body) {
+        Ok(request) => {
+            let wire = Gemini::new(&request);
+            answer(server, request, wire).await
+        }
+        Err(problem) => error(&Gemini::default(), StatusCode::BAD_REQUEST, &problem),
+    }
+}
+
+async fn respond_to(State(server): State<Server>, body: Bytes) -> Response {
+    match responses::parse(&body) {
+        Ok(request) => {
+            let wire = Responses::new(&request);
+            answer(server, request, wire).await
+        }
+        Err(problem) => error(&Responses::default(), StatusCode::BAD_REQUEST, &problem),
+    }
+}
+
+async fn converse(State(server): State<Server>, body: Bytes) -> Response {
+    match anthropic::parse(&body) {
+        Ok(request) => {
+            let wire = Messages::new(&request);
+            answer(server, request, wire).await
+        }
+        Err(problem) => error(&Messages::default(), StatusCode::BAD_REQUEST, &problem),
+    }
+}
+
+/// Does what the prompt orders, in the form of the API that was spoken.
+async fn answer(server: Server, request: ChatRequest, wire: impl Wire) -> Response {
     let (running, number) = server.record.begin(&request);
     if request.is_for_commit() {
-        let piece = Pace {
+        let pace = Pace {
             size: PIECE,
             every: Duration::ZERO,
             cut: None,
         };
-        return completion(&server, &request, format!("edit: {number}"), piece, running);
+        let reply = Reply::Text(format!("edit: {number}"));
+        return completion(&server, &request, wire, reply, pace, running);
     }
     let directives = match Directives::parse(&request.prompt) {
         Ok(directives) => directives,
-        Err(problem) => return error(StatusCode::BAD_REQUEST, &problem),
+        Err(problem) => return error(&wire, StatusCode::BAD_REQUEST, &problem),
     };
     let faults = directives.faults(number);
     if faults.hang {
         close(server.closed.clone()).await;
-        return error(StatusCode::SERVICE_UNAVAILABLE, "the server closes");
+        return error(&wire, StatusCode::SERVICE_UNAVAILABLE, "the server closes");
     }
     tokio::select! {
         () = tokio::time::sleep(faults.delay.unwrap_or(server.delay)) => {}
         () = close(server.closed.clone()) => {}
     }
-    if let Some(response) = ordered_error(&faults) {
+    if let Some(response) = ordered_error(&wire, &faults) {
         return response;
     }
-    let text = answer::text(&request.prompt, &directives.kind, &request.messages);
+    let reply = answer::reply(&request, &directives.kind);
     let (size, every) = directives
         .slow
-        .unwrap_or((PIECE.min(text.len().div_ceil(4)), Duration::ZERO));
-    completion(
-        &server,
-        &request,
-        text,
-        Pace {
-            size,
-            every,
-            cut: faults.cut,
-        },
-        running,
-    )
+        .unwrap_or((PIECE.min(length(&reply).div_ceil(4)), Duration::ZERO));
+    let pace = Pace {
+        size,
+        every,
+        cut: faults.cut,
+    };
+    completion(&server, &request, wire, reply, pace, running)
 }
 
-fn ordered_error(faults: &Faults) -> Option<Response> {
+fn ordered_error(wire: &impl Wire, faults: &Faults) -> Option<Response> {
     let status = StatusCode::from_u16(faults.status?).ok()?;
-    // aider's client library tells a refused key from a bad request by OpenAI's wording.
-    let lead = if status == StatusCode::UNAUTHORIZED {
-        "Incorrect API key provided: "
-    } else {
-        ""
-    };
     let mut response = error(
+        wire,
         status,
-        &format!("{lead}the prompt ordered the error {}", status.as_u16()),
+        &format!("the prompt ordered the error {}", status.as_u16()),
     );
     if let Some(seconds) = faults.retry_after {
         response
@@ -138,18 +178,8 @@ fn ordered_error(faults: &Faults) -> Option<Response> {
     Some(response)
 }
 
-/// An error in OpenAI's shape.
-fn error(status: StatusCode, message: &str) -> Response {
-    let (kind, code) = match status.as_u16() {
-        401 | 403 => ("invalid_request_error", "invalid_api_key"),
-        429 => ("requests", "rate_limit_exceeded"),
-        500.. => ("server_error", "internal_error"),
-        _ => ("invalid_request_error", "invalid_request"),
-    };
-    respond(
-        status,
-        &json!({"error": {"message": message, "type": kind, "param": null, "code": code}}),
-    )
+fn error(wire: &impl Wire, status: StatusCode, message: &str) -> Response {
+    respond(status, &wire.error(status, message))
 }
 
 fn respond(status: StatusCode, json: &Value) -> Response {
@@ -169,27 +199,27 @@ struct Pace {
     cut: Option<Cut>,
 }
 
+fn length(reply: &Reply) -> usize {
+    match reply {
+        Reply::Text(text) => text.len(),
+        Reply::Call(call) => call.arguments.to_string().len(),
+    }
+}
+
 /// The answer, streamed or whole. `running` ends with the response's body.
 fn completion(
     server: &Server,
     request: &ChatRequest,
-    text: String,
+    wire: impl Wire,
+    reply: Reply,
     pace: Pace,
     running: Running,
 ) -> Response {
-    let prompt_tokens = request
-        .messages
-        .iter()
-        .map(String::len)
-        .sum::<usize>()
-        .div_ceil(4);
-    let completion_tokens = text.len().div_ceil(4);
-    let usage = json!({
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    });
-    let model = request.model.clone();
+    let messages = request.messages.iter().map(String::len);
+    let tokens = Tokens {
+        prompt: messages.sum::<usize>().div_ceil(4),
+        completion: length(&reply).div_ceil(4),
+    };
     let (sender, receiver) = mpsc::channel::<io::Result<String>>(1);
     let content_type = if request.stream {
         "text/event-stream"
@@ -197,13 +227,14 @@ fn completion(
         "application/json"
     };
     let closed = server.closed.clone();
-    let (streamed, stream_usage) = (request.stream, request.stream_usage);
+    let streamed = request.stream;
     tokio::spawn(async move {
         let write = async {
             if streamed {
-                stream(&sender, &model, &text, &pace, stream_usage.then_some(usage)).await;
+                stream(&sender, &wire, &reply, &pace, tokens).await;
             } else {
-                whole(&sender, &model, &text, &pace, usage).await;
+                let document = wire.document(&reply, tokens).to_string();
+                paced(&sender, &document, &pace, str::to_owned).await;
             }
         };
         tokio::select! {
@@ -226,47 +257,21 @@ fn completion(
 
 type Sender = mpsc::Sender<io::Result<String>>;
 
-/// Sends server-sent events: the role, the pieces, the end, the usage if wanted, and `[DONE]`.
-async fn stream(sender: &Sender, model: &str, text: &str, pace: &Pace, usage: Option<Value>) {
-    let chunk = |choices: Value, usage: Option<&Value>| {
-        let mut chunk = json!({"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 0, "model": model,
-                               "choices": choices});
-        if let Some(usage) = usage {
-            chunk["usage"] = usage.clone();
-        }
-        format!("data: {chunk}\n\n")
-    };
-    let delta = |delta: Value, reason: Option<&str>| {
-        chunk(
-            json!([{"index": 0, "delta": delta, "finish_reason": reason}]),
-            None,
-        )
-    };
-    send(
-        sender,
-        delta(json!({"role": "assistant", "content": ""}), None),
-    )
-    .await;
-    if paced(sender, text, pace, |piece| {
-        delta(json!({"content": piece}), None)
-    })
-    .await
-        == Gone::No
-    {
-        send(sender, delta(json!({}), Some("stop"))).await;
-        if let Some(usage) = &usage {
-            send(sender, chunk(json!([]), Some(usage))).await;
-        }
-        send(sender, "data: [DONE]\n\n".to_owned()).await;
+/// Sends server-sent events: the beginning, the text in pieces or the call, the end.
+async fn stream(sender: &Sender, wire: &impl Wire, reply: &Reply, pace: &Pace, tokens: Tokens) {
+    let begin = wire.begin(reply);
+    if !begin.is_empty() {
+        send(sender, begin).await;
     }
-}
-
-/// Sends one JSON document, in pieces.
-async fn whole(sender: &Sender, model: &str, text: &str, pace: &Pace, usage: Value) {
-    let choice = json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
-    let document = json!({"id": "chatcmpl-mock", "object": "chat.completion", "created": 0, "model": model,
-                          "choices": [choice], "usage": usage});
-    paced(sender, &document.to_string(), pace, str::to_owned).await;
+    match reply {
+        Reply::Call(call) => send(sender, wire.call(call)).await,
+        Reply::Text(text) => {
+            if paced(sender, text, pace, |piece| wire.piece(piece)).await == Gone::Yes {
+                return;
+            }
+        }
+    }
+    send(sender, wire.end(reply, tokens)).await;
 }
 
 /// Whether the answer was cut short.

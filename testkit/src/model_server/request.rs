@@ -37,6 +37,10 @@ pub(super) struct ChatRequest {
     /// What the user asked: the last user message or, where that only tells of files that aider added, the one before;
     /// without what aider added to it.
     pub(super) prompt: String,
+    /// The names of the tools that the answer may call.
+    pub(super) tools: Vec<String>,
+    /// Whether a tool's result follows the prompt.
+    pub(super) tool_was_used: bool,
 }
 
 impl ChatRequest {
@@ -60,6 +64,9 @@ impl ChatRequest {
             .rfind(|text| !text.starts_with(FILES_ADDED))
             .unwrap_or(last_user);
         let system = texts("system").next().unwrap_or_default();
+        let tools = json["tools"].as_array().into_iter().flatten();
+        let tools = tools.filter_map(|tool| tool["function"]["name"].as_str());
+        let mut from_last = messages.iter().rev();
         Ok(Self {
             model: json["model"]
                 .as_str()
@@ -73,6 +80,12 @@ impl ChatRequest {
             system,
             last_user: last_user.clone(),
             messages: messages.iter().map(content).collect(),
+            tools: tools.map(str::to_owned).collect(),
+            tool_was_used: from_last.find_map(|message| match message["role"].as_str() {
+                Some("tool") => Some(true),
+                Some("user") => Some(false),
+                _ => None,
+            }) == Some(true),
         })
     }
 

@@ -201,6 +201,26 @@ fn a_lost_conversation_fails_one_prompt_and_a_fresh_prompt_does_not_mind() {
 }
 
 #[test]
+fn a_prompt_that_would_begin_anew_but_never_ran_hides_no_loss() {
+    let mut model = Model::ready(1, 9);
+    model.take(Step::Submit(of_session(1)));
+    model.take(Step::Crash {
+        instance: 0,
+        written: true,
+    });
+    model.take(Step::Ready(0));
+    model.take(Step::Submit(plain()));
+    model.take(Step::Submit(Wish {
+        on_loss: OnLoss::Fresh,
+        ..of_session(1)
+    }));
+    model.take(Step::Cancel(0));
+    model.take(Step::Submit(of_session(1)));
+    model.take(Step::End(0, true));
+    assert_eq!(ends(&model), ["session_lost"]);
+}
+
+#[test]
 fn a_timeout_without_end_is_no_overflow() {
     let mut model = Model::ready(1, 9);
     let endless = Ticket {

@@ -368,7 +368,7 @@ impl Model {
             );
         }
         if let Some(prompt) = self.prompts.get_mut(&turn) {
-            prompt.opens = !same;
+            prompt.opens = !same || wish.fresh;
         }
     }
 

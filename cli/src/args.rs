@@ -1,0 +1,130 @@
+//! The command line.
+//!
+//! Owns the commands' names, order and examples. Must not know what they do. Invariant: every command's help begins with
+//! what it is and how it is used.
+
+use clap::{Parser, Subcommand};
+
+use crate::ask::AskArgs;
+use crate::batch::BatchArgs;
+use crate::bench::BenchArgs;
+use crate::console::{Format, ListFormat};
+use crate::demo::DemoArgs;
+use crate::doctor::DoctorArgs;
+use crate::help::HelpArgs;
+use crate::schema::SchemaArgs;
+use crate::tools::ToolsArgs;
+
+/// Examples before options.
+const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// Launches copies of an interactive command-line tool and makes them one dependable service
+#[derive(Debug, Parser)]
+#[command(name = "toolpool", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a cluster at work, without an account or a network
+    #[command(help_template = TEMPLATE)]
+    Demo(DemoArgs),
+    /// Send one prompt; the answer goes to stdout, the story to stderr
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool ask --tool aider 'What does auth.rs guard against?' > note.md
+  git diff | toolpool ask --tool aider -q 'One-line commit message for this'
+  toolpool ask --tool aider --file src/auth.rs 'Add a docstring to every function'
+  toolpool ask --tool aider -n 3 --all 'In one line: riskiest file here?'
+  toolpool ask --tool aider --command /tokens
+
+In a git repository, a tool that edits files works in a worktree, and its changes land as one commit on the
+branch that is checked out. Your uncommitted changes are not touched, and the tool does not see them.
+")]
+    Ask(AskArgs),
+    /// Run one turn for each file or line, several at a time
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool batch --tool aider -n 3 'src/**/*.py' -p 'Add docstrings to {file}'
+  toolpool batch --tool aider 'src/*.rs' -p 'Port {file} to the new API' --dry-run
+  toolpool batch --tool bash --items hosts.txt -p 'ping -c1 {item}' -o jsonl
+
+Each item gets an empty conversation, and its changes land as one commit on the branch that is checked out.
+The first Ctrl-C finishes the running items, the second cancels them.
+")]
+    Batch(BatchArgs),
+    /// List the tools that are known here, or show one
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool tools
+  toolpool tools show aider
+
+A tool of your own is one file, NAME.toml, in toolpool/tools of $XDG_CONFIG_HOME (or ~/.config).
+")]
+    Tools(ToolsArgs),
+    /// Check what is ready to use here, and say how to fix what is not
+    #[command(help_template = TEMPLATE)]
+    Doctor(DoctorArgs),
+    /// Measure what toolpool itself costs
+    #[command(help_template = TEMPLATE)]
+    Bench(BenchArgs),
+    /// Print the JSON schemas of everything that is printed as JSON
+    #[command(help_template = TEMPLATE)]
+    Schema(SchemaArgs),
+    /// Explain a command, or the exit codes
+    #[command(help_template = TEMPLATE)]
+    Help(HelpArgs),
+}
+
+impl Command {
+    /// Whether errors are to be told as JSON too.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Ask(args) => args.output != Format::Text,
+            Self::Batch(args) => args.output != Format::Text,
+            Self::Tools(args) => args.output == ListFormat::Json,
+            Self::Doctor(args) => args.output == ListFormat::Json,
+            Self::Demo(_) | Self::Bench(_) | Self::Schema(_) | Self::Help(_) => false,
+        }
+    }
+}
+
+/// As [`Command::wants_json`], for a command line that could not be understood.
+pub(crate) fn seems_to_want_json(arguments: &[std::ffi::OsString]) -> bool {
+    let is_json = |value: &str| matches!(value, "json" | "jsonl");
+    let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    words.windows(2).any(|pair| matches!(pair[0], "-o" | "--output") && is_json(pair[1]))
+        || words.iter().any(|word| {
+            ["--output=", "-o=", "-o"]
+                .iter()
+                .any(|option| word.strip_prefix(option).is_some_and(is_json))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wish_for_json_is_seen_in_a_command_line_that_is_wrong() {
+        for (line, json) in [
+            ("ask -o json --what", true),
+            ("ask -ojsonl", true),
+            ("ask --output=json", true),
+            ("ask -o text", false),
+            ("ask json", false),
+            ("", false),
+        ] {
+            let words: Vec<_> = line.split_whitespace().map(Into::into).collect();
+            assert_eq!(seems_to_want_json(&words), json, "{line}");
+        }
+    }
+}
