@@ -126,7 +126,7 @@ async fn one(
 ) -> Result<Exit, CliError> {
     let mut stream = running.cluster.stream(submission).await?;
     let mut output = Answer::new(format, stream.turn());
-    let mut unwritten = None;
+    // A reader of stdout that has gone ends the command as it ends others: at once.
     loop {
         tokio::select! {
             biased;
@@ -141,23 +141,13 @@ async fn one(
                 if let Some((tone, line)) = story::line(&event) {
                     console.tell(tone, &line);
                 }
-                note(&mut unwritten, output.event(&event));
+                output.event(&event)?;
             }
             chunk = stream.chunk() => match chunk {
-                Some(bytes) if unwritten.is_none() => {
-                    note(&mut unwritten, output.chunk(&bytes));
-                    if unwritten.is_some() {
-                        // Nobody reads the answer any more, so nobody wants it.
-                        stream.cancel().await;
-                    }
-                }
-                Some(_) => {}
+                Some(bytes) => output.chunk(&bytes)?,
                 None => break,
             }
         }
-    }
-    if let Some(error) = unwritten {
-        return Err(error);
     }
     finish(ended(stream).await?, output, branch, console)
 }
@@ -195,12 +185,6 @@ fn finish(
             "not_landed",
             format!("{} completed, but its changes are not on the branch", reply.turn),
         )),
-    }
-}
-
-fn note(first: &mut Option<CliError>, written: Result<(), CliError>) {
-    if let Err(error) = written {
-        first.get_or_insert(error);
     }
 }
 

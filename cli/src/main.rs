@@ -99,8 +99,10 @@ fn misunderstood(wrong: &clap::Error, arguments: &[OsString]) -> Result<Exit, Cl
         return Ok(Exit::Done);
     }
     if args::seems_to_want_json(arguments) {
-        let message = wrong.to_string();
-        return Err(CliError::usage("usage", message.trim_start_matches("error: ").trim_end()));
+        let text = wrong.to_string();
+        let message = text.split("\n\nFor more information").next().unwrap_or_default();
+        return Err(CliError::usage("usage", message.trim_start_matches("error: ").trim_end())
+            .next("toolpool help"));
     }
     wrong.print().ok();
     Ok(Exit::Usage)

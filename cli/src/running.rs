@@ -12,6 +12,7 @@ use toolpool::{ClusterManager, Event, EventKind, EventSink, ShutdownReport};
 use crate::console::{Console, Tone};
 use crate::duration;
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::exporter::Exporter;
 use crate::interrupts::Interrupts;
 use crate::settings::Settings;
@@ -57,25 +58,29 @@ pub(crate) async fn launch(
     console.tell(Tone::Plain, &introduction(settings));
     let started = Instant::now();
     let mut launching = builder.into_future();
+    let tell = |event: Event| {
+        // A single instance that is ready shows it by its answer.
+        if let Some((tone, line)) = story::line(&event)
+            && (settings.count > 1 || tone != Tone::Plain)
+        {
+            console.tell(tone, &line);
+        }
+    };
     let cluster = loop {
         tokio::select! {
             biased;
             _ = interrupts.next() => {
                 drop(launching);
                 abandon(&mut events).await;
-                return Err(CliError::interrupted(interrupts.exit().unwrap_or(crate::exit::Exit::Interrupted)));
+                return Err(CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted)));
             }
-            Some(event) = events.recv() => {
-                // A single instance that is ready shows it by its answer.
-                if let Some((tone, line)) = story::line(&event)
-                    && (settings.count > 1 || tone != Tone::Plain)
-                {
-                    console.tell(tone, &line);
-                }
-            }
+            Some(event) = events.recv() => tell(event),
             launched = &mut launching => break launched?,
         }
     };
+    while let Ok(event) = events.try_recv() {
+        tell(event);
+    }
     if settings.count > 1 {
         let ready = cluster.check_health().await.map_or(0, |health| health.ready);
         console.tell(

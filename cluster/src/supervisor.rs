@@ -145,8 +145,9 @@ impl Supervisor {
             biased;
             order = self.orders.recv(), if !self.quitting => Woken::Order(order),
             launched = poll(&mut self.launching) => Woken::Launched(launched),
-            happening = next(&mut self.connection) => Woken::Happened(happening),
+            // A tool that floods must not keep its own time limit waiting.
             () = &mut self.timer, if deadline.is_some() => Woken::Timer,
+            happening = next(&mut self.connection) => Woken::Happened(happening),
         }
     }
 

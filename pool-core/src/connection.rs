@@ -145,6 +145,8 @@ impl Connection {
     pub fn submit(&mut self, turn: TurnId, prompt: &Prompt) -> Result<(), Refusal> {
         self.outbox.set_now(now());
         self.turn = TurnBytes::default();
+        // What earlier turns answered is no evidence of what becomes of this one.
+        self.stdout.tail.clear();
         self.protocol.submit(turn, prompt, &mut self.outbox)
     }
 

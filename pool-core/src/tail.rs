@@ -18,6 +18,11 @@ impl Tail {
         self.0.extend(bytes);
     }
 
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// The last `count` lines that are not blank, as text.
     pub(crate) fn lines(&mut self, count: usize) -> Vec<String> {
         let text = String::from_utf8_lossy(self.0.make_contiguous());

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
+use toolpool::Reply;
+use toolpool::worktree::Landed;
 
 use super::item::{self, Done, Wishes};
 use super::items::Item;
 use super::progress::Progress;
 use super::report::BatchItem;
-use crate::console::{Console, Format, Tone, print, print_answer, print_document};
+use crate::console::{Console, Format, Tone, print, print_answer, print_document, printable};
 use crate::error::CliError;
 use crate::interrupts::Interrupts;
 use crate::running::Running;
@@ -93,7 +95,7 @@ pub(super) async fn all(
                 }
                 progress.ended(&done, branch);
                 if written.is_ok() {
-                    written = progress.suspended(|| show(&done, format, branch.is_some()));
+                    written = progress.suspended(|| show(&done, format));
                     if written.is_err() {
                         // Nobody reads the output any more: what runs is finished, nothing more is started.
                         pending.clear();
@@ -143,12 +145,12 @@ async fn missing_in_worktree(
     there
 }
 
-/// Answers are shown as they come, unless the changes are what was asked for.
-fn show(done: &Done, format: Format, lands: bool) -> Result<(), CliError> {
+/// Answers are shown as they come, unless changes are the answer.
+fn show(done: &Done, format: Format) -> Result<(), CliError> {
     match (format, &done.reply) {
         (Format::Jsonl, _) => print_document(&done.report),
-        (Format::Text, Some(reply)) if !lands && !reply.text.is_empty() => {
-            print(format!("── {}\n", done.report.item).as_bytes())?;
+        (Format::Text, Some(reply)) if answers(reply) => {
+            print(format!("── {}\n", printable(&done.report.item)).as_bytes())?;
             print_answer(reply.text.as_bytes())?;
             match reply.text.ends_with('\n') {
                 true => Ok(()),
@@ -157,4 +159,8 @@ fn show(done: &Done, format: Format, lands: bool) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+fn answers(reply: &Reply) -> bool {
+    !reply.text.is_empty() && matches!(reply.landed, None | Some(Ok(Landed::Nothing)))
 }

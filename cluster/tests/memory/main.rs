@@ -1,0 +1,9 @@
+//! A cluster on tools that live in this test's memory: tokio's paused time makes every wait exact and free.
+
+mod asking;
+mod ending;
+mod failing;
+mod floods;
+mod operating;
+mod telling;
+mod tool;
