@@ -16,7 +16,8 @@ use crate::schema::SchemaArgs;
 use crate::tools::ToolsArgs;
 
 /// Examples before options.
-const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+const TEMPLATE: &str =
+    "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// Launches copies of an interactive command-line tool and makes them one dependable service
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ Examples:
   toolpool ask --tool aider -n 3 --all 'In one line: riskiest file here?'
   toolpool ask --tool aider --command /tokens
 
-In a git repository, a tool that edits files works in a worktree, and its changes land as one commit on the
+In a git repository, a tool that edits files works in a worktree, and its changes land as one commit on the \
 branch that is checked out. Your uncommitted changes are not touched, and the tool does not see them.
 ")]
     Ask(AskArgs),
@@ -51,7 +52,7 @@ Examples:
   toolpool batch --tool aider 'src/*.rs' -p 'Port {file} to the new API' --dry-run
   toolpool batch --tool bash --items hosts.txt -p 'ping -c1 {item}' -o jsonl
 
-Each item gets an empty conversation, and its changes land as one commit on the branch that is checked out.
+Each item gets an empty conversation, and its changes land as one commit on the branch that is checked out. \
 The first Ctrl-C finishes the running items, the second cancels them.
 ")]
     Batch(BatchArgs),
@@ -94,8 +95,13 @@ impl Command {
 /// As [`Command::wants_json`], for a command line that could not be understood.
 pub(crate) fn seems_to_want_json(arguments: &[std::ffi::OsString]) -> bool {
     let is_json = |value: &str| matches!(value, "json" | "jsonl");
-    let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
-    words.windows(2).any(|pair| matches!(pair[0], "-o" | "--output") && is_json(pair[1]))
+    let words: Vec<&str> = arguments
+        .iter()
+        .filter_map(|argument| argument.to_str())
+        .collect();
+    words
+        .windows(2)
+        .any(|pair| matches!(pair[0], "-o" | "--output") && is_json(pair[1]))
         || words.iter().any(|word| {
             ["--output=", "-o=", "-o"]
                 .iter()

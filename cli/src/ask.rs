@@ -57,14 +57,32 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
     let submission = submission(&settings, &text, args.command, &args.file)?;
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
     let answered = if args.all {
-        everyone::ask(&mut running, &submission, args.output, &mut interrupts, console).await
+        everyone::ask(
+            &mut running,
+            &submission,
+            args.output,
+            &mut interrupts,
+            console,
+        )
+        .await
     } else {
-        let branch = settings.landing.as_ref().map(|landing| landing.branch.as_str());
+        let branch = settings
+            .landing
+            .as_ref()
+            .map(|landing| landing.branch.as_str());
         let submission = match branch {
             Some(_) => submission.land(crate::console::shortened(&text, SUBJECT)),
             None => submission,
         };
-        one(&mut running, submission, args.output, branch, &mut interrupts, console).await
+        one(
+            &mut running,
+            submission,
+            args.output,
+            branch,
+            &mut interrupts,
+            console,
+        )
+        .await
     };
     running.stop(console).await;
     match interrupts.exit() {
@@ -77,7 +95,12 @@ fn interrupted(interrupts: &Interrupts) -> CliError {
     CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted))
 }
 
-fn submission(settings: &Settings, text: &str, command: bool, files: &[PathBuf]) -> Result<Submission, CliError> {
+fn submission(
+    settings: &Settings,
+    text: &str,
+    command: bool,
+    files: &[PathBuf],
+) -> Result<Submission, CliError> {
     let submission = if command {
         Submission::command(text)
     } else {
@@ -86,7 +109,10 @@ fn submission(settings: &Settings, text: &str, command: bool, files: &[PathBuf])
     if !files.is_empty() && !settings.takes_files() {
         return Err(CliError::usage(
             "invalid",
-            format!("{} takes no files apart from the prompt; name them in the prompt, or pipe them in", settings.profile.name),
+            format!(
+                "{} takes no files apart from the prompt; name them in the prompt, or pipe them in",
+                settings.profile.name
+            ),
         ));
     }
     files.iter().try_fold(submission, |submission, file| {
@@ -97,7 +123,8 @@ fn submission(settings: &Settings, text: &str, command: bool, files: &[PathBuf])
 /// The path relative to the working folder, which is where the tool will look for it.
 pub(crate) fn inside(cwd: &Path, file: &Path) -> Result<PathBuf, CliError> {
     let path = cwd.join(file);
-    let unfit = |why: &str| CliError::usage("invalid", format!("the file {}: {why}", file.display()));
+    let unfit =
+        |why: &str| CliError::usage("invalid", format!("the file {}: {why}", file.display()));
     // The folder is resolved, the file itself is not: a link is worked on under its own name.
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(unfit("this is no file"));
@@ -183,7 +210,10 @@ fn finish(
         None => Err(CliError::new(
             Exit::TurnFailed,
             "not_landed",
-            format!("{} completed, but its changes are not on the branch", reply.turn),
+            format!(
+                "{} completed, but its changes are not on the branch",
+                reply.turn
+            ),
         )),
     }
 }
@@ -208,9 +238,13 @@ impl Answer {
 
     fn event(&self, event: &Event) -> Result<(), CliError> {
         match &event.kind {
-            EventKind::TurnStarted { turn, instance, generation, queued, .. }
-                if self.format == Format::Jsonl && *turn == self.turn =>
-            {
+            EventKind::TurnStarted {
+                turn,
+                instance,
+                generation,
+                queued,
+                ..
+            } if self.format == Format::Jsonl && *turn == self.turn => {
                 print_document(&TurnStarted {
                     turn: turn.0,
                     instance: instance.to_string(),

@@ -56,7 +56,12 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
     let mut settings = args.cluster.resolve().await?;
     let items = match &args.items {
         Some(path) => items::from_lines(path, &args.prompt)?,
-        None => items::from_patterns(&settings.cwd, &args.pattern, &args.prompt, settings.takes_files())?,
+        None => items::from_patterns(
+            &settings.cwd,
+            &args.pattern,
+            &args.prompt,
+            settings.takes_files(),
+        )?,
     };
     items::check_sizes(&items, settings.profile.max_prompt_bytes)?;
     // More instances than items would only cost their start.
@@ -65,7 +70,16 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
         return plan(&settings, &items, args.output);
     }
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
-    let driven = drive::all(&mut running, &settings, items, args.retries, args.output, &mut interrupts, console).await;
+    let driven = drive::all(
+        &mut running,
+        &settings,
+        items,
+        args.retries,
+        args.output,
+        &mut interrupts,
+        console,
+    )
+    .await;
     let shutdown = running.stop(console).await;
     let report = BatchReport::new(&settings, driven.items, driven.took, &shutdown);
     let written = match args.output {
@@ -88,7 +102,10 @@ fn plan(settings: &Settings, items: &[Item], format: Format) -> Result<Exit, Cli
     let plan = BatchPlan {
         tool: settings.profile.name.clone(),
         instances: settings.count,
-        lands_on: settings.landing.as_ref().map(|landing| landing.branch.clone()),
+        lands_on: settings
+            .landing
+            .as_ref()
+            .map(|landing| landing.branch.clone()),
         items: items
             .iter()
             .map(|item| PlanItem {

@@ -3,8 +3,8 @@
 //! Owns the order of the play. Must not know how the scene is built or shown. Invariant: it ends by itself, and leaves
 //! neither a process nor a file behind.
 
-mod script;
 mod scene;
+mod script;
 mod summary;
 mod view;
 
@@ -33,14 +33,24 @@ pub(crate) async fn run(_args: DemoArgs) -> Result<Exit, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let scene = Scene::build().await?;
     let settings = Settings::rehearsal(scene.folder(), script::INSTANCES, script::rules()).await?;
-    console.tell(Tone::Plain, &format!("a small git repository in {}, gone again at the end", scene.folder().display()));
+    console.tell(
+        Tone::Plain,
+        &format!(
+            "a small git repository in {}, gone again at the end",
+            scene.folder().display()
+        ),
+    );
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
     let played = play(&mut running, &mut interrupts, console).await;
     let page = match &running.exporter {
         Some(exporter) => exporter.scrape().await.unwrap_or_default(),
         None => String::new(),
     };
-    let url = running.exporter.as_ref().map(|exporter| exporter.url()).unwrap_or_default();
+    let url = running
+        .exporter
+        .as_ref()
+        .map(|exporter| exporter.url())
+        .unwrap_or_default();
     // The last work is put aside or brought home before the folder goes.
     running.stop(Console::new(true)).await;
     let commits = scene.commits().await;
@@ -59,7 +69,10 @@ async fn play(
     let mut asking = JoinSet::new();
     let mut view = View::new(running.cluster.instances(), script::PROMPTS.len(), console);
     for prompt in script::PROMPTS {
-        let stream = running.cluster.stream(Submission::text(*prompt).land(*prompt)).await?;
+        let stream = running
+            .cluster
+            .stream(Submission::text(*prompt).land(*prompt))
+            .await?;
         view.submitted(stream.turn(), prompt);
         asking.spawn(async move {
             match stream.reply().await {
@@ -107,7 +120,10 @@ async fn play(
 fn follow(down: &mut Vec<String>, event: &Event) {
     if let EventKind::InstanceChanged { instance, to, .. } = &event.kind {
         down.retain(|name| **name != **instance);
-        if matches!(to, InstanceState::Backoff | InstanceState::Starting | InstanceState::Stopping) {
+        if matches!(
+            to,
+            InstanceState::Backoff | InstanceState::Starting | InstanceState::Stopping
+        ) {
             down.push(instance.to_string());
         }
     }

@@ -21,7 +21,12 @@ pub(crate) struct DoctorArgs {
     #[arg(value_name = "TOOL")]
     tool: Option<String>,
     /// The folder that tools would work in
-    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        hide_default_value = true
+    )]
     cwd: PathBuf,
     /// Form of the answer
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -102,7 +107,12 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, CliError> {
 
 fn text(report: &DoctorReport) -> String {
     let console = Console::for_stdout();
-    let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    let width = report
+        .checks
+        .iter()
+        .map(|check| check.name.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for check in &report.checks {
         let tone = match check.verdict {
@@ -117,12 +127,20 @@ fn text(report: &DoctorReport) -> String {
             text.push_str(&format!("  {:<width$}  fix: {fix}\n", ""));
         }
     }
-    let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
+    let count = |verdict| {
+        report
+            .checks
+            .iter()
+            .filter(|check| check.verdict == verdict)
+            .count()
+    };
     let (problems, notes) = (count(Verdict::Problem), count(Verdict::Note));
     let usable = match report.usable.as_slice() {
         [] => "none; try `toolpool demo`".to_owned(),
         tools => tools.join(", "),
     };
-    text.push_str(&format!("\n{problems} problems, {notes} notes. Ready to use: {usable}\n"));
+    text.push_str(&format!(
+        "\nProblems: {problems}. Notes: {notes}. Ready to use: {usable}\n"
+    ));
     text
 }

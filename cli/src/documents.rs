@@ -90,9 +90,17 @@ pub(crate) enum LandedReport {
     /// They are one commit on the starting branch.
     Commit { commit: String, files: Vec<String> },
     /// They contradict what others landed meanwhile, and are kept on a branch.
-    Conflict { branch: String, files: Vec<String>, show: String },
+    Conflict {
+        branch: String,
+        files: Vec<String>,
+        show: String,
+    },
     /// Something is in their way, and they are kept on a branch.
-    Blocked { branch: String, reason: String, show: String },
+    Blocked {
+        branch: String,
+        reason: String,
+        show: String,
+    },
     /// They are still in the worktree.
     Error { reason: String },
 }
@@ -100,7 +108,10 @@ pub(crate) enum LandedReport {
 impl From<&Result<Landed, String>> for LandedReport {
     fn from(landed: &Result<Landed, String>) -> Self {
         let names = |files: &[std::path::PathBuf]| {
-            files.iter().map(|file| file.display().to_string()).collect()
+            files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect()
         };
         match landed {
             Ok(Landed::Nothing) => Self::Nothing,
@@ -108,12 +119,20 @@ impl From<&Result<Landed, String>> for LandedReport {
                 commit: commit.clone(),
                 files: names(files),
             },
-            Ok(Landed::Conflict { branch, files, show }) => Self::Conflict {
+            Ok(Landed::Conflict {
+                branch,
+                files,
+                show,
+            }) => Self::Conflict {
                 branch: branch.clone(),
                 files: names(files),
                 show: show.clone(),
             },
-            Ok(Landed::Blocked { branch, reason, show }) => Self::Blocked {
+            Ok(Landed::Blocked {
+                branch,
+                reason,
+                show,
+            }) => Self::Blocked {
                 branch: branch.clone(),
                 reason: reason.clone(),
                 show: show.clone(),
@@ -133,7 +152,9 @@ impl From<&Reply> for TurnReply {
                 Some(failure.message.clone()),
                 failure.retry_after,
             ),
-            Outcome::Indeterminate(doubt) => (Some(doubt.cause.word()), Some(doubt.detail.clone()), None),
+            Outcome::Indeterminate(doubt) => {
+                (Some(doubt.cause.word()), Some(doubt.detail.clone()), None)
+            }
             Outcome::Completed | Outcome::Cancelled | Outcome::Expired => (None, None, None),
         };
         Self {
@@ -144,7 +165,9 @@ impl From<&Reply> for TurnReply {
             retry_after_s: retry_after.map(|after| after.as_secs_f64()),
             text: reply.text.clone(),
             lossy: reply.lossy,
-            grade: reply.attribution.map(|attribution| format!("{:?}", attribution.grade)),
+            grade: reply
+                .attribution
+                .map(|attribution| format!("{:?}", attribution.grade)),
             attributed_by: reply.attribution.map(|attribution| attribution.by),
             instance: reply.instance.as_ref().map(ToString::to_string),
             generation: reply.generation,

@@ -7,9 +7,7 @@ use std::time::Duration;
 /// Reads `20m`, `90s` or `1m 30s`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || "write a duration such as 90s, 20m or 1h30m".to_owned();
-    let duration = text
-        .parse::<jiff::SignedDuration>()
-        .map_err(|_| wrong())?;
+    let duration = text.parse::<jiff::SignedDuration>().map_err(|_| wrong())?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err(wrong()),
@@ -42,7 +40,12 @@ mod tests {
 
     #[test]
     fn long_durations_are_shown_in_minutes() {
-        for (millis, shown) in [(40, "0.0 s"), (99_900, "99.9 s"), (100_000, "1m40s"), (3_725_000, "62m05s")] {
+        for (millis, shown) in [
+            (40, "0.0 s"),
+            (99_900, "99.9 s"),
+            (100_000, "1m40s"),
+            (3_725_000, "62m05s"),
+        ] {
             assert_eq!(show(Duration::from_millis(millis)), shown);
         }
     }

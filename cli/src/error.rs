@@ -212,7 +212,8 @@ impl CliError {
             },
             Outcome::Expired => Self::new(Exit::Timeout, code, message).retryable(),
             Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::TimedOut => {
-                Self::new(Exit::Timeout, code, message).hint("`--turn-timeout` allows a turn more time")
+                Self::new(Exit::Timeout, code, message)
+                    .hint("`--turn-timeout` allows a turn more time")
             }
             _ => Self::new(Exit::TurnFailed, code, message),
         }

@@ -47,11 +47,15 @@ impl Exit {
             Self::Usage => "wrong usage, settings, profile or folder; nothing was done",
             Self::NotReady => "no instance became ready",
             Self::Timeout => "the turn ran out of time; what there is of its answer was printed",
-            Self::TryLater => "refused for now: the queue is full, a rate limit, an overloaded provider",
+            Self::TryLater => {
+                "refused for now: the queue is full, a rate limit, an overloaded provider"
+            }
             Self::SomeFailed => {
                 "some items of a batch, or some instances of `ask --all`, did not make it; the summary has the counts"
             }
-            Self::ToolUnusable => "the tool is missing or not logged in; for `doctor`: nothing is usable",
+            Self::ToolUnusable => {
+                "the tool is missing or not logged in; for `doctor`: nothing is usable"
+            }
             Self::Interrupted => "interrupted (Ctrl-C)",
             Self::PipeClosed => "nobody reads the output any more (`| head`)",
             Self::Terminated => "terminated (SIGTERM, SIGHUP)",

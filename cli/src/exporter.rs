@@ -33,10 +33,14 @@ impl Exporter {
     pub(crate) async fn scrape(&self) -> std::io::Result<String> {
         let address = self.0.address();
         let mut connection = tokio::net::TcpStream::connect(address).await?;
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await?;
         let mut page = String::new();
-        connection.take(LONGEST_PAGE).read_to_string(&mut page).await?;
+        connection
+            .take(LONGEST_PAGE)
+            .read_to_string(&mut page)
+            .await?;
         Ok(page)
     }
 }

@@ -52,7 +52,10 @@ pub(crate) fn run(args: &HelpArgs) -> Result<Exit, CliError> {
         chosen = chosen.find_subcommand_mut(word).ok_or_else(|| {
             CliError::usage(
                 "unknown_topic",
-                format!("there is no help about {word:?}; there is help about: exit-codes, {}", known.join(", ")),
+                format!(
+                    "there is no help about {word:?}; there is help about: exit-codes, {}",
+                    known.join(", ")
+                ),
             )
         })?;
     }

@@ -42,7 +42,9 @@ fn main() -> ExitCode {
     toolpool::init();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "standin") {
-        let rest = arguments[1..].iter().map(|argument| argument.to_string_lossy().into_owned());
+        let rest = arguments[1..]
+            .iter()
+            .map(|argument| argument.to_string_lossy().into_owned());
         return toolpool_testkit::standin::main(rest);
     }
     let (json, ended) = match Cli::try_parse() {
@@ -50,14 +52,21 @@ fn main() -> ExitCode {
             let json = command.as_ref().is_some_and(Command::wants_json);
             (json, run(command))
         }
-        Err(wrong) => (args::seems_to_want_json(&arguments), misunderstood(&wrong, &arguments)),
+        Err(wrong) => (
+            args::seems_to_want_json(&arguments),
+            misunderstood(&wrong, &arguments),
+        ),
     };
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
             // Who closes the pipe knows; everybody else is told.
             if error.exit != Exit::PipeClosed {
-                write_stderr(&if json { error.json() } else { console::printable(&error.text()).into_owned() });
+                write_stderr(&if json {
+                    error.json()
+                } else {
+                    console::printable(&error.text()).into_owned()
+                });
             }
             error.exit.into()
         }
@@ -72,7 +81,11 @@ fn run(command: Option<Command>) -> Result<Exit, CliError> {
         // It measures runtimes, so it builds its own.
         Some(Command::Bench(args)) => match bench::run(&args) {
             Ok(()) => Ok(Exit::Done),
-            Err(error) => Err(CliError::new(Exit::TurnFailed, "bench", format!("{error:#}"))),
+            Err(error) => Err(CliError::new(
+                Exit::TurnFailed,
+                "bench",
+                format!("{error:#}"),
+            )),
         },
         Some(Command::Demo(args)) => wait_for(demo::run(args)),
         Some(Command::Ask(args)) => wait_for(ask::run(args)),
@@ -84,7 +97,11 @@ fn run(command: Option<Command>) -> Result<Exit, CliError> {
 
 fn wait_for(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
-        CliError::new(Exit::NotReady, "system", format!("cannot start the runtime: {error}; too many threads or open files?"))
+        CliError::new(
+            Exit::NotReady,
+            "system",
+            format!("cannot start the runtime: {error}; too many threads or open files?"),
+        )
     })?;
     let ended = runtime.block_on(command);
     // A thread that still waits for standard input must not keep the program.
@@ -100,9 +117,14 @@ fn misunderstood(wrong: &clap::Error, arguments: &[OsString]) -> Result<Exit, Cl
     }
     if args::seems_to_want_json(arguments) {
         let text = wrong.to_string();
-        let message = text.split("\n\nFor more information").next().unwrap_or_default();
-        return Err(CliError::usage("usage", message.trim_start_matches("error: ").trim_end())
-            .next("toolpool help"));
+        let message = text
+            .split("\n\nFor more information")
+            .next()
+            .unwrap_or_default();
+        return Err(
+            CliError::usage("usage", message.trim_start_matches("error: ").trim_end())
+                .next("toolpool help"),
+        );
     }
     wrong.print().ok();
     Ok(Exit::Usage)

@@ -98,7 +98,10 @@ pub(crate) async fn known(profile: ToolProfile) -> ToolReport {
             .as_ref()
             .zip(profile.versions.as_ref())
             .and_then(|(version, range)| version::is_in(version, range)),
-        program: found.as_ref().ok().map(|program| program.display().to_string()),
+        program: found
+            .as_ref()
+            .ok()
+            .map(|program| program.display().to_string()),
         problem: found.err().map(|error| error.to_string()),
         version,
         protocol: profile.protocol_name(),

@@ -92,7 +92,9 @@ async fn standard_input(limit: usize, console: Console) -> Result<String, CliErr
 fn too_large(limit: usize) -> CliError {
     CliError::usage(
         "invalid",
-        format!("the prompt is longer than {limit} bytes, this tool's limit; split it, or raise `max_prompt_bytes` in the profile"),
+        format!(
+            "the prompt is longer than {limit} bytes, this tool's limit; split it, or raise `max_prompt_bytes` in the profile"
+        ),
     )
 }
 

@@ -59,11 +59,22 @@ pub(crate) async fn launch(
     let started = Instant::now();
     let mut launching = builder.into_future();
     let tell = |event: Event| {
-        // A single instance that is ready shows it by its answer.
-        if let Some((tone, line)) = story::line(&event)
-            && (settings.count > 1 || tone != Tone::Plain)
-        {
+        if let Some((tone, line)) = story::line(&event) {
             console.tell(tone, &line);
+        }
+        // A single instance that is ready shows it by its answer.
+        if settings.count > 1
+            && let EventKind::InstanceChanged {
+                instance,
+                generation: 1,
+                start: Some(start),
+                ..
+            } = &event.kind
+        {
+            console.tell(
+                Tone::Plain,
+                &format!("{instance} ready in {}", duration::show(*start)),
+            );
         }
     };
     let cluster = loop {
@@ -82,9 +93,16 @@ pub(crate) async fn launch(
         tell(event);
     }
     if settings.count > 1 {
-        let ready = cluster.check_health().await.map_or(0, |health| health.ready);
+        let ready = cluster
+            .check_health()
+            .await
+            .map_or(0, |health| health.ready);
         console.tell(
-            if ready == settings.count { Tone::Good } else { Tone::Note },
+            if ready == settings.count {
+                Tone::Good
+            } else {
+                Tone::Note
+            },
             &format!(
                 "{ready} of {} ready in {}",
                 settings.count,
@@ -99,14 +117,16 @@ pub(crate) async fn launch(
     })
 }
 
-
-
 fn introduction(settings: &Settings) -> String {
     let (tool, count) = (&settings.profile.name, settings.count);
     let place = match &settings.landing {
         Some(landing) => format!(
             " in {}; changes land on {}",
-            if count == 1 { "a worktree of its own" } else { "worktrees of their own" },
+            if count == 1 {
+                "a worktree of its own"
+            } else {
+                "worktrees of their own"
+            },
             landing.branch
         ),
         None if settings.profile.edits => format!(" in {}", settings.cwd.display()),

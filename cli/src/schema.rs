@@ -31,7 +31,10 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<Exit, CliError> {
                 let known: Vec<_> = all.keys().copied().collect();
                 return Err(CliError::usage(
                     "unknown_kind",
-                    format!("there is no document of kind {kind:?}; there are: {}", known.join(", ")),
+                    format!(
+                        "there is no document of kind {kind:?}; there are: {}",
+                        known.join(", ")
+                    ),
                 ));
             }
         },
@@ -76,7 +79,11 @@ mod tests {
     #[test]
     fn every_schema_names_its_kind_and_requires_it() {
         for (kind, schema) in all() {
-            let required: Vec<_> = schema["required"].as_array().expect("required").iter().collect();
+            let required: Vec<_> = schema["required"]
+                .as_array()
+                .expect("required")
+                .iter()
+                .collect();
             if kind == "error" {
                 assert!(required.iter().any(|name| **name == "error"));
             } else {

@@ -21,7 +21,13 @@ use crate::error::CliError;
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ClusterArgs {
     /// The tool: a name from `toolpool tools`, or the path of a profile ending in .toml
-    #[arg(short, long, value_name = "NAME|FILE.toml", env = "TOOLPOOL_TOOL", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME|FILE.toml",
+        env = "TOOLPOOL_TOOL",
+        hide_env_values = true
+    )]
     tool: Option<String>,
     /// How many instances
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = instances)]
@@ -30,7 +36,12 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "STRATEGY", default_value_t = Routing::LeastBusy)]
     routing: Routing,
     /// Work in this folder; files and patterns are relative to it
-    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        hide_default_value = true
+    )]
     cwd: PathBuf,
     /// Whether instances of a tool that edits files get a git worktree each
     #[arg(long, value_name = "HOW", default_value = "worktree")]
@@ -149,7 +160,11 @@ impl ClusterArgs {
 
 impl Settings {
     /// The stand-in in a folder of the program's own, for the demonstration.
-    pub(crate) async fn rehearsal(cwd: PathBuf, count: usize, args: Vec<String>) -> Result<Self, CliError> {
+    pub(crate) async fn rehearsal(
+        cwd: PathBuf,
+        count: usize,
+        args: Vec<String>,
+    ) -> Result<Self, CliError> {
         Ok(Self {
             profile: named("standin")?,
             count,
@@ -215,7 +230,9 @@ pub(crate) fn catalog() -> Result<Catalog, ProfileError> {
         .map(PathBuf::from)
         .filter(absolute)
         .or_else(|| {
-            let home = std::env::var_os("HOME").map(PathBuf::from).filter(absolute)?;
+            let home = std::env::var_os("HOME")
+                .map(PathBuf::from)
+                .filter(absolute)?;
             Some(home.join(".config"))
         });
     match folder {
@@ -264,7 +281,10 @@ mod tests {
         assert_eq!(instances("1"), Ok(1));
         assert_eq!(instances("1000"), Ok(1000));
         for wrong in ["0", "1001", "-1", "many", "99999999999999999999"] {
-            assert_eq!(instances(wrong), Err("choose 1 to 1000 instances".to_owned()));
+            assert_eq!(
+                instances(wrong),
+                Err("choose 1 to 1000 instances".to_owned())
+            );
         }
     }
 

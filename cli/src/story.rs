@@ -12,15 +12,31 @@ use crate::duration;
 /// The line about an event, if it is worth one. Turns are told by their replies.
 pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
     match &event.kind {
-        EventKind::InstanceChanged { instance, from, to, reason, start, .. } => match to {
+        EventKind::InstanceChanged {
+            instance,
+            generation,
+            to,
+            reason,
+            start,
+            ..
+        } => match to {
+            // The first start is told by whoever launched.
             InstanceState::Ready => {
-                let took = start.map_or_else(String::new, |start| format!(" in {}", duration::show(start)));
-                (*from == InstanceState::Starting)
-                    .then(|| (Tone::Plain, format!("{instance} ready{took}")))
+                let took = (*start).filter(|_| *generation > 1)?;
+                let line = format!("{instance} ready again in {}", duration::show(took));
+                Some((Tone::Plain, line))
             }
-            InstanceState::Waiting => Some((Tone::Note, format!("{instance} is waiting: {reason}"))),
-            InstanceState::Backoff => Some((Tone::Note, format!("{instance} will be started again: {reason}"))),
-            InstanceState::Tripped => Some((Tone::Bad, format!("{instance} gets no prompts for now: {reason}"))),
+            InstanceState::Waiting => {
+                Some((Tone::Note, format!("{instance} is waiting: {reason}")))
+            }
+            InstanceState::Backoff => Some((
+                Tone::Note,
+                format!("{instance} will be started again: {reason}"),
+            )),
+            InstanceState::Tripped => Some((
+                Tone::Bad,
+                format!("{instance} gets no prompts for now: {reason}"),
+            )),
             InstanceState::Failed => Some((Tone::Bad, format!("{instance} is given up: {reason}"))),
             _ => None,
         },
@@ -63,7 +79,11 @@ fn tokens(usage: &Usage) -> Vec<String> {
 /// What became of the changes of a turn; None if there were none.
 pub(crate) fn landed(landed: &Result<Landed, String>, branch: &str) -> Option<(Tone, String)> {
     let names = |files: &[std::path::PathBuf]| {
-        let mut names: Vec<String> = files.iter().take(3).map(|file| file.display().to_string()).collect();
+        let mut names: Vec<String> = files
+            .iter()
+            .take(3)
+            .map(|file| file.display().to_string())
+            .collect();
         if files.len() > 3 {
             names.push(format!("{} more", files.len() - 3));
         }
@@ -75,14 +95,22 @@ pub(crate) fn landed(landed: &Result<Landed, String>, branch: &str) -> Option<(T
             Tone::Good,
             format!("landed on {branch} as {}: {}", short(commit), names(files)),
         )),
-        Ok(Landed::Conflict { branch, files, show }) => Some((
+        Ok(Landed::Conflict {
+            branch,
+            files,
+            show,
+        }) => Some((
             Tone::Bad,
             format!(
                 "not landed: others changed {} meanwhile; the work is kept on {branch}; see it with: {show}",
                 names(files)
             ),
         )),
-        Ok(Landed::Blocked { branch, reason, show }) => Some((
+        Ok(Landed::Blocked {
+            branch,
+            reason,
+            show,
+        }) => Some((
             Tone::Bad,
             format!("not landed: {reason}; the work is kept on {branch}; see it with: {show}"),
         )),

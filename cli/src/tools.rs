@@ -18,7 +18,13 @@ pub(crate) struct ToolsArgs {
     #[command(subcommand)]
     command: Option<ToolsCommand>,
     /// Form of the answer
-    #[arg(short, long, value_name = "FORMAT", default_value = "text", global = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        global = true
+    )]
     pub(crate) output: ListFormat,
 }
 
@@ -84,10 +90,21 @@ async fn list(format: ListFormat) -> Result<(), CliError> {
 }
 
 fn list_text(items: &[ToolReport]) -> String {
-    let mut table = Table::new(&["NAME", "FOUND", "VERSION", "PROVEN ON", "PROTOCOL", "GRADE", "EDITS", "TITLE"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "FOUND",
+        "VERSION",
+        "PROVEN ON",
+        "PROTOCOL",
+        "GRADE",
+        "EDITS",
+        "TITLE",
+    ]);
     for tool in items {
         let title = match &tool.problem {
-            Some(problem) if tool.title.is_empty() => problem.lines().next().unwrap_or_default().to_owned(),
+            Some(problem) if tool.title.is_empty() => {
+                problem.lines().next().unwrap_or_default().to_owned()
+            }
             _ => tool.title.clone(),
         };
         table.row([
@@ -152,13 +169,22 @@ fn detail_text(detail: &ToolDetail) -> String {
                 .unwrap_or_default(),
         ),
         ("version", version(report)),
-        ("proven on", report.proven.clone().unwrap_or_else(|| "-".to_owned())),
-        ("install", report.install.clone().unwrap_or_else(|| "-".to_owned())),
+        (
+            "proven on",
+            report.proven.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        (
+            "install",
+            report.install.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
         ("protocol", report.protocol.to_owned()),
         ("grade", report.grade.clone()),
         ("edits files", yes_or_no(report.edits)),
         ("start", format!("{} s at most", detail.start_timeout_s)),
-        ("prompt", format!("{} bytes at most", detail.max_prompt_bytes)),
+        (
+            "prompt",
+            format!("{} bytes at most", detail.max_prompt_bytes),
+        ),
         ("reply", format!("{} bytes at most", detail.max_reply_bytes)),
         ("commands", list(&detail.commands)),
         ("without arguments", list(&detail.bare_commands)),

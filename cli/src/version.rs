@@ -6,15 +6,16 @@ use std::cmp::Ordering;
 
 /// The first word that looks like a version, such as `0.86.2` in `aider 0.86.2`.
 pub(crate) fn find(text: &str) -> Option<String> {
-    text.split(|c: char| c.is_whitespace() || c == ',').find_map(|word| {
-        let word = word.strip_prefix('v').unwrap_or(word);
-        let end = word
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(word.len());
-        let version = word[..end].trim_end_matches('.');
-        let is_one = version.contains('.') && version.starts_with(|c: char| c.is_ascii_digit());
-        is_one.then(|| version.to_owned())
-    })
+    text.split(|c: char| c.is_whitespace() || c == ',')
+        .find_map(|word| {
+            let word = word.strip_prefix('v').unwrap_or(word);
+            let end = word
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(word.len());
+            let version = word[..end].trim_end_matches('.');
+            let is_one = version.contains('.') && version.starts_with(|c: char| c.is_ascii_digit());
+            is_one.then(|| version.to_owned())
+        })
 }
 
 /// Whether a version is in a range such as `>=0.86.0, <0.87.0`; None if either cannot be read.
@@ -38,7 +39,11 @@ pub(crate) fn is_in(version: &str, range: &str) -> Option<bool> {
 }
 
 fn numbers(version: &str) -> Option<Vec<u64>> {
-    version.trim().split('.').map(|part| part.parse().ok()).collect()
+    version
+        .trim()
+        .split('.')
+        .map(|part| part.parse().ok())
+        .collect()
 }
 
 /// Missing parts are zeros.
@@ -58,7 +63,10 @@ mod tests {
     fn a_version_is_found_in_what_real_tools_print() {
         for (text, version) in [
             ("aider 0.86.2\n", Some("0.86.2")),
-            ("GNU bash, version 5.2.37(1)-release (x86_64-pc-linux-gnu)", Some("5.2.37")),
+            (
+                "GNU bash, version 5.2.37(1)-release (x86_64-pc-linux-gnu)",
+                Some("5.2.37"),
+            ),
             ("bc 1.07.1\nCopyright 1991-1994, 1997", Some("1.07.1")),
             ("Python 3.13.5", Some("3.13.5")),
             ("3.46.1 2024-08-13 09:16:08 c9c2ab54", Some("3.46.1")),

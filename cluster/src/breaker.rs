@@ -100,7 +100,8 @@ impl Breaker {
     /// Counts a success: a half-open breaker closes.
     pub(crate) fn on_success(&mut self) {
         self.failures = 0;
-        self.policy.record_success();
+        // Only `revived` forgets the grown delays; `record_success` forgets the count alone.
+        self.policy.revived();
         self.state = BreakerState::Closed;
     }
 

@@ -18,7 +18,7 @@ use toolpool_pool_core::prompt::TurnId;
 use crate::error::ControlError;
 use crate::event::EventKind;
 use crate::history::History;
-use crate::instance::InstanceState;
+use crate::instance::{InstanceState, after};
 use crate::reply::End;
 use crate::scheduler::{Decision, Scheduler};
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
@@ -64,6 +64,7 @@ impl Dispatcher {
         let mut handles_gone = false;
         while !self.has_stopped() {
             let deadline = self.deadline();
+            // The timer only wakes: callers that never pause must not keep a deadline from being looked at.
             tokio::select! {
                 biased;
                 message = self.inbox.recv() => match message {
@@ -71,17 +72,18 @@ impl Dispatcher {
                     // Impossible while supervisors hold senders; with none left there is nothing to wait for.
                     None => break,
                 },
-                () = sleep_until(&mut timer, deadline), if deadline.is_some() => self.scheduler.on_timer(now(), &mut self.decisions),
+                () = sleep_until(&mut timer, deadline), if deadline.is_some() => {}
                 // Nobody can ask for anything any more: what still runs is stopped.
                 _ = &mut self.handles, if !handles_gone => {
                     handles_gone = true;
                     self.begin_shutdown(now(), now(), None);
                 }
             }
+            self.scheduler.on_timer(now(), &mut self.decisions);
             self.carry_out();
             self.advance_shutdown(now());
         }
-        self.finish();
+        self.finish().await;
     }
 
     fn on_message(&mut self, now: Instant, message: Message) {
@@ -197,6 +199,7 @@ impl Dispatcher {
                     &mut self.decisions,
                 );
             }
+            Report::Restarting(answer) => self.roster[instance].await_restarted(answer),
             Report::Gone(kept) => {
                 self.roster[instance].gone = true;
                 self.kept.extend(kept);
@@ -214,16 +217,14 @@ impl Dispatcher {
             // Whoever asked may have gone; that is no error.
             Control::Status(answer) => drop(answer.send(self.status(now))),
             Control::AwaitSettled(instance, answer) => {
-                self.roster[instance].await_settled(0, answer)
+                self.roster[instance].await_settled(answer)
             }
             Control::Restart(instance, answer) => {
-                let entry = &mut self.roster[instance];
-                entry.await_settled(entry.generation + 1, answer);
-                entry.order(Order::Restart);
+                self.roster[instance].order(Order::Restart(answer))
             }
             Control::Drain(instance) => self.roster[instance].order(Order::Drain),
             Control::Shutdown { within, done } => {
-                self.begin_shutdown(now, now + within, Some(done))
+                self.begin_shutdown(now, after(now, within), Some(done))
             }
         }
     }
@@ -406,10 +407,10 @@ impl Dispatcher {
         self.roster.iter().all(|entry| entry.gone)
     }
 
-    fn finish(mut self) {
+    async fn finish(mut self) {
         // A prompt that was on its way while the last instance stopped is answered too.
         self.inbox.close();
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Some(message) = self.inbox.recv().await {
             self.on_message(now(), message);
             self.carry_out();
         }
@@ -425,34 +426,42 @@ impl Dispatcher {
 }
 
 impl Entry {
-    /// Remembers somebody who waits for the instance to settle with a process of that generation or a later one.
-    fn await_settled(
-        &mut self,
-        generation: u64,
-        answer: oneshot::Sender<Result<(), ControlError>>,
-    ) {
-        self.waiters.push((generation, answer));
-        self.tell_waiters();
+    /// Answers when the instance has settled, which may be now.
+    fn await_settled(&mut self, answer: oneshot::Sender<Result<(), ControlError>>) {
+        match self.settled() {
+            Some(settled) => drop(answer.send(settled)),
+            None => self.waiters.push((0, answer)),
+        }
     }
 
-    fn tell_waiters(&mut self) {
-        let settled = match self.state {
-            InstanceState::Starting | InstanceState::Stopping => return,
+    /// Remembers somebody who asked for a restart that begins now: what the instance is at this moment says nothing.
+    fn await_restarted(&mut self, answer: oneshot::Sender<Result<(), ControlError>>) {
+        self.waiters.push((self.started + 1, answer));
+    }
+
+    fn settled(&self) -> Option<Result<(), ControlError>> {
+        match self.state {
+            InstanceState::Starting | InstanceState::Stopping => None,
             InstanceState::Ready
             | InstanceState::Busy
             | InstanceState::Draining
-            | InstanceState::Waiting => Ok(()),
+            | InstanceState::Waiting => Some(Ok(())),
             InstanceState::Backoff
             | InstanceState::Tripped
             | InstanceState::Stopped
-            | InstanceState::Failed => Err(ControlError::NotReady {
+            | InstanceState::Failed => Some(Err(ControlError::NotReady {
                 instance: self.name.to_string(),
                 reason: self.reason.clone(),
-            }),
-        };
-        let failed_for_good = matches!(self.state, InstanceState::Failed | InstanceState::Stopped);
+            })),
+        }
+    }
+
+    /// The state has changed: tells those whose process it is about, and all if there will be no process.
+    fn tell_waiters(&mut self) {
+        let Some(settled) = self.settled() else { return };
+        let for_good = matches!(self.state, InstanceState::Failed | InstanceState::Stopped);
         for (generation, answer) in std::mem::take(&mut self.waiters) {
-            if self.started >= generation || failed_for_good {
+            if self.started >= generation || for_good {
                 answer.send(settled.clone()).ok();
             } else {
                 self.waiters.push((generation, answer));

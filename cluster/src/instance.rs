@@ -102,7 +102,8 @@ enum Phase {
     },
     Stopping {
         doubt: Option<(TurnId, Doubt)>,
-        failed: bool,
+        /// What it did wrong, if it is not ended at its owner's wish.
+        failure: Option<String>,
         deadline: Instant,
         killed: bool,
     },
@@ -491,13 +492,13 @@ impl Instance {
             }
             Phase::Stopping {
                 doubt,
-                failed,
+                failure,
                 deadline,
                 killed,
             } => {
                 self.phase = Phase::Stopping {
                     doubt: None,
-                    failed,
+                    failure,
                     deadline,
                     killed,
                 };
@@ -557,13 +558,13 @@ impl Instance {
             }
             Phase::Stopping {
                 doubt,
-                failed,
+                failure,
                 killed: false,
                 ..
             } => {
                 self.phase = Phase::Stopping {
                     doubt,
-                    failed,
+                    failure,
                     deadline: after(now, self.config.kill_wait),
                     killed: true,
                 };
@@ -571,13 +572,13 @@ impl Instance {
             }
             Phase::Stopping {
                 doubt,
-                failed,
+                failure,
                 deadline,
                 killed: true,
             } => {
                 self.phase = Phase::Stopping {
                     doubt: None,
-                    failed,
+                    failure,
                     deadline,
                     killed: true,
                 };
@@ -650,10 +651,11 @@ impl Instance {
             out.push(Action::AbandonSpawn);
         }
         out.push(Action::Terminate);
+        let reason = reason.into();
         self.set_phase(
             Phase::Stopping {
                 doubt,
-                failed,
+                failure: failed.then(|| reason.clone()),
                 deadline: after(now, self.config.stop_grace),
                 killed: false,
             },
@@ -664,12 +666,15 @@ impl Instance {
 
     /// The process has gone after it was told to.
     fn after_stop(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
-        let failed = matches!(self.phase, Phase::Stopping { failed: true, .. });
-        match self.intent {
-            Intent::Down => self.set_phase(Phase::Stopped, reason, out),
-            Intent::Bounce => self.spawn(now, "restarting", out),
-            Intent::Up if failed => self.fail(now, reason, out),
-            Intent::Up => self.spawn(now, "restarting", out),
+        let failure = match &mut self.phase {
+            Phase::Stopping { failure, .. } => failure.take(),
+            _ => None,
+        };
+        match (self.intent, failure) {
+            (Intent::Down, _) => self.set_phase(Phase::Stopped, reason, out),
+            // How it ended after a signal of ours tells less than why it was sent.
+            (Intent::Up, Some(failure)) => self.fail(now, format!("{failure}; {reason}"), out),
+            (Intent::Bounce | Intent::Up, _) => self.spawn(now, "restarting", out),
         }
     }
 

@@ -296,7 +296,8 @@ impl ClusterBuilder {
             .into_iter();
         let now = tokio::time::Instant::now().into_std();
         let (dispatcher, inbox) = mpsc::channel(MAILBOX);
-        let (events, _) = broadcast::channel(SUBSCRIBER_BUFFER);
+        let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
+        let subscribers = events.downgrade();
         let (alive, handles) = oneshot::channel();
         let mut roster = Vec::with_capacity(self.count);
         for (index, name) in names.iter().enumerate() {
@@ -341,7 +342,7 @@ impl ClusterBuilder {
         let task = Dispatcher {
             facts,
             scheduler: Scheduler::new(self.count, self.queue_limit, self.strategy, now),
-            history: History::new(self.sinks, events.clone()),
+            history: History::new(self.sinks, events),
             roster,
             inbox,
             handles,
@@ -355,7 +356,7 @@ impl ClusterBuilder {
         let manager = ClusterManager {
             inner: Arc::new(Inner {
                 dispatcher,
-                events,
+                events: subscribers,
                 next_turn: AtomicU64::new(1),
                 profile,
                 names,

@@ -12,48 +12,58 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use crate::error::{AskError, ControlError};
-use crate::manager::ReplyStream;
+use crate::error::{ControlError, SubmitError};
 use crate::reply::Reply;
 
 /// Unread replies kept for each instance.
 pub(crate) const UNREAD_LIMIT: usize = 1024;
 
-/// Replies that never ran on any instance, such as expired ones, are kept under this name.
+/// Replies that neither ran on an instance nor were sent to one, such as expired ones, are kept under this name.
 const NOWHERE: &str = "";
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Mailbox(Arc<Boxes>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Boxes {
     unread: DashMap<Arc<str>, VecDeque<Reply>>,
     outstanding: AtomicUsize,
     arrived: Notify,
 }
 
-impl Mailbox {
-    /// Keeps the reply when it comes.
-    pub(crate) fn expect(&self, stream: ReplyStream) {
-        let boxes = Arc::clone(&self.0);
-        boxes.outstanding.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(async move {
-            let reply = match stream.reply().await {
-                Ok(reply) => Some(reply),
-                Err(AskError::Turn(reply)) => Some(*reply),
-                Err(AskError::Submit(_)) => None,
-            };
-            if let Some(reply) = reply {
-                let name = reply.instance.clone().unwrap_or_else(|| Arc::from(NOWHERE));
-                let mut unread = boxes.unread.entry(name).or_default();
-                if unread.len() == UNREAD_LIMIT {
-                    unread.pop_front();
-                }
-                unread.push_back(reply);
+/// A place for one reply that is on its way.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    boxes: Arc<Boxes>,
+    /// The instance that it was sent to, if to one.
+    target: Option<Arc<str>>,
+}
+
+impl Expected {
+    /// Keeps the reply, if one came of it.
+    pub(crate) fn keep(self, reply: Option<Result<Reply, SubmitError>>) {
+        if let Some(Ok(reply)) = reply {
+            let ran_on = reply.instance.clone().or(self.target);
+            let name = ran_on.unwrap_or_else(|| Arc::from(NOWHERE));
+            let mut unread = self.boxes.unread.entry(name).or_default();
+            if unread.len() == UNREAD_LIMIT {
+                unread.pop_front();
             }
-            boxes.outstanding.fetch_sub(1, Ordering::SeqCst);
-            boxes.arrived.notify_waiters();
-        });
+            unread.push_back(reply);
+        }
+        self.boxes.outstanding.fetch_sub(1, Ordering::SeqCst);
+        self.boxes.arrived.notify_waiters();
+    }
+}
+
+impl Mailbox {
+    /// Makes a place for a reply to come; `target` is the instance that the prompt was sent to, if to one.
+    pub(crate) fn expect(&self, target: Option<Arc<str>>) -> Expected {
+        self.0.outstanding.fetch_add(1, Ordering::SeqCst);
+        Expected {
+            boxes: Arc::clone(&self.0),
+            target,
+        }
     }
 
     /// The oldest unread reply of one instance, or of any.
@@ -64,7 +74,8 @@ impl Mailbox {
     ) -> Result<Reply, ControlError> {
         let wait = async {
             loop {
-                // Registered before looking, so that a reply which comes in between is not missed.
+                // A future of `notified` hears each `notify_waiters` from its making on, so that made before looking it
+                // misses nothing.
                 let arrived = self.0.arrived.notified();
                 let outstanding = self.0.outstanding.load(Ordering::SeqCst);
                 if let Some(reply) = self.take(instance) {

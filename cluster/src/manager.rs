@@ -32,7 +32,8 @@ pub struct ClusterManager {
 
 pub(crate) struct Inner {
     pub(crate) dispatcher: mpsc::Sender<Message>,
-    pub(crate) events: broadcast::Sender<Event>,
+    /// The dispatcher has the strong end, so that the history ends with it.
+    pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) next_turn: AtomicU64,
     pub(crate) profile: Arc<ToolProfile>,
     pub(crate) names: Vec<Arc<str>>,
@@ -140,10 +141,16 @@ impl ClusterManager {
     /// # Errors
     /// If it is not accepted.
     pub async fn send(&self, submission: impl Into<Submission>) -> Result<TurnId, SubmitError> {
-        let mut stream = self.submit(submission.into()).await?;
+        let submission = submission.into();
+        let target = submission
+            .target
+            .and_then(|index| self.inner.names.get(index).cloned());
+        let mut stream = self.submit(submission).await?;
         stream.reader.accepted().await?;
-        let turn = stream.turn();
-        self.inner.mailbox.expect(stream);
+        let (turn, reader) = (stream.turn(), stream.reader.clone());
+        // A handle would keep the cluster alive for a reply that nobody could read any more.
+        stream.detach();
+        reader.keep(self.inner.mailbox.expect(target));
         Ok(turn)
     }
 
@@ -257,7 +264,10 @@ impl ClusterManager {
 
     /// Follows the cluster's events from now on.
     pub fn subscribe(&self) -> Events {
-        Events(self.inner.events.subscribe())
+        let events = self.inner.events.upgrade();
+        // Of a cluster that has stopped there is nothing to hear.
+        let events = events.unwrap_or_else(|| broadcast::Sender::new(1));
+        Events(events.subscribe())
     }
 
     /// The instances' names, by index.

@@ -13,6 +13,7 @@ use toolpool_pool_core::outcome::{Attribution, Doubt, DoubtCause, Outcome, Usage
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::error::SubmitError;
+use crate::mailbox::Expected;
 use crate::worktree::Landed;
 
 /// The whole reply to one prompt.
@@ -88,6 +89,8 @@ struct State {
     streaming: bool,
     waits_for_acceptance: bool,
     reader: Option<Waker>,
+    /// Nobody waits: the reply is to be kept until it is read.
+    expected: Option<Expected>,
 }
 
 #[derive(Debug)]
@@ -108,7 +111,7 @@ impl Shared {
 pub(crate) struct ReplyWriter(Arc<Shared>);
 
 /// The caller's end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReplyReader(Arc<Shared>);
 
 pub(crate) fn channel(turn: TurnId) -> (ReplyWriter, ReplyReader) {
@@ -117,6 +120,47 @@ pub(crate) fn channel(turn: TurnId) -> (ReplyWriter, ReplyReader) {
         state: Mutex::default(),
     });
     (ReplyWriter(Arc::clone(&shared)), ReplyReader(shared))
+}
+
+impl Shared {
+    /// The reply, if it has ended; who asks again gets the same end without the text.
+    fn take_reply(&self) -> Option<Result<Reply, SubmitError>> {
+        let (bytes, end, run) = {
+            let mut state = self.lock();
+            match state.ended.take()? {
+                Err(refusal) => {
+                    state.ended = Some(Err(refusal.clone()));
+                    return Some(Err(refusal));
+                }
+                Ok((end, run)) => {
+                    state.ended = Some(Ok((End::of(end.outcome.clone()), run.clone())));
+                    state.taken = 0;
+                    (std::mem::take(&mut state.bytes), end, run)
+                }
+            }
+        };
+        let (text, lossy) = match end.answer {
+            Some(answer) => (answer, false),
+            None => match String::from_utf8(bytes) {
+                Ok(text) => (text, false),
+                Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
+            },
+        };
+        Some(Ok(Reply {
+            turn: self.turn,
+            text,
+            lossy,
+            outcome: end.outcome,
+            attribution: end.attribution,
+            instance: run.instance,
+            generation: run.generation,
+            queued: run.queued,
+            took: run.took,
+            first_output: run.first_output,
+            usage: end.usage,
+            landed: end.landed,
+        }))
+    }
 }
 
 impl ReplyWriter {
@@ -166,12 +210,17 @@ impl ReplyWriter {
 
     fn set_end(&self, end: Result<(End, Run), SubmitError>) {
         let mut state = self.0.lock();
-        if state.ended.is_none() {
-            state.ended = Some(end);
-            if let Some(reader) = state.reader.take() {
-                drop(state);
-                reader.wake();
-            }
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(end);
+        let (reader, expected) = (state.reader.take(), state.expected.take());
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if let Some(expected) = expected {
+            expected.keep(self.0.take_reply());
         }
     }
 }
@@ -234,44 +283,29 @@ impl ReplyReader {
 
     /// The whole reply, once. Cancel safe: the reply stays until it is taken.
     pub(crate) async fn reply(&mut self) -> Result<Reply, SubmitError> {
-        let ended = poll_fn(|context| {
-            let mut state = self.0.lock();
-            match state.ended.take() {
-                Some(Err(refusal)) => Poll::Ready(Err(refusal)),
-                Some(Ok((end, run))) => {
-                    let bytes = std::mem::take(&mut state.bytes);
-                    // A reader that asks again gets the same end, without the text.
-                    state.taken = 0;
-                    state.ended = Some(Ok((End::of(end.outcome.clone()), run.clone())));
-                    Poll::Ready(Ok((bytes, end, run)))
+        poll_fn(|context| match self.0.take_reply() {
+            Some(reply) => Poll::Ready(reply),
+            None => {
+                let mut state = self.0.lock();
+                // The end may have come in between, and then nobody would wake this reader.
+                if state.ended.is_some() {
+                    context.waker().wake_by_ref();
                 }
-                None => {
-                    state.reader = Some(context.waker().clone());
-                    Poll::Pending
-                }
+                state.reader = Some(context.waker().clone());
+                Poll::Pending
             }
-        });
-        let (bytes, end, run) = ended.await?;
-        let (text, lossy) = match end.answer {
-            Some(answer) => (answer, false),
-            None => match String::from_utf8(bytes) {
-                Ok(text) => (text, false),
-                Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
-            },
-        };
-        Ok(Reply {
-            turn: self.0.turn,
-            text,
-            lossy,
-            outcome: end.outcome,
-            attribution: end.attribution,
-            instance: run.instance,
-            generation: run.generation,
-            queued: run.queued,
-            took: run.took,
-            first_output: run.first_output,
-            usage: end.usage,
-            landed: end.landed,
         })
+        .await
+    }
+
+    /// Hands the reply to a mailbox when it comes, by whoever ends the turn: replies are kept in the order of their ends.
+    pub(crate) fn keep(self, expected: Expected) {
+        let mut state = self.0.lock();
+        if state.ended.is_none() {
+            state.expected = Some(expected);
+            return;
+        }
+        drop(state);
+        expected.keep(self.0.take_reply());
     }
 }

@@ -118,7 +118,7 @@ impl Supervisor {
                 break;
             }
             match self.woken().await {
-                Woken::Order(order) => self.on_order(order),
+                Woken::Order(order) => self.on_order(order).await,
                 Woken::Launched(launched) => self.on_launched(launched).await,
                 Woken::Happened(happening) => self.on_happening(happening).await,
                 Woken::Timer => self.inputs.push_back(Input::Timer),
@@ -151,7 +151,7 @@ impl Supervisor {
         }
     }
 
-    fn on_order(&mut self, order: Option<Order>) {
+    async fn on_order(&mut self, order: Option<Order>) {
         let input = match order {
             Some(Order::Assign(turn)) => {
                 let input = Input::Assign {
@@ -166,7 +166,10 @@ impl Supervisor {
                 input
             }
             Some(Order::Cancel(turn)) => Input::Cancel(turn),
-            Some(Order::Restart) => Input::Restart,
+            Some(Order::Restart(answer)) => {
+                self.report(Report::Restarting(answer)).await;
+                Input::Restart
+            }
             Some(Order::Drain) => Input::Drain,
             // A dispatcher that has gone away wants nothing left behind.
             Some(Order::Stop) | None => {
@@ -217,12 +220,17 @@ impl Supervisor {
         match event {
             TurnEvent::Ready => self.inputs.push_back(Input::Ready),
             TurnEvent::Chunk { bytes, .. } => {
-                // A turn that is being killed for what it does gets nothing more into its reply.
+                // A turn that is being killed for what it does gets nothing more into its reply. What comes before a
+                // byte of the prompt was written is no answer to it: the last words of a dead process, as a rule.
                 if let Some(running) = &mut self.running
                     && matches!(
                         self.machine.state(),
                         InstanceState::Busy | InstanceState::Draining
                     )
+                    && self
+                        .connection
+                        .as_ref()
+                        .is_some_and(|connection| connection.turn_was_written())
                 {
                     running
                         .first_output

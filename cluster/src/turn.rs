@@ -66,6 +66,8 @@ pub(crate) enum Report {
         ready: bool,
     },
     HandedBack(Box<Turn>),
+    /// A restart was taken up; whoever asked is told how it goes on.
+    Restarting(oneshot::Sender<Result<(), ControlError>>),
     /// Its task ends here; its worktree may hold work that could not be brought home.
     Gone(Option<KeptWork>),
 }
@@ -89,7 +91,7 @@ pub(crate) enum Control {
 pub(crate) enum Order {
     Assign(Box<Turn>),
     Cancel(TurnId),
-    Restart,
+    Restart(oneshot::Sender<Result<(), ControlError>>),
     Drain,
     /// Stop, and end the task once the process is gone.
     Stop,

@@ -6,6 +6,7 @@
 //! most once, and only for the turn that was submitted last.
 
 pub mod aider;
+pub mod claude;
 pub mod codex;
 pub mod json_rpc;
 pub mod lines;

@@ -8,10 +8,11 @@ use anyhow::{Result, bail};
 use crate::runner::{Runner, cargo, run, run_and_read, works};
 use crate::tools::{self, Tool};
 
-/// The tests that run a real aider have this in their names. They skip themselves, and say so, without [`AIDER`].
-const REAL_AIDER_TESTS: &str = "real_aider";
-/// The variable that gives those tests the path of aider.
-const AIDER: &str = "TOOLPOOL_AIDER";
+/// The tests that run real tools have names such as `real_aider_answers`. They skip themselves, and say so, where the
+/// variable with their tool's path is not set.
+const REAL: &str = "real_";
+/// The tools that have such tests.
+const TESTED: &[Tool] = &[Tool::Aider];
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";
@@ -72,9 +73,33 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
     if without_tools {
         runner.skip("real tools", "--without-tools was given");
     } else {
-        let aider = runner.step("install aider", || tools::install(Tool::Aider))?;
-        runner.step("tests with the real aider", || {
-            let lines = run_and_read(real_aider(nextest).env(AIDER, aider))?;
+        let mut command = real_tools(nextest);
+        let mut names = Vec::new();
+        for tool in TESTED {
+            if tool.is_from_npm() && !works(std::process::Command::new("npm").arg("--version")) {
+                runner.skip(
+                    tool.name(),
+                    "it comes from npm, which is not installed; e.g. `apt-get install npm`",
+                );
+                continue;
+            }
+            let path = runner.step(&format!("install {}", tool.name()), || {
+                tools::install(*tool)
+            })?;
+            command.env(tool.variable(), path);
+            names.push(tool.name());
+        }
+        if nextest {
+            command.args([
+                "--filterset",
+                &format!("test(/(^|::){REAL}({})_/)", names.join("|")),
+            ]);
+        } else {
+            command.arg("--").arg("--nocapture");
+            command.args(names.iter().map(|name| format!("{REAL}{name}_")));
+        }
+        runner.step("tests with real tools", || {
+            let lines = run_and_read(&mut command)?;
             all_ran(&lines)
         })?;
     }
@@ -84,7 +109,7 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
 
 fn all_but_real_tools(nextest: bool) -> std::process::Command {
     if nextest {
-        let filter = format!("not test({REAL_AIDER_TESTS})");
+        let filter = format!("not test(/(^|::){REAL}/)");
         cargo(&[
             "nextest",
             "run",
@@ -101,15 +126,14 @@ fn all_but_real_tools(nextest: bool) -> std::process::Command {
             "--no-fail-fast",
             "--",
             "--skip",
-            REAL_AIDER_TESTS,
+            REAL,
         ])
     }
 }
 
-/// The tests with the real aider, with their output shown, because it says whether one skipped itself.
-fn real_aider(nextest: bool) -> std::process::Command {
+/// The tests with real tools, with their output shown, because it says whether one skipped itself.
+fn real_tools(nextest: bool) -> std::process::Command {
     if nextest {
-        let filter = format!("test({REAL_AIDER_TESTS})");
         cargo(&[
             "nextest",
             "run",
@@ -119,19 +143,9 @@ fn real_aider(nextest: bool) -> std::process::Command {
             "immediate",
             "--no-tests",
             "fail",
-            "--filterset",
-            &filter,
         ])
     } else {
-        cargo(&[
-            "test",
-            "--workspace",
-            "--tests",
-            "--no-fail-fast",
-            REAL_AIDER_TESTS,
-            "--",
-            "--nocapture",
-        ])
+        cargo(&["test", "--workspace", "--tests", "--no-fail-fast"])
     }
 }
 
@@ -139,21 +153,19 @@ fn real_aider(nextest: bool) -> std::process::Command {
 fn all_ran(lines: &[String]) -> Result<()> {
     if let Some(line) = lines.iter().find(|line| says_skipped(line)) {
         bail!(
-            "a test skipped itself although {AIDER} was set: {}",
+            "a test skipped itself although its tool is there: {}",
             line.trim()
         );
     }
     if !lines.iter().any(|line| says_passed(line)) {
-        bail!(
-            "no test with `{REAL_AIDER_TESTS}` in its name has run; the real aider is not tested"
-        );
+        bail!("no test whose name begins with `{REAL}` has run; no real tool is tested");
     }
     Ok(())
 }
 
 /// True for a line such as `skipped: TOOLPOOL_AIDER is not set`.
 fn says_skipped(line: &str) -> bool {
-    line.contains(AIDER) && line.to_ascii_lowercase().contains("skip")
+    line.contains("TOOLPOOL_") && line.to_ascii_lowercase().contains("skip")
 }
 
 /// True for the summaries of nextest and of libtest if at least one test passed.

@@ -4,6 +4,7 @@
 //! own crates: it starts cargo like a person would. Invariant: whatever was not checked is said at the end.
 
 mod checks;
+mod npm;
 mod runner;
 mod tools;
 mod venv;

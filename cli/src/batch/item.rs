@@ -73,7 +73,13 @@ pub(super) async fn run(
             reply: reply.as_ref().map(TurnReply::from),
         };
         let hopeless = match &reply {
-            Some(reply) => matches!(&reply.outcome, Outcome::Failed(Failure { class: FailureClass::Unroutable, .. })),
+            Some(reply) => matches!(
+                &reply.outcome,
+                Outcome::Failed(Failure {
+                    class: FailureClass::Unroutable,
+                    ..
+                })
+            ),
             None => true,
         };
         return Done {
@@ -139,19 +145,53 @@ async fn pause(failure: &Failure, withdrawn: &mut watch::Receiver<bool>) -> bool
 /// Work of a turn that did not land.
 fn kept_work(reply: &Reply) -> Option<KeptReport> {
     match reply.landed.as_ref()? {
-        Ok(Landed::Conflict { branch, files, show }) => Some(KeptReport {
+        Ok(Landed::Conflict {
+            branch,
+            files,
+            show,
+        }) => Some(KeptReport {
             branch: branch.clone(),
             reason: format!(
                 "others changed {} meanwhile",
-                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+                files
+                    .iter()
+                    .map(|file| file.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
             show: show.clone(),
         }),
-        Ok(Landed::Blocked { branch, reason, show }) => Some(KeptReport {
+        Ok(Landed::Blocked {
+            branch,
+            reason,
+            show,
+        }) => Some(KeptReport {
             branch: branch.clone(),
             reason: reason.clone(),
             show: show.clone(),
         }),
         Ok(Landed::Nothing | Landed::Commit { .. }) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_is_tried_again() {
+        for (class, again) in [
+            (FailureClass::RateLimit, true),
+            (FailureClass::Overloaded, true),
+            (FailureClass::Network, true),
+            (FailureClass::EmptyAnswer, true),
+            (FailureClass::Auth, false),
+            (FailureClass::BadRequest, false),
+            (FailureClass::ContextTooLarge, false),
+            (FailureClass::Refused, false),
+            (FailureClass::Unroutable, false),
+        ] {
+            assert_eq!(may_help(class), again, "{class:?}");
+        }
     }
 }

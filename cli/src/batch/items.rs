@@ -39,7 +39,10 @@ pub(super) fn from_patterns(
     takes_files: bool,
 ) -> Result<Vec<Item>, CliError> {
     if prompt.contains(ITEM) {
-        return Err(CliError::usage("invalid", "{item} stands for a line of --items; for files write {file}"));
+        return Err(CliError::usage(
+            "invalid",
+            "{item} stands for a line of --items; for files write {file}",
+        ));
     }
     if !takes_files && !prompt.contains(FILE) {
         return Err(CliError::usage(
@@ -69,6 +72,8 @@ fn matches(cwd: &Path, pattern: &str) -> Result<Vec<String>, CliError> {
     let wrong = |error: glob::PatternError| {
         CliError::usage("invalid", format!("the pattern {pattern:?}: {error}"))
     };
+    // Alone first, so that an error speaks of what the user wrote.
+    Pattern::new(pattern).map_err(wrong)?;
     let whole = match Path::new(pattern).is_absolute() {
         true => pattern.to_owned(),
         false => format!("{}/{pattern}", Pattern::escape(&cwd.to_string_lossy())),
@@ -85,7 +90,9 @@ fn matches(cwd: &Path, pattern: &str) -> Result<Vec<String>, CliError> {
             "no_match",
             format!("{pattern:?} matches no file in {}", cwd.display()),
         )
-        .hint("patterns are relative to --cwd; quote them, or the shell expands them somewhere else"));
+        .hint(
+            "patterns are relative to --cwd; quote them, or the shell expands them somewhere else",
+        ));
     }
     Ok(names)
 }
@@ -94,7 +101,10 @@ fn text(path: &Path) -> Result<String, CliError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         CliError::usage(
             "invalid",
-            format!("the name of the file {} is not UTF-8, so no prompt can have it", path.display()),
+            format!(
+                "the name of the file {} is not UTF-8, so no prompt can have it",
+                path.display()
+            ),
         )
     })
 }
@@ -113,11 +123,17 @@ pub(super) fn from_lines(path: &Path, prompt: &str) -> Result<Vec<Item>, CliErro
         _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut lines)),
     };
     read.map_err(|error| {
-        CliError::usage("invalid", format!("cannot read the items in {}: {error}", path.display()))
+        CliError::usage(
+            "invalid",
+            format!("cannot read the items in {}: {error}", path.display()),
+        )
     })?;
     let items = split(&lines, prompt);
     if items.is_empty() {
-        return Err(CliError::usage("no_match", format!("there is no item in {}", path.display())));
+        return Err(CliError::usage(
+            "no_match",
+            format!("there is no item in {}", path.display()),
+        ));
     }
     Ok(items)
 }
@@ -140,7 +156,10 @@ fn split(lines: &str, prompt: &str) -> Vec<Item> {
 pub(super) fn check_sizes(items: &[Item], limit: usize) -> Result<(), CliError> {
     for item in items {
         if item.prompt.trim().is_empty() {
-            return Err(CliError::usage("invalid", format!("the prompt for {} is empty; give it some text", item.name)));
+            return Err(CliError::usage(
+                "invalid",
+                format!("the prompt for {} is empty; give it some text", item.name),
+            ));
         }
         if item.prompt.len() > limit {
             return Err(CliError::usage(
@@ -180,11 +199,25 @@ mod tests {
 
     #[test]
     fn patterns_match_files_once_in_order_and_nothing_hidden() {
-        let folder = folder(&["b.py", "a.py", "sub/c.py", ".hidden.py", ".git/d.py", "e.txt"]);
-        assert_eq!(names(&folder, &["*.py"]), Ok(vec!["a.py".to_owned(), "b.py".to_owned()]));
+        let folder = folder(&[
+            "b.py",
+            "a.py",
+            "sub/c.py",
+            ".hidden.py",
+            ".git/d.py",
+            "e.txt",
+        ]);
+        assert_eq!(
+            names(&folder, &["*.py"]),
+            Ok(vec!["a.py".to_owned(), "b.py".to_owned()])
+        );
         assert_eq!(
             names(&folder, &["**/*.py", "a.py", "./a.py"]),
-            Ok(vec!["a.py".to_owned(), "b.py".to_owned(), "sub/c.py".to_owned()])
+            Ok(vec![
+                "a.py".to_owned(),
+                "b.py".to_owned(),
+                "sub/c.py".to_owned()
+            ])
         );
     }
 

@@ -24,8 +24,10 @@ impl Progress {
     pub(super) fn new(total: usize, console: Console) -> Self {
         let bar = console.is_live().then(|| {
             let bar = ProgressBar::new(total as u64);
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {elapsed}, {eta} to go  {wide_msg}")
-                .expect("the template is right, as the tests see");
+            let style = ProgressStyle::with_template(
+                "{bar:24} {pos}/{len}  {elapsed}, {eta} to go  {wide_msg}",
+            )
+            .expect("the template is right, as the tests see");
             bar.set_style(style);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
@@ -66,7 +68,11 @@ impl Progress {
     }
 
     pub(super) fn ended(&mut self, done: &Done, branch: Option<&str>) {
-        if let Some(at) = self.running.iter().position(|item| *item == done.report.item) {
+        if let Some(at) = self
+            .running
+            .iter()
+            .position(|item| *item == done.report.item)
+        {
             self.running.remove(at);
         }
         let name = shortened(&done.report.item, 60);
@@ -101,7 +107,10 @@ fn told(done: &Done, branch: Option<&str>) -> (Tone, String) {
     let Some(reply) = &done.reply else {
         return (Tone::Bad, done.report.refusal.clone().unwrap_or_default());
     };
-    let place = reply.instance.as_ref().map_or_else(String::new, |instance| format!(" · {instance}"));
+    let place = reply
+        .instance
+        .as_ref()
+        .map_or_else(String::new, |instance| format!(" · {instance}"));
     let facts = format!("{place} · {}", duration::show(reply.took));
     let landed = reply
         .landed
@@ -110,11 +119,17 @@ fn told(done: &Done, branch: Option<&str>) -> (Tone, String) {
         .and_then(|(landed, branch)| story::landed(landed, branch));
     match (&reply.outcome, landed) {
         (Outcome::Completed, Some((tone, line))) => (tone, format!("{line}{facts}")),
-        (Outcome::Completed, None) if branch.is_some() => (Tone::Good, format!("nothing to change{facts}")),
+        (Outcome::Completed, None) if branch.is_some() => {
+            (Tone::Good, format!("nothing to change{facts}"))
+        }
         (Outcome::Completed, None) => (Tone::Good, format!("completed{facts}")),
         (Outcome::Failed(failure), _) => (
             Tone::Bad,
-            format!("failed ({}): {}{facts}", failure.class.word(), failure.message),
+            format!(
+                "failed ({}): {}{facts}",
+                failure.class.word(),
+                failure.message
+            ),
         ),
         (Outcome::Indeterminate(doubt), _) => (
             Tone::Bad,

@@ -91,7 +91,9 @@ impl BatchItem {
     }
 
     fn completed(&self) -> bool {
-        self.reply.as_ref().is_some_and(|reply| reply.outcome == "completed")
+        self.reply
+            .as_ref()
+            .is_some_and(|reply| reply.outcome == "completed")
     }
 }
 
@@ -131,11 +133,15 @@ impl BatchReport {
         took: Duration,
         shutdown: &ShutdownReport,
     ) -> Self {
-        let count = |choose: &dyn Fn(&BatchItem) -> bool| items.iter().filter(|item| choose(item)).count();
+        let count =
+            |choose: &dyn Fn(&BatchItem) -> bool| items.iter().filter(|item| choose(item)).count();
         let summary = BatchSummary {
             tool: settings.profile.name.clone(),
             instances: settings.count,
-            lands_on: settings.landing.as_ref().map(|landing| landing.branch.clone()),
+            lands_on: settings
+                .landing
+                .as_ref()
+                .map(|landing| landing.branch.clone()),
             total: items.len(),
             ok: count(&|item| item.ok),
             not_landed: count(&|item| !item.ok && item.completed()),

@@ -21,7 +21,9 @@ pub(super) fn text(report: &BatchReport) -> String {
         table.row([
             shortened(&item.item, 60),
             outcome(item),
-            reply.and_then(|reply| reply.instance.clone()).unwrap_or_else(|| "-".to_owned()),
+            reply
+                .and_then(|reply| reply.instance.clone())
+                .unwrap_or_else(|| "-".to_owned()),
             reply.map_or_else(
                 || "-".to_owned(),
                 |reply| duration::show(Duration::from_secs_f64(reply.took_s)),
@@ -54,7 +56,12 @@ pub(super) fn text(report: &BatchReport) -> String {
         .flat_map(|item| item.kept.iter().map(|kept| (item.item.as_str(), kept)))
         .chain(summary.kept.iter().map(|kept| (kept.branch.as_str(), kept)));
     for (name, kept) in kept {
-        text.push_str(&format!("\n{}: {}\n  {}\n", shortened(name, 60), kept.reason, kept.show));
+        text.push_str(&format!(
+            "\n{}: {}\n  {}\n",
+            shortened(name, 60),
+            kept.reason,
+            kept.show
+        ));
     }
     text
 }
@@ -74,14 +81,22 @@ fn result(item: &BatchItem) -> String {
         Some(reply) => match (&reply.message, &reply.landed) {
             (Some(message), _) => message.clone(),
             (None, Some(LandedReport::Commit { commit, files })) => {
-                let mut named = files.iter().take(FILES).cloned().collect::<Vec<_>>().join(", ");
+                let mut named = files
+                    .iter()
+                    .take(FILES)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 if files.len() > FILES {
                     named.push_str(&format!(", {} more", files.len() - FILES));
                 }
                 format!("{} {named}", story::short(commit))
             }
             (None, Some(LandedReport::Nothing)) => "no change".to_owned(),
-            (None, Some(LandedReport::Conflict { branch, .. } | LandedReport::Blocked { branch, .. })) => {
+            (
+                None,
+                Some(LandedReport::Conflict { branch, .. } | LandedReport::Blocked { branch, .. }),
+            ) => {
                 format!("kept on {branch}")
             }
             (None, Some(LandedReport::Error { reason })) => reason.clone(),
@@ -96,13 +111,17 @@ pub(super) fn plan(plan: &BatchPlan) -> String {
     for item in &plan.items {
         table.row([shortened(&item.item, 60), shortened(&item.prompt, 80)]);
     }
-    let place = plan
-        .lands_on
-        .as_ref()
-        .map_or_else(String::new, |branch| format!("; changes would land on {branch}"));
+    let place = plan.lands_on.as_ref().map_or_else(String::new, |branch| {
+        format!("; changes would land on {branch}")
+    });
     let instances = match plan.instances {
         1 => "1 instance".to_owned(),
         count => format!("{count} instances"),
     };
-    format!("{}\n{} items, {instances} of {}{place}\n", table.text(), plan.items.len(), plan.tool)
+    format!(
+        "{}\n{} items, {instances} of {}{place}\n",
+        table.text(),
+        plan.items.len(),
+        plan.tool
+    )
 }

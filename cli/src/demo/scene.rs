@@ -29,7 +29,12 @@ impl Scene {
         };
         write("README.md", "# A project\n")
             .and_then(|()| write("docs/index.md", "# Documentation\n"))
-            .map_err(|error| CliError::usage("folder", format!("cannot write to a temporary folder: {error}")))?;
+            .map_err(|error| {
+                CliError::usage(
+                    "folder",
+                    format!("cannot write to a temporary folder: {error}"),
+                )
+            })?;
         for arguments in [
             &["init", "--quiet", "--initial-branch=main", "--template="][..],
             &["config", "user.name", "toolpool demo"],
@@ -43,12 +48,18 @@ impl Scene {
     }
 
     pub(super) fn folder(&self) -> PathBuf {
-        self.0.path().canonicalize().unwrap_or_else(|_| self.0.path().to_owned())
+        self.0
+            .path()
+            .canonicalize()
+            .unwrap_or_else(|_| self.0.path().to_owned())
     }
 
     /// What has landed, newest first: the short id and the subject of each commit.
     pub(super) async fn commits(&self) -> Vec<String> {
-        let log = self.git(&["log", "--format=%h %s", "main"]).await.unwrap_or_default();
+        let log = self
+            .git(&["log", "--format=%h %s", "main"])
+            .await
+            .unwrap_or_default();
         let mut lines: Vec<String> = log.lines().map(str::to_owned).collect();
         // The first commit is the scene's own.
         lines.pop();
@@ -58,7 +69,11 @@ impl Scene {
     pub(super) fn remove(self) -> Result<(), CliError> {
         let path = self.0.path().to_owned();
         self.0.close().map_err(|error| {
-            CliError::new(Exit::TurnFailed, "folder", format!("cannot remove {}: {error}", path.display()))
+            CliError::new(
+                Exit::TurnFailed,
+                "folder",
+                format!("cannot remove {}: {error}", path.display()),
+            )
         })
     }
 
@@ -68,7 +83,11 @@ impl Scene {
             .output()
             .await
             .map_err(|error| {
-                CliError::new(Exit::ToolUnusable, "git", format!("the demo needs git: {error}; install git 2.40 or newer"))
+                CliError::new(
+                    Exit::ToolUnusable,
+                    "git",
+                    format!("the demo needs git: {error}; install git 2.40 or newer"),
+                )
             })?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -76,7 +95,12 @@ impl Scene {
         let said = String::from_utf8_lossy(&output.stderr);
         Err(CliError::usage(
             "git",
-            format!("git {} failed in {}: {}", arguments.join(" "), self.0.path().display(), said.trim()),
+            format!(
+                "git {} failed in {}: {}",
+                arguments.join(" "),
+                self.0.path().display(),
+                said.trim()
+            ),
         ))
     }
 }
@@ -90,7 +114,13 @@ fn command(folder: &Path) -> Command {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1");
     // Set by a hook that started us, these would lead to another repository.
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
+    for variable in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_COMMON_DIR",
+    ] {
         command.env_remove(variable);
     }
     command

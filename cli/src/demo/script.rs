@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn exactly_one_prompt_crashes_its_tool_and_it_is_an_edit() {
-        let crashing: Vec<_> = PROMPTS.iter().filter(|prompt| prompt.contains(CRASH)).collect();
+        let crashing: Vec<_> = PROMPTS
+            .iter()
+            .filter(|prompt| prompt.contains(CRASH))
+            .collect();
         assert_eq!(crashing.len(), 1);
         assert!(crashing[0].starts_with("edit "));
     }

@@ -48,20 +48,40 @@ impl View {
                 let prompt = self.prompt(*turn);
                 self.show(instance, &format!("busy   {prompt}"));
             }
-            EventKind::TurnEnded { instance: Some(instance), ready, .. } => {
+            EventKind::TurnEnded {
+                instance: Some(instance),
+                ready,
+                ..
+            } => {
                 self.show(instance, if *ready { "ready" } else { "down" });
             }
-            EventKind::InstanceExited { instance, generation, code, signal } => {
+            EventKind::InstanceExited {
+                instance,
+                generation,
+                code,
+                signal,
+            } => {
                 let how = match (code, signal) {
                     (Some(code), _) => format!("exit code {code}"),
                     (None, Some(signal)) => format!("signal {signal}"),
                     (None, None) => "unknown".to_owned(),
                 };
-                self.say(Tone::Bad, &format!("{instance} crashed: process {generation} ended with {how}"));
+                self.say(
+                    Tone::Bad,
+                    &format!("{instance} crashed: process {generation} ended with {how}"),
+                );
                 self.show(instance, "crashed");
             }
-            EventKind::InstanceChanged { instance, to, reason, .. } => {
-                self.show(instance, &format!("{}  {}", to.word(), shortened(reason, WIDTH)));
+            EventKind::InstanceChanged {
+                instance,
+                to,
+                reason,
+                ..
+            } => {
+                self.show(
+                    instance,
+                    &format!("{}  {}", to.word(), shortened(reason, WIDTH)),
+                );
                 if let Some((tone, line)) = story::line(event) {
                     self.say(tone, &line);
                 }
@@ -74,8 +94,14 @@ impl View {
         let prompt = self.prompt(reply.turn);
         let instance = reply.instance.as_deref().unwrap_or("-");
         let (tone, what) = match (&reply.outcome, &reply.landed) {
-            (Outcome::Completed, Some(landed)) => story::landed(landed, "main")
-                .unwrap_or_else(|| (Tone::Good, format!("answered: {}", shortened(&reply.text, WIDTH)))),
+            (Outcome::Completed, Some(landed)) => {
+                story::landed(landed, "main").unwrap_or_else(|| {
+                    (
+                        Tone::Good,
+                        format!("answered: {}", shortened(&reply.text, WIDTH)),
+                    )
+                })
+            }
             (Outcome::Indeterminate(doubt), landed) => {
                 let kept = match landed {
                     Some(Ok(Landed::Conflict { .. } | Landed::Blocked { .. })) => {
@@ -91,7 +117,13 @@ impl View {
             }
             (outcome, _) => (Tone::Note, outcome.word().to_owned()),
         };
-        self.say(tone, &format!("{instance} · {} · {prompt} · {what}", duration::show(reply.took)));
+        self.say(
+            tone,
+            &format!(
+                "{instance} · {} · {prompt} · {what}",
+                duration::show(reply.took)
+            ),
+        );
         if let Some(live) = &self.live {
             live.bar.inc(1);
         }
@@ -104,11 +136,17 @@ impl View {
     }
 
     fn prompt(&self, turn: TurnId) -> String {
-        self.prompts.get(&turn).map_or_else(|| turn.to_string(), |prompt| shortened(prompt, WIDTH))
+        self.prompts
+            .get(&turn)
+            .map_or_else(|| turn.to_string(), |prompt| shortened(prompt, WIDTH))
     }
 
     fn show(&self, instance: &str, what: &str) {
-        if let Some(line) = self.live.as_ref().and_then(|live| live.instances.get(instance)) {
+        if let Some(line) = self
+            .live
+            .as_ref()
+            .and_then(|live| live.instances.get(instance))
+        {
             line.set_message(what.to_owned());
         }
     }
@@ -123,7 +161,8 @@ impl View {
 
 impl Live {
     fn new(instances: &[Arc<str>], prompts: usize) -> Self {
-        let style = |template| ProgressStyle::with_template(template).expect("the template is right");
+        let style =
+            |template| ProgressStyle::with_template(template).expect("the template is right");
         let all = MultiProgress::new();
         let instances = instances
             .iter()

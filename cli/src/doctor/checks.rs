@@ -57,13 +57,23 @@ pub(super) fn containment() -> Check {
 pub(super) async fn git() -> Check {
     let name = "git";
     match probe::version_of(Path::new("git"), &["--version".to_owned()]).await {
-        None => check(name, Verdict::Problem, "not found; editing tools in a git repository need it")
-            .fix("apt-get install git"),
-        Some(found) if version::is_in(&found, GIT) == Some(true) => {
-            check(name, Verdict::Ok, format!("{found}; instances can have worktrees"))
-        }
-        Some(found) => check(name, Verdict::Problem, format!("{found} is too old for worktrees"))
-            .fix("install git 2.40 or newer, or use `--isolation shared`"),
+        None => check(
+            name,
+            Verdict::Problem,
+            "not found; editing tools in a git repository need it",
+        )
+        .fix("apt-get install git"),
+        Some(found) if version::is_in(&found, GIT) == Some(true) => check(
+            name,
+            Verdict::Ok,
+            format!("{found}; instances can have worktrees"),
+        ),
+        Some(found) => check(
+            name,
+            Verdict::Problem,
+            format!("{found} is too old for worktrees"),
+        )
+        .fix("install git 2.40 or newer, or use `--isolation shared`"),
     }
 }
 
@@ -73,8 +83,12 @@ pub(super) async fn folder(cwd: &Path) -> Check {
     let shown = cwd.canonicalize().unwrap_or_else(|_| cwd.to_owned());
     let shown = shown.display();
     if !cwd.is_dir() {
-        return check(name, Verdict::Problem, format!("{shown} is not there or is no folder"))
-            .fix("create it, or choose another with --cwd");
+        return check(
+            name,
+            Verdict::Problem,
+            format!("{shown} is not there or is no folder"),
+        )
+        .fix("create it, or choose another with --cwd");
     }
     match Repository::discover(cwd).await {
         Ok(None) => check(
@@ -100,11 +114,18 @@ pub(super) fn temporary_folder() -> Check {
     let name = "temporary folder";
     let folder = std::env::temp_dir();
     match tempfile::tempdir() {
-        Ok(_) => check(name, Verdict::Ok, format!("{} can be written", folder.display())),
+        Ok(_) => check(
+            name,
+            Verdict::Ok,
+            format!("{} can be written", folder.display()),
+        ),
         Err(error) => check(
             name,
             Verdict::Problem,
-            format!("{}: {error}; every instance keeps its private files there", folder.display()),
+            format!(
+                "{}: {error}; every instance keeps its private files there",
+                folder.display()
+            ),
         )
         .fix("make room there, or set TMPDIR to a folder that can be written"),
     }
@@ -113,8 +134,12 @@ pub(super) fn temporary_folder() -> Check {
 pub(super) fn open_files() -> Check {
     let name = "open files";
     let limit = getrlimit(Resource::Nofile);
-    let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-    let room = limit.maximum.map_or(u64::MAX, |most| most.saturating_sub(FILES_BESIDE) / FILES_PER_PROCESS);
+    let shown = |limit: Option<u64>| {
+        limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+    };
+    let room = limit.maximum.map_or(u64::MAX, |most| {
+        most.saturating_sub(FILES_BESIDE) / FILES_PER_PROCESS
+    });
     let room = room.min(toolpool::MAX_COUNT as u64);
     let detail = format!(
         "{} now, {} at most: room for {room} instances",
@@ -123,34 +148,53 @@ pub(super) fn open_files() -> Check {
     );
     match room {
         100.. => check(name, Verdict::Ok, detail),
-        1.. => check(name, Verdict::Note, detail).fix("raise the hard limit (`ulimit -Hn`), if more are needed"),
+        1.. => check(name, Verdict::Note, detail)
+            .fix("raise the hard limit (`ulimit -Hn`), if more are needed"),
         0 => check(name, Verdict::Problem, detail).fix("raise the hard limit (`ulimit -Hn`)"),
     }
 }
 
 /// A tool; one that was asked for by name has to be there.
-pub(super) fn tool(report: &ToolReport, profile: Option<ToolProfile>, cwd: &Path, wanted: bool) -> Check {
-    let missing = if wanted { Verdict::Problem } else { Verdict::Note };
+pub(super) fn tool(
+    report: &ToolReport,
+    profile: Option<ToolProfile>,
+    cwd: &Path,
+    wanted: bool,
+) -> Check {
+    let missing = if wanted {
+        Verdict::Problem
+    } else {
+        Verdict::Note
+    };
     let name = report.name.as_str();
     let Some(profile) = profile.map(settings::embed) else {
-        return check(name, Verdict::Problem, report.problem.clone().unwrap_or_default())
-            .fix("correct its profile, or remove the file");
+        return check(
+            name,
+            Verdict::Problem,
+            report.problem.clone().unwrap_or_default(),
+        )
+        .fix("correct its profile, or remove the file");
     };
     let options = LaunchOptions {
         cwd: cwd.to_owned(),
         ..LaunchOptions::default()
     };
     if report.program.is_none() {
-        let fix = report
-            .install
-            .clone()
-            .unwrap_or_else(|| "install it, or set `program` in its profile to its path".to_owned());
-        return check(name, missing, format!("{} was not found on PATH", profile.program)).fix(fix);
+        let fix = report.install.clone().unwrap_or_else(|| {
+            "install it, or set `program` in its profile to its path".to_owned()
+        });
+        return check(
+            name,
+            missing,
+            format!("{} was not found on PATH", profile.program),
+        )
+        .fix(fix);
     }
     if cwd.is_dir()
         && let Err(error) = toolpool::check(&profile, &options)
     {
-        return check(name, missing, error.to_string()).fix("look at the file, then remove it or use --trust-folder");
+        return check(name, missing, error.to_string())
+            .fix("look at the file, then remove it or use --trust-folder");
     }
     let version = report.version.as_deref().unwrap_or("of unknown version");
     match (&report.proven, report.is_proven) {

@@ -73,11 +73,20 @@ impl Entry {
         }
     }
 
-    /// Sends an order without waiting. The mailbox holds more than can be under way, and an instance that is gone needs
-    /// none; a turn that cannot be delivered answers its caller when it is dropped.
+    /// Sends an order without waiting; an instance that is gone needs none. The mailbox's last place is kept for a turn,
+    /// of which one at a time is under way, so that no number of other orders can displace it.
     pub(crate) fn order(&mut self, order: Order) {
-        if let Some(orders) = &self.orders {
-            orders.try_send(order).ok();
+        let Some(orders) = &self.orders else { return };
+        match order {
+            Order::Restart(answer) if orders.capacity() < 2 => {
+                let refusal = ControlError::NotReady {
+                    instance: self.name.to_string(),
+                    reason: "too many orders for it are waiting; ask again".to_owned(),
+                };
+                answer.send(Err(refusal)).ok();
+            }
+            Order::Drain | Order::Cancel(_) if orders.capacity() < 2 => {}
+            order => drop(orders.try_send(order)),
         }
     }
 

@@ -350,10 +350,10 @@ impl World {
             Phase::Busy { cancelled, .. } => format!("busy {cancelled}"),
             Phase::Stopping {
                 doubt,
-                failed,
+                failure,
                 killed,
                 ..
-            } => format!("stopping {} {failed} {killed}", doubt.is_some()),
+            } => format!("stopping {} {} {killed}", doubt.is_some(), failure.is_some()),
             Phase::Backoff { .. } => "backoff".to_owned(),
             Phase::Tripped { .. } => "tripped".to_owned(),
             Phase::Stopped => "stopped".to_owned(),

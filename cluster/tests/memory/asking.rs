@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use toolpool_cluster::{ControlError, OnLoss, Routing, Submission};
+use toolpool_cluster::{ControlError, OnLoss, Submission};
+use toolpool_routing::Routing;
 
 use crate::tool::{LONG, Tools, one, served, settle};
 
@@ -120,8 +121,10 @@ async fn a_session_may_choose_to_begin_anew() {
     let (first, ()) = tokio::join!(session.ask("one"), tool.turn());
     first.expect("completed");
     tool.exit(0);
-    let (second, ()) = tokio::join!(session.ask("two"), async { tools.next_ready().await.serve().await });
-    assert_eq!(second.expect("completed").generation, 2);
+    let second = tools.next_ready().await;
+    tokio::spawn(second.serve());
+    settle().await;
+    assert_eq!(session.ask("two").await.expect("completed").generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,6 +132,7 @@ async fn what_cannot_be_accepted_says_why() {
     let (cluster, mut tool, _tools) = one(|builder| builder.queue_limit(2)).await;
     cluster.send("runs").await.expect("accepted");
     let read = tool.read().await;
+    assert_eq!(cluster.send_to(1, "x").await.expect_err("no such instance").code(), "not_found");
     for _ in 0..2 {
         cluster.send("waits").await.expect("accepted");
     }
@@ -136,7 +140,6 @@ async fn what_cannot_be_accepted_says_why() {
     assert_eq!(refused.code(), "queue_full");
     assert!(refused.to_string().contains("the queue is full (2 prompts)"), "{refused}");
     assert_eq!(cluster.stream("too many").await.err().map(|error| error.code()), Some("queue_full"));
-    assert_eq!(cluster.send_to(1, "x").await.expect_err("no such instance").code(), "not_found");
     assert_eq!(cluster.ask("").await.expect_err("empty").code(), "invalid");
     let books = cluster.status().await.expect("it lives").books;
     assert_eq!((books.accepted, books.queued, books.running, books.refused), (3, 2, 1, 3));

@@ -77,10 +77,10 @@ async fn a_prompt_of_which_nothing_was_written_runs_elsewhere_with_no_word_of_th
     let (cluster, ready) = tools.launch(builder, 2).await;
     let [mut first, mut second] = <[_; 2]>::try_from(ready).unwrap_or_else(|_| panic!("two"));
     first.close_stdin();
-    // Its last words are still in the pipe when it gets its turn.
-    first.say("Traceback (most recent call last)\n").await;
     let session = cluster.session("a");
     let asked = session.stream("important").await.expect("accepted");
+    // Its last words come while the turn is on its way to it.
+    first.say("Traceback (most recent call last)\n").await;
     first.exit(1);
     let (reply, ()) = tokio::join!(asked.reply(), second.turn());
     let reply = reply.expect("completed");

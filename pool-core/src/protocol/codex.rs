@@ -215,10 +215,14 @@ impl Protocol for Codex {
             ));
         }
         let input = input(prompt, self.config.max_prompt_bytes)?;
-        let State::Idle(thread) = std::mem::replace(&mut self.state, State::Broken) else {
-            return Err(Refusal::Unsupported(
-                "codex is not idle; send one prompt at a time".to_owned(),
-            ));
+        let thread = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Idle(thread) => thread,
+            state => {
+                self.state = state;
+                return Err(Refusal::Unsupported(
+                    "codex is not idle; send one prompt at a time".to_owned(),
+                ));
+            }
         };
         let phase = if prompt.fresh && thread.used {
             Phase::Opening {
@@ -317,7 +321,9 @@ fn refused(method: &str, error: &RpcError) -> String {
 }
 
 fn nameless(method: &str) -> String {
-    format!("codex answered `{method}` without an id; is its version one that the profile was proven on?")
+    format!(
+        "codex answered `{method}` without an id; is its version one that the profile was proven on?"
+    )
 }
 
 fn unreadable(error: &RpcError) -> String {

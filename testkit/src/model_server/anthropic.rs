@@ -107,11 +107,13 @@ fn blocks(content: &Value) -> Vec<Block<'_>> {
         Value::String(text) => vec![Block::Text(text)],
         Value::Array(parts) => parts
             .iter()
-            .map(|part| match (part["type"].as_str(), part["text"].as_str()) {
-                (Some("text"), Some(text)) => Block::Text(text),
-                (Some("tool_result"), _) => Block::ToolResult,
-                _ => Block::Other,
-            })
+            .map(
+                |part| match (part["type"].as_str(), part["text"].as_str()) {
+                    (Some("text"), Some(text)) => Block::Text(text),
+                    (Some("tool_result"), _) => Block::ToolResult,
+                    _ => Block::Other,
+                },
+            )
             .collect(),
         _ => Vec::new(),
     }
@@ -126,7 +128,9 @@ fn texts(content: &Value) -> String {
 }
 
 fn is_users_own(text: &str) -> bool {
-    !ADDED.iter().any(|added| text.trim_start().starts_with(added))
+    !ADDED
+        .iter()
+        .any(|added| text.trim_start().starts_with(added))
 }
 
 fn without_guard(text: &str) -> &str {
@@ -176,7 +180,10 @@ impl Wire for Messages {
         self.piece(&format!("Now {}.", call.name))
             + &block_stop(0)
             + &block_start(1, self.tool_use(call, json!({})))
-            + &delta(1, json!({"type": "input_json_delta", "partial_json": arguments}))
+            + &delta(
+                1,
+                json!({"type": "input_json_delta", "partial_json": arguments}),
+            )
     }
 
     fn end(&self, reply: &Reply, tokens: Tokens) -> String {
@@ -204,7 +211,10 @@ fn block_start(index: u8, block: Value) -> String {
 }
 
 fn delta(index: u8, delta: Value) -> String {
-    event("content_block_delta", json!({"index": index, "delta": delta}))
+    event(
+        "content_block_delta",
+        json!({"index": index, "delta": delta}),
+    )
 }
 
 fn block_stop(index: u8) -> String {
@@ -233,14 +243,27 @@ mod tests {
 
     #[test]
     fn the_prompt_is_the_last_text_that_the_user_wrote() {
-        let reminder = json!({"type": "text", "text": "<system-reminder>\nbe good\n</system-reminder>\n"});
+        let reminder =
+            json!({"type": "text", "text": "<system-reminder>\nbe good\n</system-reminder>\n"});
         let text = |text: &str| json!({"type": "text", "text": text});
         let table = [
             (json!([{"role": "user", "content": "hi"}]), "hi"),
-            (json!([{"role": "user", "content": [reminder, text("hi")]}]), "hi"),
-            (json!([{"role": "user", "content": [text("hi"), reminder]}]), "hi"),
-            (json!([{"role": "user", "content": "Prompt:\n /run x"}]), " /run x"),
-            (json!([{"role": "user", "content": "Prompt:\nrun x"}]), "Prompt:\nrun x"),
+            (
+                json!([{"role": "user", "content": [reminder, text("hi")]}]),
+                "hi",
+            ),
+            (
+                json!([{"role": "user", "content": [text("hi"), reminder]}]),
+                "hi",
+            ),
+            (
+                json!([{"role": "user", "content": "Prompt:\n /run x"}]),
+                " /run x",
+            ),
+            (
+                json!([{"role": "user", "content": "Prompt:\nrun x"}]),
+                "Prompt:\nrun x",
+            ),
             (
                 json!([{"role": "user", "content": [text("old"), text("[Request interrupted by user]"), text("new")]},
                        {"role": "system", "content": "be good"}]),
@@ -265,14 +288,22 @@ mod tests {
         ];
         let request = parsed(messages.clone().into());
         assert!(request.tool_was_used);
-        assert_eq!((request.prompt.as_str(), &request.tools), ("hi", &vec!["Bash".to_owned()]));
+        assert_eq!(
+            (request.prompt.as_str(), &request.tools),
+            ("hi", &vec!["Bash".to_owned()])
+        );
         messages.push(json!({"role": "user", "content": "and now"}));
         assert!(!parsed(messages.into()).tool_was_used);
     }
 
     #[test]
     fn a_body_that_is_no_request_is_refused() {
-        for body in ["", "{}", r#"{"model":"m","messages":[]}"#, r#"{"messages":[{"role":"user","content":"hi"}]}"#] {
+        for body in [
+            "",
+            "{}",
+            r#"{"model":"m","messages":[]}"#,
+            r#"{"messages":[{"role":"user","content":"hi"}]}"#,
+        ] {
             assert!(parse(body.as_bytes()).is_err(), "{body}");
         }
     }

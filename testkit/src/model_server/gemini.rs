@@ -5,7 +5,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::request::ChatRequest;
+use super::request::{ChatRequest, asked_among};
 use super::tools::Call;
 use super::wire::{Reply, Tokens, Wire, event};
 
@@ -63,13 +63,16 @@ pub(super) fn parse(path: &str, body: &[u8]) -> Result<ChatRequest, String> {
         stream,
         stream_usage: true,
         system: texts(&json["systemInstruction"]).concat(),
-        messages: contents.iter().map(|content| texts(content).concat()).collect(),
-        prompt: last_user.clone(),
+        messages: contents
+            .iter()
+            .map(|content| texts(content).concat())
+            .collect(),
+        prompt: asked_among(&texts(&contents[asked])).to_owned(),
         last_user,
         tools: offered(&json["tools"]),
-        tool_was_used: contents[asked + 1..].iter().any(|content| {
-            parts(content).any(|part| part.get("functionResponse").is_some())
-        }),
+        tool_was_used: contents[asked + 1..]
+            .iter()
+            .any(|content| parts(content).any(|part| part.get("functionResponse").is_some())),
     })
 }
 
@@ -78,7 +81,9 @@ fn parts(content: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn texts(content: &Value) -> Vec<&str> {
-    parts(content).filter_map(|part| part["text"].as_str()).collect()
+    parts(content)
+        .filter_map(|part| part["text"].as_str())
+        .collect()
 }
 
 fn offered(tools: &Value) -> Vec<String> {

@@ -89,11 +89,7 @@ async fn chat(State(server): State<Server>, body: Bytes) -> Response {
     }
 }
 
-async fn generate(
-    State(server): State<Server>,
-    Path(call): Path<String>,
-    body: Bytes,
-) -> Response {
+async fn generate(State(server): State<Server>, Path(call): Path<String>, body: Bytes) -> Response {
     match gemini::parse(&call, &body) {
         Ok(request) => {
             let wire = Gemini::new(&request);

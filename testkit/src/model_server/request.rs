@@ -23,6 +23,12 @@ const REMINDERS: [&str; 2] = [
 /// then added the file and ignored the answer's edits, so the model is to answer the user again.
 const FILES_ADDED: &str = "I added these files to the chat: ";
 
+/// The part before the files that a prompt names; gemini-cli 0.61 and qwen-code 0.24.
+const FILES_BEGIN: &str = "\n--- Content from referenced files ---";
+
+/// The part behind them; only qwen-code.
+const FILES_END: &str = "\n--- End of content ---";
+
 #[derive(Debug)]
 pub(super) struct ChatRequest {
     pub(super) model: String,
@@ -59,13 +65,26 @@ impl ChatRequest {
         };
         let users: Vec<String> = texts("user").collect();
         let last_user = users.last().ok_or("there is no user message")?;
+        let last_parts = messages.iter().rfind(|message| message["role"] == "user");
         let last_asked = users
             .iter()
             .rfind(|text| !text.starts_with(FILES_ADDED))
             .unwrap_or(last_user);
         let system = texts("system").next().unwrap_or_default();
         let tools = json["tools"].as_array().into_iter().flatten();
-        let tools = tools.filter_map(|tool| tool["function"]["name"].as_str());
+        let tools: Vec<String> = tools
+            .filter_map(|tool| Some(tool["function"]["name"].as_str()?.to_owned()))
+            .collect();
+        let prompt = match last_parts.map(|message| &message["content"]) {
+            Some(Value::Array(parts)) if !tools.is_empty() => {
+                let parts: Vec<&str> = parts
+                    .iter()
+                    .filter_map(|part| part["text"].as_str())
+                    .collect();
+                asked_among(&parts)
+            }
+            _ => asked(&system, last_asked),
+        };
         let mut from_last = messages.iter().rev();
         Ok(Self {
             model: json["model"]
@@ -76,11 +95,11 @@ impl ChatRequest {
             stream_usage: json["stream_options"]["include_usage"]
                 .as_bool()
                 .unwrap_or(false),
-            prompt: asked(&system, last_asked).to_owned(),
+            prompt: prompt.to_owned(),
             system,
             last_user: last_user.clone(),
             messages: messages.iter().map(content).collect(),
-            tools: tools.map(str::to_owned).collect(),
+            tools,
             tool_was_used: from_last.find_map(|message| match message["role"].as_str() {
                 Some("tool") => Some(true),
                 Some("user") => Some(false),
@@ -89,10 +108,20 @@ impl ChatRequest {
         })
     }
 
-    /// Whether aider asks its weak model for the message of a commit.
+    /// Whether aider asks its weak model for the message of a commit. Agents' system texts speak of such messages too,
+    /// but they offer tools.
     pub(super) fn is_for_commit(&self) -> bool {
-        self.system.to_lowercase().contains("commit message")
+        self.tools.is_empty() && self.system.to_lowercase().contains("commit message")
     }
+}
+
+/// What the user wrote, among the parts of an agent's last user message. Agents put parts of their own and prompts whose
+/// turns did not end before it; gemini-cli 0.61 puts the files that it names behind it, qwen-code 0.24 before it.
+pub(super) fn asked_among<'a>(parts: &[&'a str]) -> &'a str {
+    let files = parts.iter().rposition(|part| *part == FILES_BEGIN);
+    let files = files.filter(|at| !parts[*at..].contains(&FILES_END));
+    let asked = parts[..files.unwrap_or(parts.len())].last();
+    without_guard(asked.copied().unwrap_or_default())
 }
 
 /// What the user wrote: the text without what aider added.
@@ -189,6 +218,27 @@ mod tests {
             );
             assert_eq!(asked(system, &format!("\n/run x\n{added}")), "/run x");
         }
+    }
+
+    #[test]
+    fn the_prompt_of_an_agent_is_the_last_part_that_is_not_a_file() {
+        let table: [&[&str]; 5] = [
+            &["hi"],
+            &["<session_context>", "hi"],
+            &["cancelled", "hi"],
+            &["hi", FILES_BEGIN, "\nContent from @a:\n", "text of a"],
+            &[
+                FILES_BEGIN,
+                "\nContent from a:\n",
+                "text of a",
+                FILES_END,
+                "hi",
+            ],
+        ];
+        for parts in table {
+            assert_eq!(asked_among(parts), "hi", "{parts:?}");
+        }
+        assert_eq!(asked_among(&[]), "");
     }
 
     #[test]

@@ -185,13 +185,18 @@ mod tests {
         assert_eq!(request_before.tools, ["exec_command"]);
         assert!(!request_before.tool_was_used);
         let call = json!({"type": "function_call", "call_id": "call_2", "name": "exec_command", "arguments": "{}"});
-        let output =
-            json!({"type": "function_call_output", "call_id": "call_2", "output": "done"});
+        let output = json!({"type": "function_call_output", "call_id": "call_2", "output": "done"});
         let after = request(json!([user("environment"), user("do it"), call, output]));
-        assert_eq!((after.prompt.as_str(), after.tool_was_used), ("do it", true));
+        assert_eq!(
+            (after.prompt.as_str(), after.tool_was_used),
+            ("do it", true)
+        );
         assert_eq!(after.messages.last().map(String::as_str), Some("done"));
         let next = request(json!([user("do it"), output, user("again")]));
-        assert!(!next.tool_was_used, "the output belongs to an earlier prompt");
+        assert!(
+            !next.tool_was_used,
+            "the output belongs to an earlier prompt"
+        );
     }
 
     #[test]
@@ -215,7 +220,10 @@ mod tests {
             completion: 2,
         };
         let end = wire.end(&reply, tokens);
-        assert!(end.starts_with("event: response.output_item.done\n"), "{end}");
+        assert!(
+            end.starts_with("event: response.output_item.done\n"),
+            "{end}"
+        );
         assert!(end.contains(r#""text":"an answer""#), "{end}");
         assert!(end.contains(r#""input_tokens":1"#), "{end}");
         assert!(wire.begin(&reply).contains(r#""text":"""#));

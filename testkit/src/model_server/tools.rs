@@ -21,10 +21,13 @@ pub(super) struct Call {
     pub(super) arguments: Value,
 }
 
-/// The clients' shells: gemini-cli 0.61 and qwen-code 0.24; opencode 1.18; Claude Code 2.1.
-const SHELLS: [&str; 3] = ["run_shell_command", "bash", "Bash"];
+/// The clients' shells: gemini-cli 0.61 and qwen-code 0.24; opencode 1.18.
+const SHELLS: [&str; 2] = ["run_shell_command", "bash"];
 
-/// How the same clients write a file, and what they call its path.
+/// The shell of Claude Code 2.1, which refuses arguments that it does not know.
+const CLAUDE: &str = "Bash";
+
+/// How these clients write a file, and what they call its path.
 const WRITERS: [(&str, &str); 3] = [
     ("write_file", "file_path"),
     ("write", "filePath"),
@@ -41,6 +44,10 @@ pub(super) fn call(deed: Deed<'_>, offered: &[String]) -> Option<Call> {
         Deed::Shell(command) if offers(CODEX) => Some(Call {
             name: CODEX.to_owned(),
             arguments: json!({"cmd": command}),
+        }),
+        Deed::Shell(command) if offers(CLAUDE) => Some(Call {
+            name: CLAUDE.to_owned(),
+            arguments: json!({"command": command, "description": "what the prompt ordered"}),
         }),
         Deed::Shell(command) => SHELLS.into_iter().find(|name| offers(name)).map(|name| Call {
             name: name.to_owned(),
@@ -71,10 +78,19 @@ mod tests {
     fn a_call_is_one_of_the_tools_that_are_offered() {
         let offered = ["read".to_owned(), "bash".to_owned(), "write".to_owned()];
         let shell = call(Deed::Shell("ls"), &offered).expect("bash is a shell");
-        assert_eq!((shell.name.as_str(), &shell.arguments["command"]), ("bash", &json!("ls")));
-        let deed = Deed::Write { path: "a.txt", line: "b" };
+        assert_eq!(
+            (shell.name.as_str(), &shell.arguments["command"]),
+            ("bash", &json!("ls"))
+        );
+        let deed = Deed::Write {
+            path: "a.txt",
+            line: "b",
+        };
         let write = call(deed, &offered).expect("write writes");
-        assert_eq!(write.arguments, json!({"filePath": "a.txt", "content": "b\n"}));
+        assert_eq!(
+            write.arguments,
+            json!({"filePath": "a.txt", "content": "b\n"})
+        );
         assert_eq!(call(deed, &offered[..2]), None);
         assert_eq!(call(Deed::Shell("ls"), &[]), None);
     }

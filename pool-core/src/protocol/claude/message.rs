@@ -109,10 +109,10 @@ impl Message {
         let is_subagents = json["parent_tool_use_id"].is_string();
         let kind = string(&json["type"]);
         Ok(match kind.as_str() {
-            "control_response" => Self::reply(&mut json["response"])?,
+            "control_response" => Self::reply(taken(&mut json, "response"))?,
             "control_request" => Self::Request {
                 id: id(&json["request_id"], &kind)?,
-                body: json["request"].take(),
+                body: taken(&mut json, "request"),
             },
             "control_cancel_request" => Self::Withdrawn {
                 id: id(&json["request_id"], &kind)?,
@@ -121,17 +121,17 @@ impl Message {
                 message: string(&json["command_uuid"]),
             },
             "system" => Self::system(&json),
-            "result" => Self::Ended(Box::new(Ended::read(&mut json))),
+            "result" => Self::Ended(Box::new(Ended::read(&json))),
             "stream_event" if !is_subagents => Self::streamed(&json["event"]),
             "assistant" if !is_subagents => Self::answer(&json),
             _ => Self::Other,
         })
     }
 
-    fn reply(response: &mut Value) -> Result<Self, String> {
+    fn reply(mut response: Value) -> Result<Self, String> {
         let id = id(&response["request_id"], "control_response")?;
         let result = if response["subtype"] == "success" {
-            Ok(response["response"].take())
+            Ok(taken(&mut response, "response"))
         } else {
             Err(string(&response["error"]))
         };
@@ -184,7 +184,7 @@ impl Message {
 }
 
 impl Ended {
-    fn read(json: &mut Value) -> Self {
+    fn read(json: &Value) -> Self {
         let mut answers: Vec<String> = text(&json["user_message_uuid"]).into_iter().collect();
         let more = json["user_message_uuids"].as_array().into_iter().flatten();
         answers.extend(more.filter_map(text));
@@ -215,6 +215,11 @@ impl Ended {
             },
         }
     }
+}
+
+/// A member, taken out; null if there is none.
+fn taken(object: &mut Value, name: &str) -> Value {
+    object.get_mut(name).map(Value::take).unwrap_or_default()
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -67,13 +67,18 @@ impl Open {
                 (Act::Execute, format!("run {command}"))
             }
             "item/fileChange/requestApproval" => {
-                let edit = self.edits.iter().rfind(|(item, _)| params["itemId"] == item.as_str());
+                let edit = self
+                    .edits
+                    .iter()
+                    .rfind(|(item, _)| params["itemId"] == item.as_str());
                 let files = edit.map_or("files", |(_, files)| files.as_str());
                 (Act::Edit, format!("edit {files}"))
             }
             _ => return false,
         };
-        let reason = params["reason"].as_str().map(|reason| format!(" ({reason})"));
+        let reason = params["reason"]
+            .as_str()
+            .map(|reason| format!(" ({reason})"));
         self.questions.push(id.clone());
         out.emit(TurnEvent::Waiting {
             turn,

@@ -54,7 +54,9 @@ fn class(info: &Value, message: &str) -> FailureClass {
             "rateLimitExceeded" | "usageLimitExceeded" | "sessionBudgetExceeded" => {
                 FailureClass::RateLimit
             }
-            "flexUnavailable" | "internalServerError" | "policyCapacityUnavailable"
+            "flexUnavailable"
+            | "internalServerError"
+            | "policyCapacityUnavailable"
             | "serverOverloaded" => FailureClass::Overloaded,
             "unauthorized" => FailureClass::Auth,
             "badRequest"
@@ -91,7 +93,93 @@ fn by_message(message: &str) -> FailureClass {
         FailureClass::Network
     } else if message.starts_with("Missing environment variable") {
         FailureClass::Auth
+    } else if message.starts_with("{\"error\":") {
+        // The body of a response with status 400, as it came.
+        FailureClass::BadRequest
     } else {
         FailureClass::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn errors_have_the_class_that_codex_gives_them() {
+        let http = |kind: &str, status: Option<u16>| json!({kind: {"httpStatusCode": status}});
+        let table = [
+            (
+                json!("contextWindowExceeded"),
+                "",
+                FailureClass::ContextTooLarge,
+            ),
+            (json!("usageLimitExceeded"), "", FailureClass::RateLimit),
+            (json!("serverOverloaded"), "", FailureClass::Overloaded),
+            (json!("unauthorized"), "", FailureClass::Auth),
+            (json!("modelNotFound"), "", FailureClass::BadRequest),
+            (json!("sandboxError"), "", FailureClass::Unknown),
+            (json!("a new word"), "", FailureClass::Unknown),
+            (
+                http("responseTooManyFailedAttempts", Some(429)),
+                "",
+                FailureClass::RateLimit,
+            ),
+            (
+                http("httpConnectionFailed", Some(401)),
+                "",
+                FailureClass::Auth,
+            ),
+            (
+                http("httpConnectionFailed", Some(404)),
+                "",
+                FailureClass::BadRequest,
+            ),
+            (
+                http("responseStreamConnectionFailed", Some(503)),
+                "",
+                FailureClass::Overloaded,
+            ),
+            (
+                http("responseStreamDisconnected", None),
+                "",
+                FailureClass::Network,
+            ),
+            (
+                json!({"activeTurnNotSteerable": {}}),
+                "",
+                FailureClass::Unknown,
+            ),
+            (
+                json!("other"),
+                "stream disconnected before completion: cut",
+                FailureClass::Network,
+            ),
+            (
+                json!("other"),
+                "{\"error\":{\"message\":\"no\"}}",
+                FailureClass::BadRequest,
+            ),
+            (
+                json!(null),
+                "Missing environment variable: `KEY`.",
+                FailureClass::Auth,
+            ),
+            (json!(null), "", FailureClass::Unknown),
+            (json!(7), "", FailureClass::Unknown),
+        ];
+        for (info, message, class) in table {
+            let error = json!({"codexErrorInfo": info, "message": message});
+            assert_eq!(of_turn(&error).class, class, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_codex_said() {
+        let error = json!({"message": "no luck", "additionalDetails": "status 500"});
+        assert_eq!(of_turn(&error).message, "no luck: status 500");
+        assert_eq!(of_turn(&json!(null)).message, "codex gave no reason");
     }
 }

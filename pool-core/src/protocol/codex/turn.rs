@@ -138,8 +138,8 @@ impl Turn {
                 let input = mem::take(input);
                 let left = mem::replace(&mut self.thread, Thread::open(&response, out)?);
                 self.tokens_before = self.thread.tokens;
-                // Otherwise codex keeps every conversation in memory.
-                requests.send("thread/unsubscribe", &json!({"threadId": left.id}), out);
+                // Otherwise codex keeps it in memory, 1 MB each. (`thread/unsubscribe` does not help.)
+                requests.send("thread/archive", &json!({"threadId": left.id}), out);
                 if self.interrupted {
                     return Ok(Some(Outcome::Cancelled));
                 }
@@ -280,7 +280,10 @@ impl Turn {
                 let outcome = if self.interrupted {
                     Outcome::Cancelled
                 } else {
-                    failed(FailureClass::Unknown, "codex interrupted the turn by itself")
+                    failed(
+                        FailureClass::Unknown,
+                        "codex interrupted the turn by itself",
+                    )
                 };
                 // A command that ran survives the end of its turn.
                 let params = json!({"threadId": self.thread.id});

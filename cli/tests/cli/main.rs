@@ -1,0 +1,11 @@
+//! What the `toolpool` program promises to those who run it, tested on the real binary with the embedded stand-in.
+
+mod ask;
+mod batch;
+mod demo;
+mod documents;
+mod errors;
+mod interrupts;
+mod schema;
+mod support;
+mod texts;
