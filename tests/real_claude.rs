@@ -377,7 +377,7 @@ async fn real_claude_asks_before_it_acts_and_takes_no_for_an_answer() {
 
     // Interrupted while it asks, and while a command runs.
     connection
-        .submit(TurnId(5), &Prompt::text("[[model: tool=shell cmd=sleep 600]]"))
+        .submit(TurnId(5), &Prompt::text("[[model: tool=shell cmd=touch slept; sleep 600]]"))
         .expect("acceptable");
     let mut interrupted = false;
     let outcome = loop {

@@ -263,7 +263,7 @@ async fn real_codex_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on()
         not_completed(turn.reply().await).outcome,
         Outcome::Cancelled
     );
-    let mut idle = census("codex-cancel");
+    let idle = census("codex-cancel");
     let started = lab.repo().join("started");
     let command = "[[model: tool=shell cmd=mkfifo started; cat started; sleep 1000]]";
     let turn = cluster.stream(command).await.expect("accepted");
@@ -280,8 +280,11 @@ async fn real_codex_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on()
         not_completed(turn.reply().await).outcome,
         Outcome::Cancelled
     );
-    idle.retain(|pid| !census("codex-cancel").contains(pid));
-    assert_eq!(idle, Vec::<u32>::new(), "codex lives");
+    assert_eq!(
+        census("codex-cancel"),
+        idle,
+        "codex lives, and the command does not"
+    );
     let reply = cluster.ask("next").await.expect("the same process answers");
     assert_eq!((reply.text, reply.generation), (answer_for("next"), 1));
     cluster.shutdown().await;
@@ -336,7 +339,7 @@ async fn real_codex_does_not_trust_its_folder_and_keeps_its_commands_inside() {
         .expect("a codex");
     cluster.ask("hello").await.expect("answer");
     let outside = format!(
-        "[[model: tool=shell cmd=echo in > inside; echo out > {}; echo $TMPDIR > $TMPDIR/temp && cp $TMPDIR/temp temp; touch $CODEX_HOME/tmp/x]]",
+        "[[model: tool=shell cmd=echo in > inside; echo out > {}; echo $TMPDIR > $TMPDIR/temp && cp $TMPDIR/temp temp; touch $CODEX_HOME/tmp/x && touch helpers]]",
         canary.display()
     );
     cluster.ask(outside).await.expect("answer");
@@ -347,6 +350,10 @@ async fn real_codex_does_not_trust_its_folder_and_keeps_its_commands_inside() {
     assert!(
         lab.repo().join("temp").exists(),
         "and have a place for their temporary files"
+    );
+    assert!(
+        !lab.repo().join("helpers").exists(),
+        "codex's own programs are out of their reach"
     );
     assert!(
         !canary.exists(),

@@ -11,8 +11,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 use toolpool::{ToolProfile, rss_bytes};
+
+use crate::console::{self, Document, ListFormat};
+use crate::error::CliError;
+use crate::exit::Exit;
 
 /// What `bench` measures.
 #[derive(Args, Debug)]
@@ -29,16 +34,14 @@ pub(crate) struct BenchArgs {
     /// Concurrent callers of the throughput measurement
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
     callers: u32,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    /// For people, or one JSON document
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Text)]
+    output: ListFormat,
 }
 
-/// All figures of one run.
-#[derive(Debug, Serialize)]
-struct Figures {
-    v: u32,
-    kind: &'static str,
+/// All figures of one run, with times in microseconds.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Figures {
     cores: usize,
     /// One instance, one caller, pinned to one processor.
     turn: Versus,
@@ -57,11 +60,15 @@ struct Figures {
 }
 
 /// A floor, what toolpool takes, and the ratio of the median pair; microseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Versus {
     floor_us: f64,
     toolpool_us: f64,
     ratio: f64,
+}
+
+impl Document for Figures {
+    const KIND: &'static str = "bench";
 }
 
 impl Versus {
@@ -81,7 +88,16 @@ impl Versus {
 const PROMPT: &str = "Add a docstring to every public function of this file.";
 
 /// Measures and prints. Call it outside of any runtime.
-pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+pub(crate) fn run(args: &BenchArgs) -> Result<Exit, CliError> {
+    let figures = measure(args).map_err(|error| CliError::new(Exit::TurnFailed, "bench", format!("{error:#}")))?;
+    match args.output {
+        ListFormat::Text => console::print(table(&figures, args).as_bytes())?,
+        ListFormat::Json => console::print_document(&figures)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn measure(args: &BenchArgs) -> Result<Figures> {
     let profile = standin()?;
     eprintln!("measuring turns, {} pairs of {} …", args.pairs, args.turns);
     let turn = pairs(args.pairs, || {
@@ -102,9 +118,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let prototype = prototype::throughput(&profile, args.count, args.turns)?;
     eprintln!("measuring starts …");
     let start = pairs(args.pairs, || Ok((floor::start(&profile, 5)?, service::start(&profile, 5)?)))?;
-    let figures = Figures {
-        v: 1,
-        kind: "bench",
+    Ok(Figures {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         turn,
         turn_multi_thread,
@@ -115,13 +129,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         queue_to_first_byte_p99_us: load.first_byte_p99.as_secs_f64() * 1e6,
         start,
         manager_rss_mib: load.rss_bytes as f64 / f64::from(1 << 20),
-    };
-    if args.json {
-        println!("{}", serde_json::to_string(&figures)?);
-    } else {
-        print(&figures, args);
-    }
-    Ok(())
+    })
 }
 
 fn pairs(count: u32, mut measure: impl FnMut() -> Result<(Duration, Duration)>) -> Result<Versus> {
@@ -141,14 +149,15 @@ fn standin() -> Result<ToolProfile> {
     Ok(profile)
 }
 
-fn print(figures: &Figures, args: &BenchArgs) {
-    let row = |what: &str, floor: String, ours: String, ratio: String| {
-        println!("{what:<44} {floor:>14} {ours:>14} {ratio:>8}");
+fn table(figures: &Figures, args: &BenchArgs) -> String {
+    let mut table = String::new();
+    let mut row = |what: &str, floor: String, ours: String, ratio: String| {
+        table.push_str(&format!("{what:<44} {floor:>14} {ours:>14} {ratio:>8}\n"));
     };
     let us = |value: f64| format!("{value:.1} us");
     let times = |value: f64| format!("{value:.2}x");
     row("", "floor".into(), "toolpool".into(), "ratio".into());
-    let versus = |what: &str, versus: &Versus| {
+    let mut versus = |what: &str, versus: &Versus| {
         row(what, us(versus.floor_us), us(versus.toolpool_us), times(versus.ratio));
     };
     versus("one turn, pinned to one processor", &figures.turn);
@@ -179,9 +188,12 @@ fn print(figures: &Figures, args: &BenchArgs) {
         format!("{:.1} MiB", figures.manager_rss_mib),
         "-".into(),
     );
-    println!();
-    println!("floor: a raw pipe to the same stand-in (turns), a bare spawn of the same command (starts),");
-    println!("the Python prototype's design on the same stand-in (prompts/s). {} cores.", figures.cores);
+    table.push_str(&format!(
+        "\nfloor: a raw pipe to the same stand-in (turns), a bare spawn of the same command (starts),\n\
+         the Python prototype's design on the same stand-in (prompts/s). {} cores.\n",
+        figures.cores
+    ));
+    table
 }
 
 /// The memory of this process.

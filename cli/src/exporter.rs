@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use toolpool_metrics::{Metrics, MetricsSink};
+use toolpool::{Metrics, MetricsSink};
 
 use crate::error::CliError;
 
@@ -13,7 +13,7 @@ use crate::error::CliError;
 const LONGEST_PAGE: u64 = 4 << 20;
 
 /// Serves until it is dropped.
-pub(crate) struct Exporter(toolpool_metrics::Exporter);
+pub(crate) struct Exporter(toolpool::Exporter);
 
 impl Exporter {
     /// Starts to serve; the sink is for the cluster.

@@ -79,14 +79,7 @@ fn run(command: Option<Command>) -> Result<Exit, CliError> {
         Some(Command::Help(args)) => help::run(&args),
         Some(Command::Schema(args)) => schema::run(&args),
         // It measures runtimes, so it builds its own.
-        Some(Command::Bench(args)) => match bench::run(&args) {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) => Err(CliError::new(
-                Exit::TurnFailed,
-                "bench",
-                format!("{error:#}"),
-            )),
-        },
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Demo(args)) => wait_for(demo::run(args)),
         Some(Command::Ask(args)) => wait_for(ask::run(args)),
         Some(Command::Batch(args)) => wait_for(batch::run(args)),

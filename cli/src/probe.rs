@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
-use toolpool::{Catalog, Grade, LaunchOptions, ToolProfile};
+use toolpool::{Catalog, LaunchOptions, ToolProfile};
 
 use crate::settings::embed;
 use crate::version;
@@ -105,18 +105,13 @@ pub(crate) async fn known(profile: ToolProfile) -> ToolReport {
         problem: found.err().map(|error| error.to_string()),
         version,
         protocol: profile.protocol_name(),
-        grade: format!("{:?}", grade(&profile)),
+        grade: format!("{:?}", profile.grade()),
         edits: profile.edits,
         install: profile.install,
         proven: profile.versions,
         title: profile.title,
         name: profile.name,
     }
-}
-
-/// Both protocols there are read text on a pipe that ends with a mark.
-fn grade(_profile: &ToolProfile) -> Grade {
-    Grade::C
 }
 
 fn is_own(program: &Path) -> bool {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::{Value, json};
 
+use crate::bench::Figures;
 use crate::batch::{BatchItem, BatchSummary, Plan, Report};
 use crate::console::{Document, Envelope, print};
 use crate::doctor::DoctorReport;
@@ -57,6 +58,7 @@ fn all() -> BTreeMap<&'static str, Value> {
         of::<ToolList>(),
         of::<ToolDetail>(),
         of::<DoctorReport>(),
+        of::<Figures>(),
         ("error", schema_for!(ErrorReport<'_>).to_value()),
     ])
 }

@@ -14,6 +14,7 @@ pub use builtin::builtin_names;
 pub use file::ProfileError;
 pub(crate) use file::parse_duration;
 
+use crate::outcome::Grade;
 use crate::protocol::Protocol;
 use crate::protocol::aider::{Aider, AiderConfig};
 use crate::protocol::lines::{Lines, LinesConfig};
@@ -99,6 +100,13 @@ impl ToolProfile {
             ProtocolKind::Lines(config) => {
                 Box::new(Lines::new(config.clone(), self.max_prompt_bytes))
             }
+        }
+    }
+
+    /// How surely its replies can be told apart.
+    pub fn grade(&self) -> Grade {
+        match self.protocol {
+            ProtocolKind::Aider | ProtocolKind::Lines(_) => Grade::C,
         }
     }
 
