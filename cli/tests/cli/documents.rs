@@ -70,6 +70,10 @@ fn every_document_is_as_its_schema_says() {
         (&["tools", "-o", "json"], 0),
         (&["tools", "show", "aider", "-o", "json"], 0),
         (&["doctor", "standin", "-o", "json"], 0),
+        (
+            &["bench", "--turns", "100", "--pairs", "1", "-n", "2", "--callers", "2", "-o", "json"],
+            0,
+        ),
         (&["ask", "-o", "json", "hi"], 2),
     ] {
         let run = place.run(arguments).expect(code);
