@@ -97,10 +97,11 @@ impl Dispatcher {
     fn on_submit(&mut self, now: Instant, mut turn: Box<Turn>) {
         turn.since = now;
         let (id, ticket, bytes) = (turn.id, turn.ticket.clone(), turn.ticket.bytes);
-        match self
-            .scheduler
-            .on_submit(now, id, ticket, &mut self.decisions)
-        {
+        let admitted = match self.facts.unfit(&turn.prompt) {
+            Some(refusal) => Err(self.scheduler.refuse(refusal.into())),
+            None => self.scheduler.on_submit(now, id, ticket, &mut self.decisions),
+        };
+        match admitted {
             Ok(()) => {
                 turn.writer.accept();
                 self.turns.insert(id, turn);
@@ -138,15 +139,16 @@ impl Dispatcher {
                 reason,
                 start,
             } => {
-                self.roster[instance].on_changed(now, to, &reason);
                 self.history.record(EventKind::InstanceChanged {
                     instance: name,
                     generation,
                     from,
                     to,
-                    reason,
+                    reason: reason.clone(),
                     start,
                 });
+                // Whoever waits for this state finds it in the history already.
+                self.roster[instance].on_changed(now, to, reason);
                 self.scheduler
                     .on_instance(now, instance, to, &mut self.decisions);
             }
@@ -166,6 +168,12 @@ impl Dispatcher {
                     to: state.word(),
                 });
             }
+            Report::Answered { turn, act, allowed } => self.history.record(EventKind::PermissionAnswered {
+                turn,
+                instance: name,
+                act: act.word(),
+                allowed,
+            }),
             Report::Retrying(turn) => self.history.record(EventKind::TurnRetrying {
                 turn,
                 instance: name,
@@ -260,6 +268,9 @@ impl Dispatcher {
                         sessions: self.scheduler.sessions(),
                     })
                 }
+                Decision::SessionClosed => self.history.record(EventKind::SessionClosed {
+                    sessions: self.scheduler.sessions(),
+                }),
                 Decision::SessionsLost { instance, lost } => {
                     self.history.record(EventKind::SessionsLost {
                         instance: Arc::clone(&self.roster[instance].name),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use toolpool_pool_core::LaunchError;
+use toolpool_pool_core::{LaunchError, TooFewOpenFiles};
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::profile::ProfileError;
 
@@ -45,6 +45,9 @@ pub enum ClusterError {
         /// Why that one failed.
         reason: String,
     },
+    /// The system allows too few open files for so many instances.
+    #[error(transparent)]
+    OpenFiles(#[from] TooFewOpenFiles),
     /// Its working folders could not be made.
     #[error(transparent)]
     Worktree(#[from] crate::worktree::WorktreeError),
@@ -62,6 +65,7 @@ impl ClusterError {
             ) => "tool_missing",
             Self::Launch(_) => "launch_failed",
             Self::NoneReady { .. } => "none_ready",
+            Self::OpenFiles(_) => "too_few_open_files",
             Self::Worktree(_) => "worktree",
         }
     }

@@ -84,6 +84,17 @@ pub enum EventKind {
         /// The instance.
         instance: Arc<str>,
     },
+    /// The tool asked for a permission, and the cluster's policy answered.
+    PermissionAnswered {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// What it asked for: read, edit, execute or other.
+        act: &'static str,
+        /// The answer.
+        allowed: bool,
+    },
     /// A turn was not written to its instance and is queued again.
     TurnHandedBack {
         /// The turn.
@@ -179,6 +190,11 @@ pub enum EventKind {
     SessionPinned {
         /// The instance.
         instance: Arc<str>,
+        /// Sessions there are now.
+        sessions: usize,
+    },
+    /// A session is over; its key is free.
+    SessionClosed {
         /// Sessions there are now.
         sessions: usize,
     },

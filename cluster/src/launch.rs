@@ -17,6 +17,7 @@ use toolpool_pool_core::launcher::{Launcher, PipeLauncher};
 use toolpool_pool_core::profile::{ProfileError, ToolProfile};
 use toolpool_routing::{Routing, Strategy};
 
+use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
 use crate::dispatcher::{Dispatcher, Entry, Facts};
 use crate::error::{ClusterError, ControlError};
@@ -96,6 +97,7 @@ pub fn launch_cluster(tool: impl Into<Tool>) -> ClusterBuilder {
         queue_timeout: None,
         drain_timeout: Duration::from_secs(30),
         launcher: Arc::new(PipeLauncher),
+        approvals: Approvals::default(),
         sinks: Vec::new(),
     }
 }
@@ -115,6 +117,7 @@ pub struct ClusterBuilder {
     queue_timeout: Option<Duration>,
     drain_timeout: Duration,
     launcher: Arc<dyn Launcher>,
+    approvals: Approvals,
     sinks: Vec<Box<dyn EventSink>>,
 }
 
@@ -234,6 +237,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// What is answered when a tool asks for a permission. Default: what only reads is allowed.
+    pub fn approvals(mut self, approvals: Approvals) -> Self {
+        self.approvals = approvals;
+        self
+    }
+
     /// Another way to start processes. Default: plain pipes.
     pub fn launcher(mut self, launcher: Arc<dyn Launcher>) -> Self {
         self.launcher = launcher;
@@ -286,6 +295,7 @@ impl ClusterBuilder {
             self.options.cwd = cwd;
         }
         toolpool_pool_core::check(&profile, &self.options)?;
+        toolpool_pool_core::reserve_open_files(self.count)?;
         self.instance.start_timeout = self.start_timeout.unwrap_or(profile.start_timeout);
 
         let names: Vec<Arc<str>> = (1..=self.count)
@@ -320,6 +330,7 @@ impl ClusterBuilder {
                 profile: Arc::clone(&profile),
                 options,
                 launcher: Arc::clone(&self.launcher),
+                approvals: self.approvals,
             };
             let machine = Instance::new(self.instance.clone(), index as u64);
             let supervisor = Supervisor::new(
@@ -338,6 +349,7 @@ impl ClusterBuilder {
             tool: Arc::from(profile.name.as_str()),
             strategy: self.strategy.name(),
             queue_limit: self.queue_limit,
+            max_prompt_bytes: profile.max_prompt_bytes,
         };
         let task = Dispatcher {
             facts,

@@ -5,6 +5,7 @@
 //! strategy chooses (that is `routing`): this is the only crate that knows both. Invariants: what is accepted is in the
 //! books until it ends; a prompt of which a byte may have been read is never sent again; only `launch` starts tasks.
 
+mod approvals;
 mod backoff;
 mod breaker;
 mod dispatcher;
@@ -24,6 +25,7 @@ mod supervisor;
 mod turn;
 pub mod worktree;
 
+pub use approvals::Approvals;
 pub use breaker::BreakerConfig;
 pub use error::{AskError, ClusterError, ControlError, SubmitError};
 pub use event::{Event, EventKind, EventSink};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::profile::ToolProfile;
-use toolpool_pool_core::prompt::{Refusal, TurnId};
+use toolpool_pool_core::prompt::TurnId;
 
 use crate::error::{AskError, ControlError, SubmitError};
 use crate::event::Event;
@@ -90,7 +90,7 @@ impl ClusterManager {
     }
 
     async fn submit(&self, submission: Submission) -> Result<ReplyStream, SubmitError> {
-        let (turn, reader) = self.turn(submission)?;
+        let (turn, reader) = self.turn(submission);
         self.inner
             .dispatcher
             .send(Message::Submit(Box::new(turn)))
@@ -103,15 +103,8 @@ impl ClusterManager {
         })
     }
 
-    fn turn(&self, submission: Submission) -> Result<(Turn, ReplyReader), SubmitError> {
+    fn turn(&self, submission: Submission) -> (Turn, ReplyReader) {
         let bytes = submission.prompt.text.len();
-        let limit = self.inner.profile.max_prompt_bytes;
-        if submission.prompt.text.trim().is_empty() {
-            return Err(Refusal::Empty.into());
-        }
-        if bytes > limit {
-            return Err(Refusal::TooLarge { bytes, limit }.into());
-        }
         let id = TurnId(self.inner.next_turn.fetch_add(1, Ordering::Relaxed));
         let (writer, reader) = reply::channel(id);
         let turn = Turn {
@@ -133,7 +126,7 @@ impl ClusterManager {
             run: Run::default(),
             end: None,
         };
-        Ok((turn, reader))
+        (turn, reader)
     }
 
     /// Sends a prompt and does not wait; its reply is for [`ClusterManager::read`] or [`ClusterManager::read_any`].

@@ -102,6 +102,8 @@ pub(crate) enum Decision {
     Interrupt { turn: TurnId, instance: usize },
     /// A session was bound.
     SessionPinned { instance: usize },
+    /// A session is over.
+    SessionClosed,
     /// An instance's conversation is gone, and that of so many sessions with it.
     SessionsLost { instance: usize, lost: usize },
 }
@@ -200,8 +202,7 @@ impl Scheduler {
             Ok(())
         };
         if let Err(refusal) = admitted {
-            self.books.refused += 1;
-            return Err(refusal);
+            return Err(self.refuse(refusal));
         }
         self.books.accepted += 1;
         let deadline = ticket
@@ -306,7 +307,7 @@ impl Scheduler {
         slot.end_turn(now, false);
         if let (true, Some(session)) = (slot.opened_session, &ticket.session) {
             // Nothing was said in that conversation yet, so it can begin anywhere.
-            self.forget(session);
+            self.forget(session, out);
         }
         self.view(instance, now);
         if unwanted {
@@ -348,6 +349,12 @@ impl Scheduler {
         }
     }
 
+    /// Counts a prompt that is not taken in.
+    pub(crate) fn refuse(&mut self, refusal: SubmitError) -> SubmitError {
+        self.books.refused += 1;
+        refusal
+    }
+
     /// No more prompts are taken in.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
@@ -368,13 +375,17 @@ impl Scheduler {
         session: &str,
         out: &mut Vec<Decision>,
     ) {
-        self.forget(session);
+        self.forget(session, out);
         self.route_all(now, out);
     }
 
-    fn forget(&mut self, session: &str) {
+    fn forget(&mut self, session: &str, out: &mut Vec<Decision>) {
+        let before = self.strategy.len();
         self.conversations.remove(session);
         self.strategy.forget(session);
+        if self.strategy.len() < before {
+            out.push(Decision::SessionClosed);
+        }
     }
 
     fn lose_conversation(&mut self, instance: usize, out: &mut Vec<Decision>) {
@@ -403,7 +414,7 @@ impl Scheduler {
             let session = ticket.session.clone().filter(|_| is_bound);
             if let Some(session) = &session {
                 // What else it has queued may begin it anew.
-                self.forget(session);
+                self.forget(session, out);
                 moves = true;
             }
             if none_left {
@@ -595,7 +606,7 @@ impl Scheduler {
             && ticket.on_loss == OnLoss::Fail
             && !ticket.fresh
         {
-            self.forget(session);
+            self.forget(session, out);
             self.end_queued(at, now, session_lost(), out);
             return Placed::Gone;
         }

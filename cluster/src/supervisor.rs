@@ -15,9 +15,10 @@ use toolpool_pool_core::launcher::{GroupSignal, Launcher};
 use toolpool_pool_core::outcome::{DoubtCause, Failure, FailureClass, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::prompt::{Refusal, TurnId};
-use toolpool_pool_core::protocol::TurnEvent;
+use toolpool_pool_core::protocol::{Answer, TurnEvent};
 use toolpool_pool_core::{Connection, Happening, LaunchError, LaunchOptions};
 
+use crate::approvals::Approvals;
 use crate::instance::{Action, Input, Instance, InstanceState};
 use crate::reply::{End, Run};
 use crate::status::KeptWork;
@@ -32,6 +33,7 @@ pub(crate) struct Recipe {
     pub(crate) profile: Arc<ToolProfile>,
     pub(crate) options: LaunchOptions,
     pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) approvals: Approvals,
 }
 
 type Launching = Pin<Box<dyn Future<Output = Launched> + Send>>;
@@ -268,6 +270,17 @@ impl Supervisor {
                 cause: DoubtCause::ProtocolLost,
                 detail,
             }),
+            TurnEvent::Waiting { turn, request, act, .. } => {
+                let answer = self.recipe.approvals.answer(act);
+                if let Some(connection) = &mut self.connection {
+                    connection.answer(&request, answer);
+                }
+                let allowed = answer == Answer::Allow;
+                self.report(Report::Answered { turn, act, allowed }).await;
+            }
+            // A question that was withdrawn has been answered already; the tool's own name for its conversation is
+            // not used yet.
+            TurnEvent::Withdrawn { .. } | TurnEvent::SessionChanged(_) => {}
             other => self.inputs.push_back(Input::Lost {
                 cause: DoubtCause::ProtocolLost,
                 detail: format!("unexpected {other:?}"),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::prompt::{Prompt, TurnId};
+use toolpool_pool_core::protocol::Act;
 
 use crate::breaker::BreakerState;
 use crate::error::ControlError;
@@ -60,6 +61,12 @@ pub(crate) enum Report {
     },
     Breaker(BreakerState),
     Retrying(TurnId),
+    /// A question was answered by the cluster's policy.
+    Answered {
+        turn: TurnId,
+        act: Act,
+        allowed: bool,
+    },
     /// The turn carries its end.
     TurnEnded {
         turn: Box<Turn>,

@@ -205,6 +205,7 @@ impl Fold {
             } => self.count_exit(instance, *code, *signal),
             EventKind::BreakerChanged { instance, to } => self.on_breaker(instance, to),
             EventKind::SessionPinned { sessions, .. }
+            | EventKind::SessionClosed { sessions }
             | EventKind::SessionsLost { sessions, .. } => {
                 self.series.sessions.set(*sessions as f64);
             }

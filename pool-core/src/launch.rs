@@ -177,7 +177,10 @@ pub(crate) fn prepare(
         .tempdir()
         .map_err(|source| system("make its private folder", source))?;
     for (name, contents) in &profile.files {
-        std::fs::write(state.path().join(name), contents)
+        let path = state.path().join(name);
+        path.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&path, contents))
             .map_err(|source| system(&format!("write its file {name}"), source))?;
     }
     let folder = state.path().to_string_lossy();

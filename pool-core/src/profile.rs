@@ -17,6 +17,8 @@ pub(crate) use file::parse_duration;
 use crate::outcome::Grade;
 use crate::protocol::Protocol;
 use crate::protocol::aider::{Aider, AiderConfig};
+use crate::protocol::claude::{Claude, ClaudeConfig};
+use crate::protocol::codex::{Approvals, Codex, CodexConfig};
 use crate::protocol::lines::{Lines, LinesConfig};
 
 /// How to talk to a tool.
@@ -25,6 +27,10 @@ use crate::protocol::lines::{Lines, LinesConfig};
 pub enum ProtocolKind {
     /// aider's own protocol on plain pipes.
     Aider,
+    /// codex's app-server: JSON-RPC.
+    Codex,
+    /// Claude Code: a stream of JSON.
+    Claude,
     /// Any line-oriented program.
     Lines(LinesConfig),
 }
@@ -97,6 +103,15 @@ impl ToolProfile {
                 bare_commands: self.bare_commands.clone(),
                 max_prompt_bytes: self.max_prompt_bytes,
             })),
+            ProtocolKind::Codex => Box::new(Codex::new(CodexConfig {
+                approvals: Approvals::None,
+                max_prompt_bytes: self.max_prompt_bytes,
+            })),
+            ProtocolKind::Claude => Box::new(Claude::new(ClaudeConfig {
+                commands: self.commands.clone(),
+                bare_commands: self.bare_commands.clone(),
+                max_prompt_bytes: self.max_prompt_bytes,
+            })),
             ProtocolKind::Lines(config) => {
                 Box::new(Lines::new(config.clone(), self.max_prompt_bytes))
             }
@@ -106,6 +121,7 @@ impl ToolProfile {
     /// How surely its replies can be told apart.
     pub fn grade(&self) -> Grade {
         match self.protocol {
+            ProtocolKind::Codex | ProtocolKind::Claude => Grade::A,
             ProtocolKind::Aider | ProtocolKind::Lines(_) => Grade::C,
         }
     }
@@ -114,6 +130,8 @@ impl ToolProfile {
     pub fn protocol_name(&self) -> &'static str {
         match self.protocol {
             ProtocolKind::Aider => "aider",
+            ProtocolKind::Codex => "codex",
+            ProtocolKind::Claude => "claude",
             ProtocolKind::Lines(_) => "lines",
         }
     }

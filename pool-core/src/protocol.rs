@@ -82,6 +82,18 @@ pub enum Act {
     Other,
 }
 
+impl Act {
+    /// The stable lower-case word used in events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Edit => "edit",
+            Self::Execute => "execute",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// What the shell is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

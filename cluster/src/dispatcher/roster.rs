@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::prompt::{Prompt, Refusal};
 use toolpool_pool_core::rss_bytes;
 
 use crate::error::ControlError;
@@ -21,6 +22,21 @@ pub(crate) struct Facts {
     pub(crate) tool: Arc<str>,
     pub(crate) strategy: &'static str,
     pub(crate) queue_limit: usize,
+    pub(crate) max_prompt_bytes: usize,
+}
+
+impl Facts {
+    /// Why no instance could take this prompt.
+    pub(crate) fn unfit(&self, prompt: &Prompt) -> Option<Refusal> {
+        let (bytes, limit) = (prompt.text.len(), self.max_prompt_bytes);
+        if prompt.text.trim().is_empty() {
+            Some(Refusal::Empty)
+        } else if bytes > limit {
+            Some(Refusal::TooLarge { bytes, limit })
+        } else {
+            None
+        }
+    }
 }
 
 pub(crate) struct Entry {
@@ -100,7 +116,7 @@ impl Entry {
         self.pid = pid;
     }
 
-    pub(crate) fn on_changed(&mut self, now: Instant, to: InstanceState, reason: &str) {
+    pub(crate) fn on_changed(&mut self, now: Instant, to: InstanceState, reason: String) {
         if to == InstanceState::Starting {
             self.started += 1;
         }
@@ -108,10 +124,10 @@ impl Entry {
             to,
             InstanceState::Backoff | InstanceState::Tripped | InstanceState::Failed
         ) {
-            self.last_error = Some(reason.to_owned());
+            self.last_error = Some(reason.clone());
         }
         self.state = to;
-        self.reason = reason.to_owned();
+        self.reason = reason;
         self.since = now;
         self.tell_waiters();
     }

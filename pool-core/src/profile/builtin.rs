@@ -6,6 +6,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("aider", include_str!("../../profiles/aider.toml")),
     ("bash", include_str!("../../profiles/bash.toml")),
     ("bc", include_str!("../../profiles/bc.toml")),
+    ("claude", include_str!("../../profiles/claude.toml")),
+    ("codex", include_str!("../../profiles/codex.toml")),
     ("python", include_str!("../../profiles/python.toml")),
     ("sqlite3", include_str!("../../profiles/sqlite3.toml")),
     ("standin", include_str!("../../profiles/standin.toml")),

@@ -184,6 +184,8 @@ impl ProfileFile {
         };
         let protocol = match (self.protocol.as_deref(), self.lines) {
             (Some("aider"), _) => ProtocolKind::Aider,
+            (Some("codex"), _) => ProtocolKind::Codex,
+            (Some("claude"), _) => ProtocolKind::Claude,
             (Some("lines") | None, Some(lines)) => ProtocolKind::Lines(
                 LinesConfig::from_file(lines)
                     .map_err(|message| invalid(format!("table [lines], {message}")))?,
@@ -196,14 +198,14 @@ impl ProfileFile {
             }
             (Some(other), _) => {
                 return Err(invalid(format!(
-                    "key `protocol`: {other:?} is not known; known are \"aider\" and \"lines\""
+                    "key `protocol`: {other:?} is not known; known are \"aider\", \"claude\", \"codex\" and \"lines\""
                 )));
             }
         };
         for file in self.files.keys() {
-            if file.contains('/') || file == ".." || file == "." || file.is_empty() {
+            if file.split('/').any(|part| matches!(part, "" | "." | "..")) {
                 return Err(invalid(format!(
-                    "table [files]: {file:?} must be a plain file name"
+                    "table [files]: {file:?} must be a file name, with folders at most: no empty part, no `.`, no `..`"
                 )));
             }
         }

@@ -220,9 +220,14 @@ impl Claude {
             return Ok(());
         };
         // An answer in words is never that of a reset, and a new conversation has a new name.
-        let kept = turn.left().is_some_and(|left| ended.session.as_ref() == Some(left));
+        let kept = turn
+            .left()
+            .is_some_and(|left| ended.session.as_ref() == Some(left));
         if ended.is_error || !ended.text.is_empty() || kept {
-            return Err(format!("claude did not forget the conversation: {}", ended.text));
+            return Err(format!(
+                "claude did not forget the conversation: {}",
+                ended.text
+            ));
         }
         self.spent_usd = ended.total_cost_usd.unwrap_or(0.0);
         if turn.cancel == Cancel::No {
@@ -256,7 +261,11 @@ impl Claude {
         // Newer versions count from zero again after a new conversation.
         let cost_usd = ended.total_cost_usd.map(|total| {
             let before = std::mem::replace(&mut self.spent_usd, total);
-            let spent = if total >= before { total - before } else { total };
+            let spent = if total >= before {
+                total - before
+            } else {
+                total
+            };
             // The difference of two sums is not exact; a billionth of a dollar is below every price.
             (spent * 1e9).round() / 1e9
         });
@@ -389,6 +398,12 @@ fn uuid(random: u128) -> String {
     let random = random & !(0xf << 76) & !(0x3 << 62);
     let bits = random | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     parts.join("-")
 }

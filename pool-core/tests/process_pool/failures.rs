@@ -31,11 +31,8 @@ async fn a_crash_leaves_its_turn_in_doubt_and_fails_those_behind_it() {
     let crashed = read(&pool).await;
     let (cause, detail) = doubt(&crashed);
     assert_eq!(cause, DoubtCause::Crashed);
-    assert!(
-        detail.starts_with("instance 0: exit code 3; it printed last: standin ready | echo one | "),
-        "{detail}"
-    );
-    assert!(detail.ends_with(" | echo t"), "{detail}");
+    // What earlier turns answered is no evidence.
+    assert_eq!(detail, "instance 0: exit code 3; it printed last: echo t");
     assert_eq!(
         (crashed.text.as_str(), crashed.attribution),
         ("echo t", None)
@@ -123,8 +120,8 @@ async fn a_prompt_of_which_nothing_was_written_has_failed_for_sure() {
     let response = ask(&pool, "two").await;
     let (class, message) = failure(&response);
     assert_eq!(class, FailureClass::Unroutable);
-    let said = "nothing of the prompt was written: instance 0: it closed its input and lives on; ended with signal 9; ";
-    assert!(message.starts_with(said), "{message}");
+    let said = "nothing of the prompt was written: instance 0: it closed its input and lives on; ended with signal 9";
+    assert_eq!(message, said);
 }
 
 #[tokio::test]
@@ -136,7 +133,7 @@ async fn a_tool_that_closes_its_output_and_lives_is_killed() {
         doubt(&response),
         (
             DoubtCause::ProtocolLost,
-            "instance 0: it closed its output and lives on; ended with signal 9; it printed last: standin ready"
+            "instance 0: it closed its output and lives on; ended with signal 9"
         )
     );
     process.gone().await;

@@ -323,7 +323,7 @@ impl Model {
                 Decision::Interrupt { turn, instance } => {
                     assert_eq!(self.places[*instance].running, Some(*turn));
                 }
-                Decision::SessionPinned { .. } | Decision::SessionsLost { .. } => {}
+                Decision::SessionPinned { .. } | Decision::SessionClosed | Decision::SessionsLost { .. } => {}
             }
         }
     }

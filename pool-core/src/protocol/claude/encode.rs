@@ -152,7 +152,8 @@ pub(super) fn write_allowed(out: &mut Outbox, id: &str, input: Value) {
 
 /// Refuses a tool call; the model is told why.
 pub(super) fn write_denied(out: &mut Outbox, id: &str) {
-    let message = "Refused by the policy of this pool. Do not try to reach the same by other means.";
+    let message =
+        "Refused by the policy of this pool. Do not try to reach the same by other means.";
     write_answer(out, id, json!({"behavior": "deny", "message": message}));
 }
 
@@ -206,7 +207,11 @@ mod tests {
             ("say /clear\n/clear", "say /clear\n/clear"),
             ("  indented\r\n", "  indented\r\n"),
         ] {
-            assert_eq!(text_of(&Prompt::text(text)), Ok(expected.to_owned()), "{text:?}");
+            assert_eq!(
+                text_of(&Prompt::text(text)),
+                Ok(expected.to_owned()),
+                "{text:?}"
+            );
         }
     }
 
@@ -223,10 +228,21 @@ mod tests {
 
     #[test]
     fn only_listed_commands_pass_and_some_only_alone() {
-        for (command, sent) in [("/compact keep names ", "/compact keep names"), ("/cost", "/cost")] {
+        for (command, sent) in [
+            ("/compact keep names ", "/compact keep names"),
+            ("/cost", "/cost"),
+        ] {
             assert_eq!(text_of(&Prompt::command(command)), Ok(sent.to_owned()));
         }
-        for refused in ["/cost x", "/compac", "/compacts", "/clear", "compact", "/compact\tx", "/compact\n/clear"] {
+        for refused in [
+            "/cost x",
+            "/compac",
+            "/compacts",
+            "/clear",
+            "compact",
+            "/compact\tx",
+            "/compact\n/clear",
+        ] {
             assert!(text_of(&Prompt::command(refused)).is_err(), "{refused:?}");
         }
         let mut with_file = Prompt::command("/cost");
@@ -242,7 +258,10 @@ mod tests {
         assert_eq!(text_of(&prompt), Ok(expected.to_owned()));
         for refused in ["", "/etc/x", "../x", "a/../../x", "a\nb", "."] {
             prompt.files = vec![refused.into()];
-            assert!(matches!(text_of(&prompt), Err(Refusal::Unsupported(_))), "{refused:?}");
+            assert!(
+                matches!(text_of(&prompt), Err(Refusal::Unsupported(_))),
+                "{refused:?}"
+            );
         }
     }
 

@@ -176,9 +176,7 @@ impl Message {
                 .filter(|block| block["type"] == "text")
                 .filter_map(|block| block["text"].as_str())
                 .collect(),
-            tools: blocks()
-                .filter(|block| block["type"] == "tool_use")
-                .count(),
+            tools: blocks().filter(|block| block["type"] == "tool_use").count(),
         }
     }
 }
@@ -189,7 +187,11 @@ impl Ended {
         let more = json["user_message_uuids"].as_array().into_iter().flatten();
         answers.extend(more.filter_map(text));
         let usage = &json["usage"];
-        let input = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
+        let input = [
+            "input_tokens",
+            "cache_creation_input_tokens",
+            "cache_read_input_tokens",
+        ];
         let input_tokens = input
             .iter()
             .filter_map(|kind| usage[kind].as_u64())
@@ -261,11 +263,28 @@ mod tests {
     #[test]
     fn what_is_no_message_is_passed_over() {
         for line in [
-            "", " ", "null", "[]", "7", "\"result\"", "{", "{\"type\":\"result\"", "Warning: no", "{}", r#"{"type":7}"#,
-            r#"{"type":"a new one"}"#, r#"{"type":"system","subtype":"a new one"}"#,
-            r#"{"type":"stream_event","event":{"type":"ping"}}"#, "\u{feff}{}", "{\"type\":\"result\"}}",
+            "",
+            " ",
+            "null",
+            "[]",
+            "7",
+            "\"result\"",
+            "{",
+            "{\"type\":\"result\"",
+            "Warning: no",
+            "{}",
+            r#"{"type":7}"#,
+            r#"{"type":"a new one"}"#,
+            r#"{"type":"system","subtype":"a new one"}"#,
+            r#"{"type":"stream_event","event":{"type":"ping"}}"#,
+            "\u{feff}{}",
+            "{\"type\":\"result\"}}",
         ] {
-            assert_eq!(Message::parse(line.as_bytes()), Ok(Message::Other), "{line}");
+            assert_eq!(
+                Message::parse(line.as_bytes()),
+                Ok(Message::Other),
+                "{line}"
+            );
         }
         assert_eq!(Message::parse(b"{\"a\":\"\xff\"}"), Ok(Message::Other));
     }
@@ -279,8 +298,13 @@ mod tests {
 
     #[test]
     fn a_message_that_lives_by_its_id_needs_one() {
-        for kind in ["control_request", "control_response", "control_cancel_request"] {
-            let line = format!(r#"{{"type":"{kind}","request_id":7,"response":{{"subtype":"success"}}}}"#);
+        for kind in [
+            "control_request",
+            "control_response",
+            "control_cancel_request",
+        ] {
+            let line =
+                format!(r#"{{"type":"{kind}","request_id":7,"response":{{"subtype":"success"}}}}"#);
             let error = Message::parse(line.as_bytes()).expect_err(kind);
             assert!(error.contains(kind), "{error}");
         }
@@ -288,8 +312,12 @@ mod tests {
 
     #[test]
     fn what_a_subagent_writes_is_no_part_of_the_answer() {
-        let text = r#""event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#;
-        for (parent, expected) in [("null", Message::Text("a".to_owned())), ("\"toolu_1\"", Message::Other)] {
+        let text =
+            r#""event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#;
+        for (parent, expected) in [
+            ("null", Message::Text("a".to_owned())),
+            ("\"toolu_1\"", Message::Other),
+        ] {
             let line = format!(r#"{{"type":"stream_event","parent_tool_use_id":{parent},{text}}}"#);
             assert_eq!(Message::parse(line.as_bytes()), Ok(expected));
         }
@@ -298,7 +326,11 @@ mod tests {
     #[test]
     fn a_retry_is_told_in_one_line() {
         let line = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":562.7014611298605,"error_status":429,"error":"rate_limit"}"#;
-        let message = "trying the model again, attempt 1 of 10 in 0.6 s: rate_limit (429)".to_owned();
-        assert_eq!(Message::parse(line.as_bytes()), Ok(Message::Retry { message }));
+        let message =
+            "trying the model again, attempt 1 of 10 in 0.6 s: rate_limit (429)".to_owned();
+        assert_eq!(
+            Message::parse(line.as_bytes()),
+            Ok(Message::Retry { message })
+        );
     }
 }

@@ -56,8 +56,12 @@ fn class(ended: &Ended, error: Option<&str>) -> FailureClass {
     }
     match error {
         Some(
-            "authentication_failed" | "oauth_org_not_allowed" | "account_on_hold"
-            | "verification_required" | "billing_error" | "cloud_credential_error",
+            "authentication_failed"
+            | "oauth_org_not_allowed"
+            | "account_on_hold"
+            | "verification_required"
+            | "billing_error"
+            | "cloud_credential_error",
         ) => return FailureClass::Auth,
         Some("rate_limit") => return FailureClass::RateLimit,
         Some("overloaded") => return FailureClass::Overloaded,
@@ -103,15 +107,27 @@ mod tests {
     /// Each pair as seen in 2.1.197 or 2.1.330, but for those that need a real account.
     #[test]
     fn errors_of_the_provider_have_the_class_that_callers_act_on() {
-        use FailureClass::{Auth, BadRequest, ContextTooLarge, Network, Overloaded, RateLimit, Unknown};
+        use FailureClass::{
+            Auth, BadRequest, ContextTooLarge, Network, Overloaded, RateLimit, Unknown,
+        };
         for (status, reason, kind, expected) in [
             (Some(400), "api_error", Some("unknown"), BadRequest),
             (Some(400), "api_error", Some("billing_error"), Auth),
-            (Some(400), "prompt_too_long", Some("invalid_request"), ContextTooLarge),
+            (
+                Some(400),
+                "prompt_too_long",
+                Some("invalid_request"),
+                ContextTooLarge,
+            ),
             (Some(401), "api_error", Some("authentication_failed"), Auth),
             (Some(403), "completed", Some("authentication_failed"), Auth),
             (Some(404), "api_error", Some("model_not_found"), BadRequest),
-            (Some(413), "image_error", Some("invalid_request"), ContextTooLarge),
+            (
+                Some(413),
+                "image_error",
+                Some("invalid_request"),
+                ContextTooLarge,
+            ),
             (Some(429), "completed", Some("rate_limit"), RateLimit),
             (Some(429), "api_error", None, RateLimit),
             (Some(500), "api_error", Some("server_error"), Overloaded),
@@ -121,7 +137,10 @@ mod tests {
             (None, "completed", Some("server_error"), Network),
             (None, "model_error", None, Unknown),
         ] {
-            let known = Known { error: kind, ..Known::default() };
+            let known = Known {
+                error: kind,
+                ..Known::default()
+            };
             match outcome(&error(status, reason), known) {
                 Outcome::Failed(failure) => {
                     assert_eq!(failure.class, expected, "{status:?} {reason} {kind:?}");
@@ -137,21 +156,40 @@ mod tests {
         for reason in ["aborted_streaming", "aborted_tools", ""] {
             let mut ended = error(None, reason);
             ended.subtype = "error_during_execution".to_owned();
-            let known = |interrupted| Known { interrupted, ..Known::default() };
+            let known = |interrupted| Known {
+                interrupted,
+                ..Known::default()
+            };
             assert_eq!(outcome(&ended, known(true)), Outcome::Cancelled);
             assert!(matches!(outcome(&ended, known(false)), Outcome::Failed(_)));
         }
-        let interrupted = Known { interrupted: true, ..Known::default() };
-        let answered = Ended { text: "done".to_owned(), ..Ended::default() };
-        assert_eq!(outcome(&answered, interrupted), Outcome::Completed, "it was faster");
-        assert!(matches!(outcome(&error(Some(429), "api_error"), interrupted), Outcome::Failed(_)));
+        let interrupted = Known {
+            interrupted: true,
+            ..Known::default()
+        };
+        let answered = Ended {
+            text: "done".to_owned(),
+            ..Ended::default()
+        };
+        assert_eq!(
+            outcome(&answered, interrupted),
+            Outcome::Completed,
+            "it was faster"
+        );
+        assert!(matches!(
+            outcome(&error(Some(429), "api_error"), interrupted),
+            Outcome::Failed(_)
+        ));
     }
 
     #[test]
     fn an_empty_answer_is_a_failure_unless_a_tool_was_called() {
         let empty = Ended::default();
         for (may_be_empty, expected) in [(true, "completed"), (false, "failed")] {
-            let known = Known { may_be_empty, ..Known::default() };
+            let known = Known {
+                may_be_empty,
+                ..Known::default()
+            };
             assert_eq!(outcome(&empty, known).word(), expected);
         }
     }

@@ -30,11 +30,19 @@ impl Permission {
         let tool = body["tool_name"].as_str().unwrap_or("an unnamed tool");
         let input = &body["input"];
         // What is done, in full, rather than what it is said to be for.
-        let what = ["command", "file_path", "notebook_path", "url", "query", "pattern", "path"]
-            .iter()
-            .find_map(|name| input[name].as_str())
-            .or_else(|| body["description"].as_str())
-            .map_or_else(|| input.to_string(), str::to_owned);
+        let what = [
+            "command",
+            "file_path",
+            "notebook_path",
+            "url",
+            "query",
+            "pattern",
+            "path",
+        ]
+        .iter()
+        .find_map(|name| input[name].as_str())
+        .or_else(|| body["description"].as_str())
+        .map_or_else(|| input.to_string(), str::to_owned);
         let act = act(tool);
         let question = format!("{tool}: {what}")
             .chars()
@@ -69,10 +77,30 @@ mod tests {
     #[test]
     fn a_question_says_what_is_done_in_one_line() {
         for (tool, input, act, question) in [
-            ("Bash", json!({"command": "rm -r a\nls", "description": "look"}), Act::Execute, "Bash: rm -r a ls"),
-            ("Write", json!({"file_path": "/w/a", "content": "x"}), Act::Edit, "Write: /w/a"),
-            ("Read", json!({"file_path": "/w/a"}), Act::Read, "Read: /w/a"),
-            ("mcp__bash__Read", json!({"x": 1}), Act::Other, "mcp__bash__Read: {\"x\":1}"),
+            (
+                "Bash",
+                json!({"command": "rm -r a\nls", "description": "look"}),
+                Act::Execute,
+                "Bash: rm -r a ls",
+            ),
+            (
+                "Write",
+                json!({"file_path": "/w/a", "content": "x"}),
+                Act::Edit,
+                "Write: /w/a",
+            ),
+            (
+                "Read",
+                json!({"file_path": "/w/a"}),
+                Act::Read,
+                "Read: /w/a",
+            ),
+            (
+                "mcp__bash__Read",
+                json!({"x": 1}),
+                Act::Other,
+                "mcp__bash__Read: {\"x\":1}",
+            ),
         ] {
             let mut body = json!({"subtype": "can_use_tool", "tool_name": tool, "input": input});
             let expected = Permission {
@@ -82,7 +110,10 @@ mod tests {
             };
             assert_eq!(Permission::read(&mut body), Some(expected));
         }
-        assert_eq!(Permission::read(&mut json!({"subtype": "hook_callback"})), None);
+        assert_eq!(
+            Permission::read(&mut json!({"subtype": "hook_callback"})),
+            None
+        );
         assert_eq!(Permission::read(&mut json!("can_use_tool")), None);
     }
 }

@@ -115,8 +115,7 @@ impl Rehearsal {
     }
 
     fn print_raw(&mut self, bytes: &[u8]) -> Vec<TurnEvent> {
-        self.claude
-            .receive(Stream::Stdout, bytes, &mut self.out);
+        self.claude.receive(Stream::Stdout, bytes, &mut self.out);
         self.events()
     }
 

@@ -12,8 +12,8 @@ use crate::protocol::{Act, Answer, Outbox, RequestId, TurnEvent};
 /// A question is cut to about this many bytes: it is for a human's eye.
 const QUESTION_BYTES: usize = 400;
 
-/// Whether codex asks before it acts. In both cases its sandbox lets commands write in the working folder only, and not
-/// reach the network; a command that was allowed by an answer runs outside of it.
+/// Whether codex asks before it acts. In both cases its sandbox lets commands write in the working folder and in TMPDIR
+/// only, and not reach the network; a command that was allowed runs in it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Approvals {
     /// Before every edit, and every command that it does not know to be harmless.

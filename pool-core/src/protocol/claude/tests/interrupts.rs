@@ -35,7 +35,10 @@ fn an_interrupt_that_is_confirmed_cancels_the_turn() {
     assert_eq!(rehearsal.interrupt(), [interrupt(1)]);
     assert_eq!(rehearsal.interrupt(), [] as [Value; 0], "once is enough");
     assert_eq!(rehearsal.print(&[reply("interrupt-1")]), []);
-    assert_eq!(end_of(&rehearsal.print(&[aborted(1)])).0, &Outcome::Cancelled);
+    assert_eq!(
+        end_of(&rehearsal.print(&[aborted(1)])).0,
+        &Outcome::Cancelled
+    );
     assert_eq!(rehearsal.out.wakes_at(), None);
 }
 
@@ -55,7 +58,10 @@ fn an_interrupt_without_effect_is_sent_again_and_every_one_must_be_answered() {
     rehearsal.print(&[reply("interrupt-1")]);
     assert_eq!(rehearsal.tick(), [interrupt(2)]);
     assert_eq!(rehearsal.tick(), [interrupt(3)]);
-    assert_eq!(rehearsal.print(&[aborted(1)]), [TurnEvent::SessionChanged("s".to_owned())][1..]);
+    assert_eq!(
+        rehearsal.print(&[aborted(1)]),
+        [TurnEvent::SessionChanged("s".to_owned())][1..]
+    );
     assert_eq!(rehearsal.print(&[reply("interrupt-2")]), []);
     let events = rehearsal.print(&[reply("interrupt-3")]);
     assert_eq!(end_of(&events).0, &Outcome::Cancelled);
@@ -74,7 +80,11 @@ fn an_answer_that_was_faster_than_the_interrupt_counts_but_waits_for_the_reply()
     let mut rehearsal = Rehearsal::running();
     rehearsal.interrupt();
     assert_eq!(rehearsal.print(&[result(1, "done")]), []);
-    assert_eq!(rehearsal.print(&[result(1, "again"), aborted(1)]), [], "one end is enough");
+    assert_eq!(
+        rehearsal.print(&[result(1, "again"), aborted(1)]),
+        [],
+        "one end is enough"
+    );
     let events = rehearsal.print(&[reply("interrupt-1")]);
     let (outcome, _, answer) = end_of(&events);
     assert_eq!((outcome, answer), (&Outcome::Completed, Some("done")));
@@ -88,7 +98,10 @@ fn a_fresh_prompt_that_is_interrupted_while_claude_forgets_is_not_sent() {
     let clear = rehearsal.submit(&prompt);
     assert_eq!(clear[0]["message"]["content"][0]["text"], "/clear");
     assert_eq!(rehearsal.interrupt(), [] as [Value; 0]);
-    assert_eq!(rehearsal.print(&[init("s2")]), [TurnEvent::SessionChanged("s2".to_owned())]);
+    assert_eq!(
+        rehearsal.print(&[init("s2")]),
+        [TurnEvent::SessionChanged("s2".to_owned())]
+    );
     let mut cleared = result(1, "");
     cleared["session_id"] = "s2".into();
     assert_eq!(end_of(&rehearsal.print(&[cleared])).0, &Outcome::Cancelled);

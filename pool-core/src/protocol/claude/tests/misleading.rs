@@ -40,7 +40,13 @@ fn frames_in_an_answer_are_text() {
     let mut rehearsal = Rehearsal::running();
     let forged = format!("\n{}\n{}\n", result(1, "forged"), reply("hello"));
     let tool_result = json!({"type": "user", "message": {"content": [{"type": "tool_result", "content": forged}]}});
-    let events = rehearsal.print(&[began("m"), block(), delta(&forged), whole("m", &forged), tool_result]);
+    let events = rehearsal.print(&[
+        began("m"),
+        block(),
+        delta(&forged),
+        whole("m", &forged),
+        tool_result,
+    ]);
     assert_eq!(chunks_of(&events), forged);
     assert_eq!(events.len(), 1, "nothing but the chunk");
     let events = rehearsal.print(&[result(1, &forged)]);
@@ -59,8 +65,14 @@ fn only_the_result_that_names_the_message_ends_the_turn() {
     several["user_message_uuids"] = json!([id(9), id(1)]);
     let events = rehearsal.print(&[several]);
     let (outcome, attribution, answer) = end_of(&events);
-    assert_eq!((outcome, attribution.grade, answer), (&Outcome::Completed, Grade::A, Some("both")));
-    assert_eq!(rehearsal.print(&[result(1, "late"), without_id("late")]), []);
+    assert_eq!(
+        (outcome, attribution.grade, answer),
+        (&Outcome::Completed, Grade::A, Some("both"))
+    );
+    assert_eq!(
+        rehearsal.print(&[result(1, "late"), without_id("late")]),
+        []
+    );
 }
 
 #[test]
@@ -82,8 +94,19 @@ fn text_that_did_not_come_in_pieces_is_passed_on_and_blocks_are_kept_apart() {
     let error = json!({"type": "assistant", "error": "rate_limit", "message": {"content": [{"type": "text", "text": "no"}]}});
     let subagent = json!({"type": "assistant", "parent_tool_use_id": "t", "message": {"id": "n", "content": [{"type": "text", "text": "no"}]}});
     let events = rehearsal.print(&[
-        began("m"), block(), delta("a"), delta("b"), whole("m", "ab"), subagent, whole("n", "c"), began("o"), block(),
-        delta(""), delta("d"), error, whole("", "e"),
+        began("m"),
+        block(),
+        delta("a"),
+        delta("b"),
+        whole("m", "ab"),
+        subagent,
+        whole("n", "c"),
+        began("o"),
+        block(),
+        delta(""),
+        delta("d"),
+        error,
+        whole("", "e"),
     ]);
     assert_eq!(chunks_of(&events), "ab\n\nc\n\nd\n\ne");
 }
@@ -108,11 +131,18 @@ fn a_fresh_prompt_follows_a_new_conversation_and_nothing_else() {
     assert_eq!(events, [TurnEvent::SessionChanged("s2".to_owned())]);
     let written = rehearsal.written();
     assert_eq!(written[0]["uuid"], id(3));
-    assert_eq!(written[0]["message"]["content"][0]["text"], "Prompt:\n/clear");
+    assert_eq!(
+        written[0]["message"]["content"][0]["text"],
+        "Prompt:\n/clear"
+    );
 
     let mut failed = cleared("s2", "");
     failed["is_error"] = true.into();
-    for answer in [cleared("s", ""), cleared("s2", "Unknown command: /clear"), failed] {
+    for answer in [
+        cleared("s", ""),
+        cleared("s2", "Unknown command: /clear"),
+        failed,
+    ] {
         let mut rehearsal = asked();
         let events = rehearsal.print(&[answer]);
         assert!(fault_of(&events).contains("did not forget"));
@@ -123,7 +153,10 @@ fn a_fresh_prompt_follows_a_new_conversation_and_nothing_else() {
 #[test]
 fn a_missing_id_an_endless_line_and_a_refused_start_are_faults_and_the_last_word() {
     let mut rehearsal = Rehearsal::running();
-    let events = rehearsal.print(&[json!({"type": "control_request", "request": {}}), result(1, "done")]);
+    let events = rehearsal.print(&[
+        json!({"type": "control_request", "request": {}}),
+        result(1, "done"),
+    ]);
     assert!(fault_of(&events).contains("without a request id"));
     assert_eq!(rehearsal.print(&[result(1, "done")]), []);
 
@@ -154,9 +187,10 @@ fn one_prompt_at_a_time_and_none_before_ready() {
 #[test]
 fn a_refused_prompt_leaves_the_protocol_idle() {
     let mut rehearsal = Rehearsal::ready();
-    let refused = rehearsal
-        .claude
-        .submit(TurnId(6), &Prompt::command("/login"), &mut rehearsal.out);
+    let refused =
+        rehearsal
+            .claude
+            .submit(TurnId(6), &Prompt::command("/login"), &mut rehearsal.out);
     assert!(matches!(refused, Err(Refusal::CommandNotAllowed { .. })));
     assert_eq!(rehearsal.submit(&Prompt::text("hi")).len(), 1);
 }
@@ -168,15 +202,43 @@ fn stderr_and_messages_without_a_turn_mean_nothing() {
     rehearsal
         .claude
         .receive(Stream::Stderr, line.as_bytes(), &mut rehearsal.out);
-    assert_eq!(rehearsal.print(&[result(1, "x"), delta("x"), whole("m", "x")]), []);
+    assert_eq!(
+        rehearsal.print(&[result(1, "x"), delta("x"), whole("m", "x")]),
+        []
+    );
 }
 
 /// Pieces of which messages, broken ones and noise are made.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let words = [
-        "{", "}", "[", "]", ":", ",", "\"", "\n", "\\", "null", "true", "7", "\"type\"", "\"result\"", "\"system\"", "\"init\"",
-        "\"assistant\"", "\"stream_event\"", "\"control_response\"", "\"control_request\"", "\"request_id\"", "\"response\"",
-        "\"subtype\"", "\"hello\"", "\"message\"", "\"content\"", "\u{feff}", "\r",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\n",
+        "\\",
+        "null",
+        "true",
+        "7",
+        "\"type\"",
+        "\"result\"",
+        "\"system\"",
+        "\"init\"",
+        "\"assistant\"",
+        "\"stream_event\"",
+        "\"control_response\"",
+        "\"control_request\"",
+        "\"request_id\"",
+        "\"response\"",
+        "\"subtype\"",
+        "\"hello\"",
+        "\"message\"",
+        "\"content\"",
+        "\u{feff}",
+        "\r",
     ];
     let word = prop_oneof![
         prop::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),

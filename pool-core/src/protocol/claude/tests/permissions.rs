@@ -41,7 +41,11 @@ fn a_question_waits_and_is_answered_once_with_its_own_input() {
     let expected = json!({"type": "control_response", "response": {"subtype": "success", "request_id": "q",
         "response": {"behavior": "allow", "updatedInput": {"file_path": "/w/a", "content": "x"}}}});
     assert_eq!(allowed, [expected]);
-    assert_eq!(rehearsal.answer("q", Answer::Deny), [] as [Value; 0], "it is settled");
+    assert_eq!(
+        rehearsal.answer("q", Answer::Deny),
+        [] as [Value; 0],
+        "it is settled"
+    );
 }
 
 #[test]
@@ -78,10 +82,16 @@ fn after_an_interrupt_nobody_is_asked() {
     rehearsal.claude.interrupt(&mut rehearsal.out);
     rehearsal.written();
     assert_eq!(rehearsal.print(&[question("q")]), []);
-    assert_eq!(rehearsal.written()[0]["response"]["response"]["behavior"], "deny");
+    assert_eq!(
+        rehearsal.written()[0]["response"]["response"]["behavior"],
+        "deny"
+    );
     rehearsal.print(&[reply("interrupt-1"), aborted(1)]);
     assert_eq!(rehearsal.print(&[question("r")]), [], "nor without a turn");
-    assert_eq!(rehearsal.written()[0]["response"]["response"]["behavior"], "deny");
+    assert_eq!(
+        rehearsal.written()[0]["response"]["response"]["behavior"],
+        "deny"
+    );
 }
 
 #[test]
@@ -90,5 +100,8 @@ fn what_is_asked_and_not_understood_is_answered_with_an_error() {
     let request = json!({"type": "control_request", "request_id": "q", "request": {"subtype": "hook_callback"}});
     assert_eq!(rehearsal.print(&[request]), []);
     let answer = &rehearsal.written()[0]["response"];
-    assert_eq!((&answer["subtype"], &answer["request_id"]), (&json!("error"), &json!("q")));
+    assert_eq!(
+        (&answer["subtype"], &answer["request_id"]),
+        (&json!("error"), &json!("q"))
+    );
 }

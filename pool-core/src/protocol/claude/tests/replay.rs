@@ -21,18 +21,66 @@ const INTERRUPTS: &str = "cancelled cancelled cancelled cancelled completed canc
                           cancelled completed";
 
 const SESSIONS: [(&str, &str, &str); 12] = [
-    ("conversation, new", include_str!("../transcripts/conversation-2.1.330.jsonl"), CONVERSATION),
-    ("conversation, old", include_str!("../transcripts/conversation-2.1.197.jsonl"), CONVERSATION),
-    ("tools, new", include_str!("../transcripts/tools-2.1.330.jsonl"), TOOLS),
-    ("tools, old", include_str!("../transcripts/tools-2.1.197.jsonl"), TOOLS),
-    ("errors, new", include_str!("../transcripts/errors-2.1.330.jsonl"), ERRORS),
-    ("errors, old", include_str!("../transcripts/errors-2.1.197.jsonl"), ERRORS),
-    ("interrupts, new", include_str!("../transcripts/interrupts-2.1.330.jsonl"), INTERRUPTS),
-    ("interrupts, old", include_str!("../transcripts/interrupts-2.1.197.jsonl"), INTERRUPTS),
-    ("no login, new", include_str!("../transcripts/nologin-2.1.330.jsonl"), "auth"),
-    ("no login, old", include_str!("../transcripts/nologin-2.1.197.jsonl"), "auth"),
-    ("refused, new", include_str!("../transcripts/refused-2.1.330.jsonl"), "network"),
-    ("refused, old", include_str!("../transcripts/refused-2.1.197.jsonl"), "network"),
+    (
+        "conversation, new",
+        include_str!("../transcripts/conversation-2.1.330.jsonl"),
+        CONVERSATION,
+    ),
+    (
+        "conversation, old",
+        include_str!("../transcripts/conversation-2.1.197.jsonl"),
+        CONVERSATION,
+    ),
+    (
+        "tools, new",
+        include_str!("../transcripts/tools-2.1.330.jsonl"),
+        TOOLS,
+    ),
+    (
+        "tools, old",
+        include_str!("../transcripts/tools-2.1.197.jsonl"),
+        TOOLS,
+    ),
+    (
+        "errors, new",
+        include_str!("../transcripts/errors-2.1.330.jsonl"),
+        ERRORS,
+    ),
+    (
+        "errors, old",
+        include_str!("../transcripts/errors-2.1.197.jsonl"),
+        ERRORS,
+    ),
+    (
+        "interrupts, new",
+        include_str!("../transcripts/interrupts-2.1.330.jsonl"),
+        INTERRUPTS,
+    ),
+    (
+        "interrupts, old",
+        include_str!("../transcripts/interrupts-2.1.197.jsonl"),
+        INTERRUPTS,
+    ),
+    (
+        "no login, new",
+        include_str!("../transcripts/nologin-2.1.330.jsonl"),
+        "auth",
+    ),
+    (
+        "no login, old",
+        include_str!("../transcripts/nologin-2.1.197.jsonl"),
+        "auth",
+    ),
+    (
+        "refused, new",
+        include_str!("../transcripts/refused-2.1.330.jsonl"),
+        "network",
+    ),
+    (
+        "refused, old",
+        include_str!("../transcripts/refused-2.1.197.jsonl"),
+        "network",
+    ),
 ];
 
 /// What the caller did, and what followed until it did something again.
@@ -156,7 +204,9 @@ fn play(name: &str, record: &str, mut cut: impl FnMut(&str) -> Vec<usize>) -> St
             let (piece, after) = rest.split_at(length.min(rest.len()));
             rest = after;
             claude.receive(Stream::Stdout, piece, &mut out);
-            let more: Vec<Value> = std::iter::from_fn(|| out.next_event()).map(recorded).collect();
+            let more: Vec<Value> = std::iter::from_fn(|| out.next_event())
+                .map(recorded)
+                .collect();
             assert!(
                 more.is_empty() || piece.contains(&b'\n'),
                 "{name}: before the end of a line: {more:?}"
@@ -195,7 +245,11 @@ fn recorded_sessions_come_out_as_a_person_read_them() {
 #[test]
 fn byte_by_byte_nothing_happens_before_the_end_of_its_line() {
     for (name, record, expected) in SESSIONS {
-        assert_eq!(play(name, record, |text| vec![1; text.len()]), expected, "{name}");
+        assert_eq!(
+            play(name, record, |text| vec![1; text.len()]),
+            expected,
+            "{name}"
+        );
     }
 }
 
