@@ -21,8 +21,8 @@
 
 pub use toolpool_cluster::worktree;
 pub use toolpool_cluster::{
-    Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError, ClusterManager, ClusterStatus,
-    ControlError, Event, EventKind, EventSink, Events, Health, Heard, InstanceState,
+    Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError, ClusterManager,
+    ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Health, Heard, InstanceState,
     InstanceStatus, Isolation, KeptWork, MAX_COUNT, OnLoss, Reply, ReplyStream, Session,
     ShutdownReport, Submission, SubmitError, Tool, launch_cluster,
 };

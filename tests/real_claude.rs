@@ -81,7 +81,10 @@ async fn real_claude_answers_each_of_24_mixed_prompts_with_its_own_answer() {
     let report = cluster.shutdown().await;
     assert_eq!((report.books.accepted, report.books.completed), (24, 24));
     assert!(report.books.balance());
-    assert!(!lab.repo().join("canary").exists(), "no prompt became a command");
+    assert!(
+        !lab.repo().join("canary").exists(),
+        "no prompt became a command"
+    );
     assert_eq!(census("claude-mixed"), Vec::<u32>::new());
 }
 
@@ -100,12 +103,18 @@ async fn real_claude_keeps_its_context_over_20_turns_and_forgets_when_asked_afre
         assert_eq!(reply.text, answer_for(&prompt));
         messages.push(lab.server.requests().last().expect("asked").messages);
     }
-    assert!(messages.is_sorted_by(|before, after| before < after), "{messages:?}");
+    assert!(
+        messages.is_sorted_by(|before, after| before < after),
+        "{messages:?}"
+    );
     assert!(messages[19] >= messages[0] + 38, "{messages:?}");
     let reply = cluster.ask(Submission::text("begin anew").fresh()).await;
     assert_eq!(reply.expect("an answer").text, answer_for("begin anew"));
     let fresh = lab.server.requests().last().expect("asked").messages;
-    assert!(fresh <= messages[1], "{fresh} messages, {messages:?} before");
+    assert!(
+        fresh <= messages[1],
+        "{fresh} messages, {messages:?} before"
+    );
     cluster.shutdown().await;
     assert_eq!(census("claude-context"), Vec::<u32>::new());
 }
@@ -140,7 +149,11 @@ async fn real_claude_lands_six_edits_as_six_commits() {
     let report = cluster.shutdown().await;
     assert!(report.kept.is_empty(), "{:?}", report.kept);
     let range = format!("{}..main", start.trim());
-    assert_eq!(lab.git(&["rev-list", "--count", "--no-merges", &range]).trim(), "6");
+    assert_eq!(
+        lab.git(&["rev-list", "--count", "--no-merges", &range])
+            .trim(),
+        "6"
+    );
     assert_eq!(lab.git(&["status", "--porcelain"]), "");
     assert_eq!(census("claude-edits"), Vec::<u32>::new());
 }
@@ -192,7 +205,10 @@ async fn real_claude_reads_no_file_that_a_prompt_only_mentions() {
     let mention = Submission::text("look at @README and @/etc/hostname").fresh();
     cluster.ask(mention).await.expect("an answer");
     let with = lab.server.requests().last().expect("asked").messages;
-    assert_eq!(with, without, "what is read in comes as messages of its own");
+    assert_eq!(
+        with, without,
+        "what is read in comes as messages of its own"
+    );
     cluster.shutdown().await;
 }
 
@@ -222,7 +238,10 @@ async fn real_claude_faults_end_in_the_right_outcome_while_others_keep_answering
         let (failed, message) = failure_of(cluster.clone(), prompt).await;
         assert_eq!(failed, class, "{prompt}: {message}");
     }
-    for prompt in ["once [[model: drop times=1]]", "once [[model: status=429 times=1]]"] {
+    for prompt in [
+        "once [[model: drop times=1]]",
+        "once [[model: status=429 times=1]]",
+    ] {
         let reply = cluster.ask(prompt).await.expect("it tries again");
         assert_eq!(reply.text, answer_for(prompt));
     }
@@ -243,7 +262,11 @@ async fn real_claude_faults_end_in_the_right_outcome_while_others_keep_answering
         }
     };
     lab.server
-        .wait_until(|requests| requests.iter().any(|request| request.prompt.contains("killed")))
+        .wait_until(|requests| {
+            requests
+                .iter()
+                .any(|request| request.prompt.contains("killed"))
+        })
         .await;
     let status = cluster.status().await.expect("status");
     let pid = status
@@ -364,7 +387,12 @@ async fn real_claude_asks_before_it_acts_and_takes_no_for_an_answer() {
     let made = |name: &str| lab.repo().join(name).exists();
     for (turn, prompt, file, act) in [
         (1, "[[model: edit=edited text=a]]", "edited", Act::Edit),
-        (3, "[[model: tool=shell cmd=touch touched]]", "touched", Act::Execute),
+        (
+            3,
+            "[[model: tool=shell cmd=touch touched]]",
+            "touched",
+            Act::Execute,
+        ),
     ] {
         let denied = turn_of(&mut connection, turn, &format!("{prompt} no"), Answer::Deny).await;
         assert_eq!((denied.0[0].0, denied.1), (act, Outcome::Completed));
@@ -377,7 +405,10 @@ async fn real_claude_asks_before_it_acts_and_takes_no_for_an_answer() {
 
     // Interrupted while it asks, and while a command runs.
     connection
-        .submit(TurnId(5), &Prompt::text("[[model: tool=shell cmd=touch slept; sleep 600]]"))
+        .submit(
+            TurnId(5),
+            &Prompt::text("[[model: tool=shell cmd=touch slept; sleep 600]]"),
+        )
         .expect("acceptable");
     let mut interrupted = false;
     let outcome = loop {
@@ -434,9 +465,12 @@ async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped
 
 async fn next_waiting(connection: &mut Connection) -> TurnEvent {
     loop {
-        match next_event(connection).await {
-            event @ (TurnEvent::Waiting { .. } | TurnEvent::TurnEnded { .. }) => return event,
-            _ => {}
+        let event = next_event(connection).await;
+        if matches!(
+            event,
+            TurnEvent::Waiting { .. } | TurnEvent::TurnEnded { .. }
+        ) {
+            return event;
         }
     }
 }

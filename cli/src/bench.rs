@@ -89,7 +89,8 @@ const PROMPT: &str = "Add a docstring to every public function of this file.";
 
 /// Measures and prints. Call it outside of any runtime.
 pub(crate) fn run(args: &BenchArgs) -> Result<Exit, CliError> {
-    let figures = measure(args).map_err(|error| CliError::new(Exit::TurnFailed, "bench", format!("{error:#}")))?;
+    let figures = measure(args)
+        .map_err(|error| CliError::new(Exit::TurnFailed, "bench", format!("{error:#}")))?;
     match args.output {
         ListFormat::Text => console::print(table(&figures, args).as_bytes())?,
         ListFormat::Json => console::print_document(&figures)?,
@@ -113,11 +114,21 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
             service::turn(&profile, args.turns, service::Runtime::MultiThread)?,
         ))
     })?;
-    eprintln!("measuring throughput, {} instances, {} callers …", args.count, args.callers);
-    let load = service::throughput(&profile, args.count, args.callers, args.turns.saturating_mul(5))?;
+    eprintln!(
+        "measuring throughput, {} instances, {} callers …",
+        args.count, args.callers
+    );
+    let load = service::throughput(
+        &profile,
+        args.count,
+        args.callers,
+        args.turns.saturating_mul(5),
+    )?;
     let prototype = prototype::throughput(&profile, args.count, args.turns)?;
     eprintln!("measuring starts …");
-    let start = pairs(args.pairs, || Ok((floor::start(&profile, 5)?, service::start(&profile, 5)?)))?;
+    let start = pairs(args.pairs, || {
+        Ok((floor::start(&profile, 5)?, service::start(&profile, 5)?))
+    })?;
     Ok(Figures {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         turn,
@@ -158,14 +169,25 @@ fn table(figures: &Figures, args: &BenchArgs) -> String {
     let times = |value: f64| format!("{value:.2}x");
     row("", "floor".into(), "toolpool".into(), "ratio".into());
     let mut versus = |what: &str, versus: &Versus| {
-        row(what, us(versus.floor_us), us(versus.toolpool_us), times(versus.ratio));
+        row(
+            what,
+            us(versus.floor_us),
+            us(versus.toolpool_us),
+            times(versus.ratio),
+        );
     };
     versus("one turn, pinned to one processor", &figures.turn);
-    versus("one turn, multi-threaded runtime", &figures.turn_multi_thread);
+    versus(
+        "one turn, multi-threaded runtime",
+        &figures.turn_multi_thread,
+    );
     versus("5 instances, spawn to ready", &figures.start);
     let prototype = figures.prototype_prompts_per_s;
     row(
-        &format!("{} instances, {} callers, prompts/s", args.count, args.callers),
+        &format!(
+            "{} instances, {} callers, prompts/s",
+            args.count, args.callers
+        ),
         prototype.map_or("no python3".into(), |value| format!("{value:.0}/s")),
         format!("{:.0}/s", figures.prompts_per_s),
         figures.prototype_ratio.map_or("-".into(), times),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::{Value, json};
 
-use crate::bench::Figures;
 use crate::batch::{BatchItem, BatchSummary, Plan, Report};
+use crate::bench::Figures;
 use crate::console::{Document, Envelope, print};
 use crate::doctor::DoctorReport;
 use crate::documents::{TurnReplies, TurnReply, TurnStarted, TurnText};

@@ -45,7 +45,11 @@ mod tests {
         ] {
             for act in [Read, Edit, Execute, Other] {
                 let answer = policy.answer(act);
-                assert_eq!(answer == Answer::Allow, allowed.contains(&act), "{policy:?} {act:?}");
+                assert_eq!(
+                    answer == Answer::Allow,
+                    allowed.contains(&act),
+                    "{policy:?} {act:?}"
+                );
             }
         }
     }

@@ -99,7 +99,9 @@ impl Dispatcher {
         let (id, ticket, bytes) = (turn.id, turn.ticket.clone(), turn.ticket.bytes);
         let admitted = match self.facts.unfit(&turn.prompt) {
             Some(refusal) => Err(self.scheduler.refuse(refusal.into())),
-            None => self.scheduler.on_submit(now, id, ticket, &mut self.decisions),
+            None => self
+                .scheduler
+                .on_submit(now, id, ticket, &mut self.decisions),
         };
         match admitted {
             Ok(()) => {
@@ -168,12 +170,14 @@ impl Dispatcher {
                     to: state.word(),
                 });
             }
-            Report::Answered { turn, act, allowed } => self.history.record(EventKind::PermissionAnswered {
-                turn,
-                instance: name,
-                act: act.word(),
-                allowed,
-            }),
+            Report::Answered { turn, act, allowed } => {
+                self.history.record(EventKind::PermissionAnswered {
+                    turn,
+                    instance: name,
+                    act: act.word(),
+                    allowed,
+                })
+            }
             Report::Retrying(turn) => self.history.record(EventKind::TurnRetrying {
                 turn,
                 instance: name,
@@ -224,9 +228,7 @@ impl Dispatcher {
             }
             // Whoever asked may have gone; that is no error.
             Control::Status(answer) => drop(answer.send(self.status(now))),
-            Control::AwaitSettled(instance, answer) => {
-                self.roster[instance].await_settled(answer)
-            }
+            Control::AwaitSettled(instance, answer) => self.roster[instance].await_settled(answer),
             Control::Restart(instance, answer) => {
                 self.roster[instance].order(Order::Restart(answer))
             }
@@ -469,7 +471,9 @@ impl Entry {
 
     /// The state has changed: tells those whose process it is about, and all if there will be no process.
     fn tell_waiters(&mut self) {
-        let Some(settled) = self.settled() else { return };
+        let Some(settled) = self.settled() else {
+            return;
+        };
         let for_good = matches!(self.state, InstanceState::Failed | InstanceState::Stopped);
         for (generation, answer) in std::mem::take(&mut self.waiters) {
             if self.started >= generation || for_good {

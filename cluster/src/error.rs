@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use toolpool_pool_core::{LaunchError, TooFewOpenFiles};
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::profile::ProfileError;
+use toolpool_pool_core::{LaunchError, TooFewOpenFiles};
 
 use crate::reply::Reply;
 

@@ -367,7 +367,8 @@ impl Instance {
 
     fn on_ready(&mut self, now: Instant, out: &mut Vec<Action>) {
         if let Phase::Starting { .. } = self.phase {
-            let proven_at = (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
+            let proven_at =
+                (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
             self.set_phase(Phase::Ready { proven_at }, "the tool is ready", out);
         }
     }
@@ -414,7 +415,8 @@ impl Instance {
             self.heal(out);
         }
         if self.intent == Intent::Up {
-            let proven_at = (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
+            let proven_at =
+                (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
             self.set_phase(Phase::Ready { proven_at }, "turn ended", out);
         } else {
             self.terminate(now, None, false, "its last turn has ended", out);

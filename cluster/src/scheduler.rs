@@ -205,9 +205,7 @@ impl Scheduler {
             return Err(self.refuse(refusal));
         }
         self.books.accepted += 1;
-        let deadline = ticket
-            .queue_timeout
-            .map(|timeout| after(now, timeout));
+        let deadline = ticket.queue_timeout.map(|timeout| after(now, timeout));
         let last = self.queue.len();
         let follows = ticket.session.is_some()
             && self
@@ -315,9 +313,7 @@ impl Scheduler {
             self.route_all(now, out);
             return;
         }
-        let deadline = ticket
-            .queue_timeout
-            .map(|timeout| after(since, timeout));
+        let deadline = ticket.queue_timeout.map(|timeout| after(since, timeout));
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, turn));
         }

@@ -270,7 +270,9 @@ impl Supervisor {
                 cause: DoubtCause::ProtocolLost,
                 detail,
             }),
-            TurnEvent::Waiting { turn, request, act, .. } => {
+            TurnEvent::Waiting {
+                turn, request, act, ..
+            } => {
                 let answer = self.recipe.approvals.answer(act);
                 if let Some(connection) = &mut self.connection {
                     connection.answer(&request, answer);

@@ -91,9 +91,7 @@ impl Lab {
 
     /// A cluster in the repository, marked so that its processes can be counted.
     pub(crate) fn cluster(&self, count: usize, marker: &str) -> ClusterBuilder {
-        let cluster = launch_cluster(self.profile())
-            .count(count)
-            .cwd(self.repo());
+        let cluster = launch_cluster(self.profile()).count(count).cwd(self.repo());
         self.env(marker)
             .into_iter()
             .fold(cluster, |cluster, (name, value)| cluster.env(name, value))
@@ -103,9 +101,7 @@ impl Lab {
     pub(crate) async fn connection(&self, marker: &str) -> Connection {
         let options = LaunchOptions {
             cwd: self.repo(),
-            args: ["--permission-mode", "default"]
-                .map(str::to_owned)
-                .to_vec(),
+            args: ["--permission-mode", "default"].map(str::to_owned).to_vec(),
             env: self.env(marker),
             ..LaunchOptions::default()
         };

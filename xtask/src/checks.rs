@@ -12,7 +12,7 @@ use crate::tools::{self, Tool};
 /// variable with their tool's path is not set.
 const REAL: &str = "real_";
 /// The tools that have such tests.
-const TESTED: &[Tool] = &[Tool::Aider];
+const TESTED: &[Tool] = &[Tool::Aider, Tool::Claude, Tool::Codex];
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";

@@ -30,7 +30,11 @@ impl Raw {
             .spawn()
             .context("cannot start the stand-in")?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(stdin), Some(stdout)) => Ok(Self { child, stdin, stdout }),
+            (Some(stdin), Some(stdout)) => Ok(Self {
+                child,
+                stdin,
+                stdout,
+            }),
             _ => bail!("the stand-in's pipes were not connected"),
         }
     }
@@ -86,7 +90,9 @@ pub(super) fn turn(profile: &ToolProfile, turns: u32) -> Result<Duration> {
 /// Spawn to ready of several bare processes, started together.
 pub(super) fn start(profile: &ToolProfile, count: u32) -> Result<Duration> {
     let begun = Instant::now();
-    let mut started = (0..count).map(|_| Raw::spawn(profile)).collect::<Result<Vec<_>>>()?;
+    let mut started = (0..count)
+        .map(|_| Raw::spawn(profile))
+        .collect::<Result<Vec<_>>>()?;
     for raw in &mut started {
         raw.await_ready()?;
     }

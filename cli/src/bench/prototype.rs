@@ -14,7 +14,11 @@ use super::PROMPT;
 pub(super) fn throughput(profile: &ToolProfile, count: u32, prompts: u32) -> Result<Option<f64>> {
     let run = Command::new("python3")
         .args(["-c", include_str!("prototype.py")])
-        .args([count.to_string(), prompts.to_string(), serde_json::to_string(PROMPT)?])
+        .args([
+            count.to_string(),
+            prompts.to_string(),
+            serde_json::to_string(PROMPT)?,
+        ])
         .arg(&profile.program)
         .args(&profile.args)
         .output();
@@ -23,9 +27,15 @@ pub(super) fn throughput(profile: &ToolProfile, count: u32, prompts: u32) -> Res
         run => run.context("cannot run python3")?,
     };
     if !output.status.success() {
-        bail!("the prototype's script failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "the prototype's script failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let figure = String::from_utf8_lossy(&output.stdout);
     let figure = figure.trim();
-    figure.parse().map(Some).with_context(|| format!("the prototype's script printed {figure:?}"))
+    figure
+        .parse()
+        .map(Some)
+        .with_context(|| format!("the prototype's script printed {figure:?}"))
 }

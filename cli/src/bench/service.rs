@@ -26,7 +26,10 @@ impl Runtime {
             Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
             Self::MultiThread => tokio::runtime::Builder::new_multi_thread(),
         };
-        builder.enable_all().build().context("cannot start the runtime")
+        builder
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")
     }
 }
 
@@ -67,7 +70,12 @@ pub(super) fn turn(profile: &ToolProfile, turns: u32, runtime: Runtime) -> Resul
 }
 
 /// Many callers on many instances.
-pub(super) fn throughput(profile: &ToolProfile, count: u32, callers: u32, prompts: u32) -> Result<Load> {
+pub(super) fn throughput(
+    profile: &ToolProfile,
+    count: u32,
+    callers: u32,
+    prompts: u32,
+) -> Result<Load> {
     Runtime::MultiThread.build()?.block_on(async {
         let cluster = cluster(profile, count).await?;
         let each = (prompts / callers).max(1);

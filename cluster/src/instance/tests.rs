@@ -253,7 +253,11 @@ impl World {
             }
             Action::Submit(turn) => {
                 assert!(was_ready && self.process == Process::Live);
-                assert_eq!(self.asked, Asked::No, "a prompt for a process that is to end");
+                assert_eq!(
+                    self.asked,
+                    Asked::No,
+                    "a prompt for a process that is to end"
+                );
                 assert_eq!(self.turn, Some(*turn));
                 assert!(!std::mem::replace(&mut self.submitted, true), "sent twice");
             }
@@ -274,7 +278,10 @@ impl World {
                 self.process = Process::None;
             }
             Action::Doubt(turn, doubt) => {
-                assert!(self.submitted, "nothing was written, so nothing is in doubt");
+                assert!(
+                    self.submitted,
+                    "nothing was written, so nothing is in doubt"
+                );
                 assert!(
                     self.process == Process::None || disowns,
                     "its process still lives"
@@ -327,14 +334,27 @@ impl World {
             | InstanceState::Stopping => &[Process::Live],
             _ => &[Process::None],
         };
-        assert!(expected.contains(&self.process), "{state:?} with {:?}", self.process);
+        assert!(
+            expected.contains(&self.process),
+            "{state:?} with {:?}",
+            self.process
+        );
         let runs = matches!(state, InstanceState::Busy | InstanceState::Draining);
         assert!(
-            if runs { self.submitted } else { !self.submitted || state == InstanceState::Stopping },
+            if runs {
+                self.submitted
+            } else {
+                !self.submitted || state == InstanceState::Stopping
+            },
             "a turn without an end in {state:?}"
         );
         assert_eq!(self.turn.is_some(), self.submitted, "a turn was lost");
-        assert_eq!(state == InstanceState::Tripped, self.tripped(), "{:?}", self.open_until);
+        assert_eq!(
+            state == InstanceState::Tripped,
+            self.tripped(),
+            "{:?}",
+            self.open_until
+        );
     }
 
     fn tripped(&self) -> bool {
@@ -353,7 +373,11 @@ impl World {
                 failure,
                 killed,
                 ..
-            } => format!("stopping {} {} {killed}", doubt.is_some(), failure.is_some()),
+            } => format!(
+                "stopping {} {} {killed}",
+                doubt.is_some(),
+                failure.is_some()
+            ),
             Phase::Backoff { .. } => "backoff".to_owned(),
             Phase::Tripped { .. } => "tripped".to_owned(),
             Phase::Stopped => "stopped".to_owned(),
@@ -434,7 +458,11 @@ fn after_a_drain_or_a_stop_every_path_ends_without_a_process_and_without_an_open
                 assert_eq!(world.turn, None);
                 let had_failed = World::after(&path).machine.state() == InstanceState::Failed;
                 if !stubborn && !had_failed {
-                    assert_eq!(world.machine.state(), InstanceState::Stopped, "{path:?}, {order:?}");
+                    assert_eq!(
+                        world.machine.state(),
+                        InstanceState::Stopped,
+                        "{path:?}, {order:?}"
+                    );
                 }
             }
         }
@@ -451,7 +479,11 @@ fn a_restart_brings_every_state_up_again_and_heals_its_breaker() {
         }
         assert_eq!(world.machine.state(), InstanceState::Starting, "{path:?}");
         assert_eq!(world.machine.breaker.failures(), 0, "{path:?}");
-        assert_eq!(world.machine.breaker.state(), BreakerState::Closed, "{path:?}");
+        assert_eq!(
+            world.machine.breaker.state(),
+            BreakerState::Closed,
+            "{path:?}"
+        );
     }
 }
 
@@ -472,7 +504,11 @@ fn it_backs_off_longer_and_longer_and_trips_at_exactly_the_kth_failure() {
         world.make(made);
     }
     assert_eq!(world.machine.breaker.state(), BreakerState::Closed);
-    assert_eq!(world.machine.deadline(), None, "a healthy one proves nothing");
+    assert_eq!(
+        world.machine.deadline(),
+        None,
+        "a healthy one proves nothing"
+    );
 }
 
 #[test]

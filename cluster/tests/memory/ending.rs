@@ -17,7 +17,10 @@ async fn a_shutdown_waits_for_what_runs_and_refuses_what_comes() {
     let serve = async {
         let read = tool.read().await;
         settle().await;
-        assert_eq!(cluster.ask("late").await.expect_err("draining").code(), "draining");
+        assert_eq!(
+            cluster.ask("late").await.expect_err("draining").code(),
+            "draining"
+        );
         tool.answer(&read.nonce, "one").await;
         tool.turn().await;
     };
@@ -26,10 +29,23 @@ async fn a_shutdown_waits_for_what_runs_and_refuses_what_comes() {
     first.reply().await.expect("completed");
     second.reply().await.expect("completed");
     assert_eq!(tools.world.alive(), 0);
-    assert_eq!(cluster.status().await.expect_err("it is gone"), ControlError::ShutDown);
-    assert_eq!(cluster.send("x").await.expect_err("it is gone"), SubmitError::Draining);
-    assert_eq!(cluster.restart_instance(0).await.expect_err("it is gone"), ControlError::ShutDown);
-    assert_eq!(cluster.shutdown().await.books.accepted, 0, "nothing left to report");
+    assert_eq!(
+        cluster.status().await.expect_err("it is gone"),
+        ControlError::ShutDown
+    );
+    assert_eq!(
+        cluster.send("x").await.expect_err("it is gone"),
+        SubmitError::Draining
+    );
+    assert_eq!(
+        cluster.restart_instance(0).await.expect_err("it is gone"),
+        ControlError::ShutDown
+    );
+    assert_eq!(
+        cluster.shutdown().await.books.accepted,
+        0,
+        "nothing left to report"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,11 +64,20 @@ async fn a_shutdown_without_patience_under_load_answers_everything() {
     assert_eq!(tools.world.alive(), 0);
     let mut codes = std::collections::BTreeMap::<_, u64>::new();
     for ask in asks {
-        let answer = tokio::time::timeout(LONG, ask).await.expect("everything is answered").expect("it lives");
-        *codes.entry(answer.expect_err("nobody answered").code()).or_default() += 1;
+        let answer = tokio::time::timeout(LONG, ask)
+            .await
+            .expect("everything is answered")
+            .expect("it lives");
+        *codes
+            .entry(answer.expect_err("nobody answered").code())
+            .or_default() += 1;
     }
     let books = report.books;
-    assert_eq!((books.indeterminate, books.cancelled, books.accepted), (4, 296, 300), "{codes:?}");
+    assert_eq!(
+        (books.indeterminate, books.cancelled, books.accepted),
+        (4, 296, 300),
+        "{codes:?}"
+    );
     assert_eq!((codes["indeterminate"], codes["cancelled"]), (4, 296));
     assert!(books.balance() && books.queued == 0 && books.running == 0);
     drop(ready);
@@ -64,10 +89,16 @@ async fn a_second_shutdown_may_be_more_urgent() {
     let asked = cluster.stream("runs").await.expect("accepted");
     tool.read().await;
     let began = tokio::time::Instant::now();
-    let (patient, urgent) = tokio::join!(cluster.shutdown_within(LONG), cluster.shutdown_within(Duration::from_secs(1)));
+    let (patient, urgent) = tokio::join!(
+        cluster.shutdown_within(LONG),
+        cluster.shutdown_within(Duration::from_secs(1))
+    );
     assert_eq!(patient.books, urgent.books);
     assert!(began.elapsed() < Duration::from_secs(10));
-    assert_eq!(asked.reply().await.expect_err("in doubt").code(), "indeterminate");
+    assert_eq!(
+        asked.reply().await.expect_err("in doubt").code(),
+        "indeterminate"
+    );
     assert_eq!(tools.world.alive(), 0);
 }
 
@@ -85,8 +116,16 @@ async fn a_turn_that_comes_back_during_the_end_is_answered_as_withdrawn() {
     // The crash and the end of the cluster come at once.
     first.exit(1);
     let report = cluster.shutdown_within(Duration::ZERO).await;
-    assert_eq!((report.books.cancelled, report.books.running), (1, 0), "{:?}", report.books);
-    assert_eq!(unwritten.reply().await.expect_err("withdrawn").code(), "cancelled");
+    assert_eq!(
+        (report.books.cancelled, report.books.running),
+        (1, 0),
+        "{:?}",
+        report.books
+    );
+    assert_eq!(
+        unwritten.reply().await.expect_err("withdrawn").code(),
+        "cancelled"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +150,11 @@ async fn what_was_sent_and_cannot_be_read_any_more_keeps_nothing_alive() {
     drop(cluster);
     while events.next().await.is_some() {}
     assert_eq!(tools.world.alive(), 0);
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

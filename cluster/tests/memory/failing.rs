@@ -26,7 +26,9 @@ async fn a_tool_that_never_becomes_ready_is_killed_and_tried_again() {
         assert_eq!(began.elapsed().as_secs(), 7);
     };
     let (launched, ()) = tokio::join!(launch.into_future(), watch);
-    let Err(error @ ClusterError::NoneReady { .. }) = launched else { panic!("it was never ready") };
+    let Err(error @ ClusterError::NoneReady { .. }) = launched else {
+        panic!("it was never ready")
+    };
     assert!(error.to_string().contains("not ready within 5s"), "{error}");
     assert_eq!(tools.world.alive(), 0);
 }
@@ -100,7 +102,10 @@ async fn a_withdrawn_turn_that_is_handed_back_is_not_run_elsewhere() {
     settle().await;
     first.exit(1);
     tokio::spawn(second.serve());
-    assert_eq!(asked.reply().await.expect_err("withdrawn").code(), "cancelled");
+    assert_eq!(
+        asked.reply().await.expect_err("withdrawn").code(),
+        "cancelled"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +115,12 @@ async fn restarts_slow_down_trip_at_exactly_the_kth_failure_and_heal_after_a_goo
         open_for: seconds(100),
         open_for_max: seconds(1000),
     };
-    let (cluster, tool, mut tools) = one(|builder| builder.breaker(breaker).restart_delay(seconds(1), seconds(8))).await;
+    let (cluster, tool, mut tools) = one(|builder| {
+        builder
+            .breaker(breaker)
+            .restart_delay(seconds(1), seconds(8))
+    })
+    .await;
     let state = async || {
         settle().await;
         let status = cluster.status().await.expect("it lives");
@@ -130,7 +140,11 @@ async fn restarts_slow_down_trip_at_exactly_the_kth_failure_and_heal_after_a_goo
     let opened = tokio::time::Instant::now();
     tools.next().await.exit(1);
     assert!(opened.elapsed() >= seconds(50));
-    assert_eq!(state().await, (InstanceState::Tripped, "open"), "the probe failed");
+    assert_eq!(
+        state().await,
+        (InstanceState::Tripped, "open"),
+        "the probe failed"
+    );
     let mut tool = tools.next_ready().await;
     assert_eq!(state().await, (InstanceState::Ready, "half_open"));
     let (reply, ()) = tokio::join!(cluster.ask("probe"), tool.turn());
@@ -149,7 +163,10 @@ async fn a_survivor_proves_itself_without_a_turn() {
     drop(cluster);
     let mut exits = 0;
     while let Some(toolpool_cluster::Heard::Event(event)) = events.next().await {
-        exits += usize::from(matches!(event.kind, toolpool_cluster::EventKind::InstanceExited { .. }));
+        exits += usize::from(matches!(
+            event.kind,
+            toolpool_cluster::EventKind::InstanceExited { .. }
+        ));
     }
     assert_eq!(exits, 2, "one crash and the end; proving is no exit");
 }
@@ -160,10 +177,22 @@ async fn a_process_that_survives_sigkill_is_given_up_and_its_turn_answered() {
     tools.world.deaf.store(true, Ordering::SeqCst);
     tools.world.undead.store(true, Ordering::SeqCst);
     let (reply, _) = tokio::join!(cluster.ask("runs"), tool.read());
-    assert!(reply.expect_err("in doubt").to_string().contains("timed_out"));
+    assert!(
+        reply
+            .expect_err("in doubt")
+            .to_string()
+            .contains("timed_out")
+    );
     settle().await;
     let status = cluster.status().await.expect("it lives");
     assert_eq!(status.instances[0].state, InstanceState::Failed);
     assert_eq!(tools.world.launches(), 1, "never two processes");
-    assert_eq!(cluster.ask("more").await.expect_err("nobody is left").code(), "failed");
+    assert_eq!(
+        cluster
+            .ask("more")
+            .await
+            .expect_err("nobody is left")
+            .code(),
+        "failed"
+    );
 }

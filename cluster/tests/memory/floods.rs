@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use toolpool_cluster::{InstanceState, Isolation, Submission, launch_cluster};
-use toolpool_pool_core::launcher::{Exit, GroupSignal, LaunchSpec, Launcher, Process, ProcessGroup};
+use toolpool_pool_core::launcher::{
+    Exit, GroupSignal, LaunchSpec, Launcher, Process, ProcessGroup,
+};
 use toolpool_pool_core::profile::ToolProfile;
 
 use crate::tool::one;
@@ -21,7 +23,8 @@ struct Group(Arc<AtomicBool>);
 
 impl ProcessGroup for Group {
     fn signal(&self, signal: GroupSignal) {
-        self.0.fetch_or(signal == GroupSignal::Kill, Ordering::SeqCst);
+        self.0
+            .fetch_or(signal == GroupSignal::Kill, Ordering::SeqCst);
     }
 }
 
@@ -47,7 +50,9 @@ async fn a_tool_that_prints_without_a_pause_is_killed_in_time() {
     let launcher = Flood {
         killed: Arc::clone(&killed),
     };
-    let launch = launch_cluster(profile).isolation(Isolation::Shared).launcher(Arc::new(launcher));
+    let launch = launch_cluster(profile)
+        .isolation(Isolation::Shared)
+        .launcher(Arc::new(launcher));
     let launch = tokio::spawn(launch.into_future());
     // The flood never lets the runtime rest, so the time must be moved by hand.
     for _ in 0..1_000 {
@@ -86,7 +91,13 @@ async fn callers_that_never_pause_do_not_keep_a_prompt_from_expiring() {
     for busybody in busybodies {
         busybody.abort();
     }
-    assert_eq!(asked.await.expect("it lives").expect_err("expired").code(), "expired");
+    assert_eq!(
+        asked.await.expect("it lives").expect_err("expired").code(),
+        "expired"
+    );
     drop(running);
-    assert_ne!(cluster.status().await.expect("it lives").instances[0].state, InstanceState::Failed);
+    assert_ne!(
+        cluster.status().await.expect("it lives").instances[0].state,
+        InstanceState::Failed
+    );
 }

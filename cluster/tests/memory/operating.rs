@@ -15,7 +15,14 @@ async fn a_restart_ends_the_old_process_first_and_answers_when_the_new_one_is_re
     let (restarted, second) = tokio::join!(cluster.restart_instance(0), tools.next_ready());
     restarted.expect("ready");
     assert_eq!(second.generation, "2");
-    assert!(asked.reply().await.expect_err("in doubt").to_string().contains("stopped"));
+    assert!(
+        asked
+            .reply()
+            .await
+            .expect_err("in doubt")
+            .to_string()
+            .contains("stopped")
+    );
     let status = cluster.status().await.expect("it lives");
     assert_eq!(status.instances[0].state, InstanceState::Ready);
 }
@@ -34,7 +41,10 @@ async fn a_drained_instance_finishes_its_turn_stops_and_comes_back_by_a_restart(
     // Time for the group to be seen empty.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(state().await, InstanceState::Stopped);
-    assert_eq!(cluster.ask("x").await.expect_err("nobody is left").code(), "failed");
+    assert_eq!(
+        cluster.ask("x").await.expect_err("nobody is left").code(),
+        "failed"
+    );
     let (restarted, mut second) = tokio::join!(cluster.restart_instance(0), tools.next_ready());
     restarted.expect("ready");
     let (reply, ()) = tokio::join!(cluster.ask("again"), second.turn());
@@ -63,7 +73,10 @@ async fn a_restart_out_of_a_backoff_answers_for_its_own_start() {
     let (restarted, _third) = tokio::join!(cluster.restart_instance(0), tools.next_ready());
     restarted.expect("ready");
     tools.world.refusals.store(1, Ordering::SeqCst);
-    let failed = cluster.restart_instance(0).await.expect_err("it does not start");
+    let failed = cluster
+        .restart_instance(0)
+        .await
+        .expect_err("it does not start");
     assert!(failed.to_string().contains("no more processes"), "{failed}");
     assert_eq!(
         cluster.restart_instance(1).await.expect_err("no such one"),
@@ -88,7 +101,10 @@ async fn no_number_of_orders_displaces_a_turn() {
         cluster.drain_instance(index).await.expect("it is there");
     }
     tokio::spawn(async move { tools.next_ready().await.serve().await });
-    let reply = asked.reply().await.expect("nothing of it was written, so it runs elsewhere");
+    let reply = asked
+        .reply()
+        .await
+        .expect("nothing of it was written, so it runs elsewhere");
     assert_ne!(reply.instance.as_deref(), Some(again.instance.as_str()));
     let books = cluster.shutdown().await.books;
     assert_eq!((books.completed, books.running), (1, 0));
@@ -106,11 +122,30 @@ async fn status_and_health_tell_alive_ready_and_answering_apart() {
     dead.expect("three").exit(3);
     settle().await;
     let status = cluster.status().await.expect("it lives");
-    assert_eq!((&*status.cluster, &*status.tool, status.strategy), ("lab", "standin", "least-busy"));
-    let states: Vec<_> = status.instances.iter().map(|instance| instance.state).collect();
-    assert_eq!(states, [InstanceState::Busy, InstanceState::Backoff, InstanceState::Ready]);
+    assert_eq!(
+        (&*status.cluster, &*status.tool, status.strategy),
+        ("lab", "standin", "least-busy")
+    );
+    let states: Vec<_> = status
+        .instances
+        .iter()
+        .map(|instance| instance.state)
+        .collect();
+    assert_eq!(
+        states,
+        [
+            InstanceState::Busy,
+            InstanceState::Backoff,
+            InstanceState::Ready
+        ]
+    );
     assert_eq!(status.instances[1].return_code, Some(3));
-    assert!(status.instances[1].last_error.as_deref().is_some_and(|error| error.contains("exit code 3")));
+    assert!(
+        status.instances[1]
+            .last_error
+            .as_deref()
+            .is_some_and(|error| error.contains("exit code 3"))
+    );
     assert!(status.books.balance());
     let health = cluster.check_health().await.expect("it lives");
     assert_eq!((health.total, health.ready, health.healthy), (3, 2, true));

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use toolpool_cluster::{ClusterBuilder, ClusterManager, Isolation, launch_cluster};
-use toolpool_pool_core::launcher::{Exit, GroupSignal, LaunchSpec, Launcher, Process, ProcessGroup};
+use toolpool_pool_core::launcher::{
+    Exit, GroupSignal, LaunchSpec, Launcher, Process, ProcessGroup,
+};
 use toolpool_pool_core::profile::ToolProfile;
 
 /// Far beyond every limit that a test sets, and free: the time is paused.
@@ -62,7 +64,11 @@ struct Life {
 impl Life {
     fn end(&self, exit: Exit) {
         if let Some(sender) = self.exit.lock().expect("no test panics with it").take() {
-            self.world.alive.lock().expect("no test panics with it").remove(&self.instance);
+            self.world
+                .alive
+                .lock()
+                .expect("no test panics with it")
+                .remove(&self.instance);
             sender.send(exit).ok();
         }
     }
@@ -78,7 +84,9 @@ impl ProcessGroup for Group {
             signal: Some(number),
         };
         match signal {
-            GroupSignal::Terminate if !self.0.world.deaf.load(Ordering::SeqCst) => self.0.end(by(15)),
+            GroupSignal::Terminate if !self.0.world.deaf.load(Ordering::SeqCst) => {
+                self.0.end(by(15))
+            }
             GroupSignal::Kill if !self.0.world.undead.load(Ordering::SeqCst) => self.0.end(by(9)),
             _ => {}
         }
@@ -96,10 +104,16 @@ impl Launcher for MemoryLauncher {
         }
         let named = |name: &str| {
             let pair = spec.env.iter().find(|(key, _)| key == name);
-            pair.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default()
+            pair.map(|(_, value)| value.to_string_lossy().into_owned())
+                .unwrap_or_default()
         };
         let instance = named("TOOLPOOL_INSTANCE");
-        let alone = self.world.alive.lock().expect("no test panics with it").insert(instance.clone());
+        let alone = self
+            .world
+            .alive
+            .lock()
+            .expect("no test panics with it")
+            .insert(instance.clone());
         assert!(alone, "{instance} has two processes");
         let (stdin, tool_stdin) = tokio::io::duplex(64 << 10);
         let (tool_stdout, stdout) = tokio::io::duplex(64 << 10);
@@ -121,7 +135,9 @@ impl Launcher for MemoryLauncher {
             signals: heard,
             life: Arc::clone(&life),
         };
-        self.started.send(tool).map_err(|_| io::Error::other("the test is over"))?;
+        self.started
+            .send(tool)
+            .map_err(|_| io::Error::other("the test is over"))?;
         let exit = async move {
             exited.await.unwrap_or(Exit {
                 code: None,
@@ -162,11 +178,17 @@ impl Tool {
     }
 
     pub(crate) async fn say(&mut self, text: &str) {
-        self.stdout.write_all(text.as_bytes()).await.expect("somebody reads it");
+        self.stdout
+            .write_all(text.as_bytes())
+            .await
+            .expect("somebody reads it");
     }
 
     pub(crate) async fn complain(&mut self, text: &str) {
-        self.stderr.write_all(text.as_bytes()).await.expect("somebody reads it");
+        self.stderr
+            .write_all(text.as_bytes())
+            .await
+            .expect("somebody reads it");
     }
 
     /// The next prompt; None when there will be no more.
@@ -191,7 +213,8 @@ impl Tool {
     /// Reads a prompt and answers it.
     pub(crate) async fn turn(&mut self) {
         let read = self.read().await;
-        self.answer(&read.nonce, &format!("{}: {}", self.instance, read.text)).await;
+        self.answer(&read.nonce, &format!("{}: {}", self.instance, read.text))
+            .await;
     }
 
     /// Answers everything until its end.
@@ -253,7 +276,11 @@ impl Tools {
     }
 
     /// Launches, with every instance ready, in the order of their names.
-    pub(crate) async fn launch(&mut self, builder: ClusterBuilder, count: usize) -> (ClusterManager, Vec<Tool>) {
+    pub(crate) async fn launch(
+        &mut self,
+        builder: ClusterBuilder,
+        count: usize,
+    ) -> (ClusterManager, Vec<Tool>) {
         let make_ready = async {
             let mut tools = Vec::new();
             for _ in 0..count {
@@ -280,7 +307,9 @@ impl Tools {
 }
 
 /// One instance, ready.
-pub(crate) async fn one(change: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -> (ClusterManager, Tool, Tools) {
+pub(crate) async fn one(
+    change: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+) -> (ClusterManager, Tool, Tools) {
     let (builder, mut tools) = Tools::cluster(1);
     let (cluster, mut ready) = tools.launch(change(builder), 1).await;
     let tool = ready.pop().expect("one");
@@ -288,10 +317,15 @@ pub(crate) async fn one(change: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -
 }
 
 /// A cluster whose tools answer by themselves.
-pub(crate) async fn served(count: usize, change: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -> (ClusterManager, Arc<World>) {
+pub(crate) async fn served(
+    count: usize,
+    change: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+) -> (ClusterManager, Arc<World>) {
     let (builder, tools) = Tools::cluster(count);
     let world = tools.serve_all();
-    let cluster = change(builder).await.unwrap_or_else(|error| panic!("{error}"));
+    let cluster = change(builder)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     (cluster, world)
 }
 

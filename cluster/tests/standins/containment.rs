@@ -10,11 +10,25 @@ use crate::support::{in_time, launch, standin, standin_tool};
 
 #[tokio::test]
 async fn dropping_every_handle_leaves_no_process() {
-    let rules = ["on prompt ~fork fork 2 ignore TERM HUP", "on prompt ~hang hang"];
-    let (cluster, census) = launch(standin(&[], &rules), 4, |builder| builder.stop_grace(Duration::from_millis(50))).await;
-    in_time(cluster.ask("fork")).await.unwrap_or_else(|error| panic!("{error}"));
-    let hanging = cluster.stream("hang").await.unwrap_or_else(|error| panic!("{error}"));
-    cluster.send("hang").await.unwrap_or_else(|error| panic!("{error}"));
+    let rules = [
+        "on prompt ~fork fork 2 ignore TERM HUP",
+        "on prompt ~hang hang",
+    ];
+    let (cluster, census) = launch(standin(&[], &rules), 4, |builder| {
+        builder.stop_grace(Duration::from_millis(50))
+    })
+    .await;
+    in_time(cluster.ask("fork"))
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let hanging = cluster
+        .stream("hang")
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    cluster
+        .send("hang")
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     assert!(census.alive().len() >= 6);
     let mut events = cluster.subscribe();
     drop(hanging);
@@ -25,9 +39,14 @@ async fn dropping_every_handle_leaves_no_process() {
 
 #[tokio::test]
 async fn a_shutdown_without_patience_answers_and_leaves_nothing() {
-    let (cluster, census) = launch(standin(&[], &["on prompt ~hang ignore TERM", "on prompt ~hang hang"]), 4, |builder| {
-        builder.stop_grace(Duration::from_millis(50))
-    })
+    let (cluster, census) = launch(
+        standin(
+            &[],
+            &["on prompt ~hang ignore TERM", "on prompt ~hang hang"],
+        ),
+        4,
+        |builder| builder.stop_grace(Duration::from_millis(50)),
+    )
     .await;
     let asks: Vec<_> = (0..60)
         .map(|_| {
@@ -35,15 +54,27 @@ async fn a_shutdown_without_patience_answers_and_leaves_nothing() {
             tokio::spawn(async move { cluster.ask("hang").await })
         })
         .collect();
-    while in_time(cluster.status()).await.unwrap_or_else(|error| panic!("{error}")).books.accepted < 60 {
+    while in_time(cluster.status())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
+        .books
+        .accepted
+        < 60
+    {
         tokio::task::yield_now().await;
     }
     let report = in_time(cluster.shutdown_within(Duration::ZERO)).await;
     assert_eq!(census.alive(), Vec::<u32>::new());
     assert!(report.books.balance());
-    assert_eq!((report.books.indeterminate, report.books.cancelled), (4, 56));
+    assert_eq!(
+        (report.books.indeterminate, report.books.cancelled),
+        (4, 56)
+    );
     for ask in asks {
-        in_time(ask).await.expect("no caller panics").expect_err("nobody answered");
+        in_time(ask)
+            .await
+            .expect("no caller panics")
+            .expect_err("nobody answered");
     }
 }
 
@@ -56,7 +87,9 @@ async fn a_launch_of_which_nothing_becomes_ready_leaves_nothing() {
         .count(3)
         .isolation(Isolation::Shared)
         .env(Census::VARIABLE, census.mark());
-    let Err(error) = in_time(launched.into_future()).await else { panic!("it cannot be ready") };
+    let Err(error) = in_time(launched.into_future()).await else {
+        panic!("it cannot be ready")
+    };
     assert!(matches!(error, ClusterError::NoneReady { .. }), "{error}");
     assert!(error.to_string().contains("exit code 3"), "{error}");
     assert_eq!(census.alive(), Vec::<u32>::new());
@@ -65,8 +98,14 @@ async fn a_launch_of_which_nothing_becomes_ready_leaves_nothing() {
 #[test]
 fn a_runtime_that_goes_away_takes_the_tools_with_it() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (cluster, census) = runtime.block_on(launch(standin(&[], &["on prompt ~fork fork 2 ignore TERM HUP"]), 2, |builder| builder));
-    runtime.block_on(in_time(cluster.ask("fork"))).unwrap_or_else(|error| panic!("{error}"));
+    let (cluster, census) = runtime.block_on(launch(
+        standin(&[], &["on prompt ~fork fork 2 ignore TERM HUP"]),
+        2,
+        |builder| builder,
+    ));
+    runtime
+        .block_on(in_time(cluster.ask("fork")))
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(census.alive().len(), 4);
     drop(runtime);
     // SIGKILL was sent to both groups; the kernel needs a moment, and nothing is left that could tell of it.

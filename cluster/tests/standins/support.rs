@@ -54,16 +54,23 @@ pub(crate) async fn launch(
         .isolation(Isolation::Shared)
         .restart_delay(Duration::from_millis(1), Duration::from_millis(10))
         .env(Census::VARIABLE, census.mark());
-    let cluster = change(builder).await.unwrap_or_else(|error| panic!("{error}"));
+    let cluster = change(builder)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     (cluster, census)
 }
 
 /// What the stand-in answers with `--reply sha256`.
 pub(crate) fn sha256(prompt: &str) -> String {
-    Sha256::digest(prompt).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(prompt)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A task of the cluster must not hang the whole suite.
 pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, what).await.expect("it takes for ever")
+    tokio::time::timeout(LONG, what)
+        .await
+        .expect("it takes for ever")
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use toolpool_cluster::TurnId;
+pub(crate) use toolpool_cluster::Usage;
 use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
 use toolpool_metrics::{Metrics, MetricsSink};
-pub(crate) use toolpool_cluster::Usage;
-use toolpool_cluster::TurnId;
 
 /// When the first event happens, in seconds since 1970.
 pub(crate) const START: u64 = 1_700_000_000;

@@ -67,9 +67,17 @@ fn a_prompt_for_nobody_ends_at_once_instead_of_waiting_for_ever() {
     model.take(Step::Submit(targeted));
     assert_eq!(ends(&model), ["unroutable"]);
     model.take(Step::Submit(of_session(1)));
-    assert_eq!(ends(&model), ["unroutable"], "its conversation is on the stopped one");
+    assert_eq!(
+        ends(&model),
+        ["unroutable"],
+        "its conversation is on the stopped one"
+    );
     model.take(Step::Submit(of_session(1)));
-    assert_eq!(model.runs_on(4), Some(1), "the next one knowingly begins anew");
+    assert_eq!(
+        model.runs_on(4),
+        Some(1),
+        "the next one knowingly begins anew"
+    );
     model.take(Step::Down(1, true));
     model.take(Step::Submit(plain()));
     assert_eq!(ends(&model), ["unroutable"]);
@@ -95,7 +103,10 @@ fn a_turn_that_was_withdrawn_and_then_handed_back_is_not_run_elsewhere() {
     model.take(Step::Cancel(0));
     model.take(Step::Cancel(0));
     let written = false;
-    model.take(Step::Crash { instance: 0, written });
+    model.take(Step::Crash {
+        instance: 0,
+        written,
+    });
     assert_eq!(ends(&model), ["cancelled"]);
 }
 
@@ -105,7 +116,10 @@ fn a_turn_that_comes_back_after_the_end_of_the_queue_ends_too() {
     model.take(Step::Submit(plain()));
     model.take(Step::Close);
     let written = false;
-    model.take(Step::Crash { instance: 0, written });
+    model.take(Step::Crash {
+        instance: 0,
+        written,
+    });
     assert_eq!(ends(&model), ["cancelled"]);
 }
 
@@ -115,7 +129,10 @@ fn the_first_prompt_of_a_session_that_is_handed_back_begins_it_elsewhere() {
     model.take(Step::Submit(of_session(1)));
     model.take(Step::Submit(of_session(1)));
     let written = false;
-    model.take(Step::Crash { instance: 0, written });
+    model.take(Step::Crash {
+        instance: 0,
+        written,
+    });
     assert_eq!(model.runs_on(1), Some(1));
     model.take(Step::End(1, true));
     assert_eq!(model.runs_on(2), Some(1));
@@ -270,13 +287,25 @@ fn prompts_of_a_session_keep_their_order_under_a_strategy_that_waits() {
         assert_eq!(accepted, Ok(()));
     }
     assert_eq!(out, [], "the second must not overtake the first");
-    scheduler.on_submit(now, TurnId(3), ticket(None), &mut out).expect("accepted");
-    let [Decision::Assign { turn: TurnId(3), .. }] = out[..] else {
+    scheduler
+        .on_submit(now, TurnId(3), ticket(None), &mut out)
+        .expect("accepted");
+    let [
+        Decision::Assign {
+            turn: TurnId(3), ..
+        },
+    ] = out[..]
+    else {
         panic!("{out:?}")
     };
     out.clear();
     scheduler.on_cancel(now, TurnId(1), &mut out);
-    let [Decision::End { .. }, Decision::SessionPinned { .. }, Decision::Assign { turn, .. }] = &out[..] else {
+    let [
+        Decision::End { .. },
+        Decision::SessionPinned { .. },
+        Decision::Assign { turn, .. },
+    ] = &out[..]
+    else {
         panic!("nobody asked again about what waited behind: {out:?}")
     };
     assert_eq!(*turn, TurnId(2));
@@ -310,12 +339,10 @@ proptest! {
             model.take(Step::Submit(plain()));
         }
         // Whoever becomes free gets the oldest prompt at once.
-        let mut next = instances as u64 + 1;
-        for choice in order {
+        for (next, choice) in (instances as u64 + 1..).zip(order) {
             let instance = choice % instances;
             model.take(Step::End(instance, true));
             prop_assert_eq!(model.runs_on(next), Some(instance));
-            next += 1;
         }
     }
 }

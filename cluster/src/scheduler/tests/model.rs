@@ -152,7 +152,8 @@ impl Model {
             }
             Step::Forget(session) => {
                 self.homes.remove(&session);
-                self.scheduler.on_close_session(self.now, &key(session), &mut out);
+                self.scheduler
+                    .on_close_session(self.now, &key(session), &mut out);
             }
             Step::Drain => {
                 self.draining = true;
@@ -164,7 +165,10 @@ impl Model {
                 self.scheduler.drain();
                 self.scheduler.cancel_queue(self.now, &mut out);
             }
-            Step::Ready(at) | Step::End(at, _) | Step::Crash { instance: at, .. } | Step::Down(at, _)
+            Step::Ready(at)
+            | Step::End(at, _)
+            | Step::Crash { instance: at, .. }
+            | Step::Down(at, _)
                 if at >= self.places.len() => {}
             Step::Ready(instance) => self.become_ready(instance, &mut out),
             Step::End(instance, good) => self.end_turn(instance, good, &mut out),
@@ -172,7 +176,11 @@ impl Model {
                 self.lose_process(instance, InstanceState::Backoff, written, &mut out)
             }
             Step::Down(instance, failed) => {
-                let state = if failed { InstanceState::Failed } else { InstanceState::Stopped };
+                let state = if failed {
+                    InstanceState::Failed
+                } else {
+                    InstanceState::Stopped
+                };
                 self.lose_process(instance, state, true, &mut out);
             }
         }
@@ -198,20 +206,28 @@ impl Model {
             Err("draining")
         } else if self.queue.len() >= self.queue_limit {
             Err("queue_full")
-        } else if wish.target.is_some_and(|target| target >= self.places.len()) {
+        } else if wish
+            .target
+            .is_some_and(|target| target >= self.places.len())
+        {
             Err("not_found")
         } else {
             Ok(())
         };
         let answered = self.scheduler.on_submit(self.now, turn, ticket, out);
-        assert_eq!(answered.as_ref().err().map(SubmitError::code), expected.err());
+        assert_eq!(
+            answered.as_ref().err().map(SubmitError::code),
+            expected.err()
+        );
         if expected.is_err() {
             self.books.refused += 1;
             return;
         }
         self.books.accepted += 1;
         self.queue.push(turn);
-        let deadline = wish.timeout.map(|millis| self.now + Duration::from_millis(millis));
+        let deadline = wish
+            .timeout
+            .map(|millis| self.now + Duration::from_millis(millis));
         let since = self.now;
         self.prompts.insert(
             turn,
@@ -237,7 +253,10 @@ impl Model {
         self.scheduler.on_cancel(self.now, turn, out);
         if let Some(prompt) = self.prompts.get_mut(&turn).filter(|_| !is_queued) {
             // An instance is asked to stop a turn once, however often it is withdrawn.
-            let asked = out.iter().filter(|decision| matches!(decision, Decision::Interrupt { .. })).count();
+            let asked = out
+                .iter()
+                .filter(|decision| matches!(decision, Decision::Interrupt { .. }))
+                .count();
             assert_eq!(asked, usize::from(!prompt.withdrawn));
             prompt.withdrawn = true;
         }
@@ -248,16 +267,20 @@ impl Model {
             return;
         }
         if self.places[instance].state != InstanceState::Ready {
-            self.scheduler.on_instance(self.now, instance, InstanceState::Starting, out);
+            self.scheduler
+                .on_instance(self.now, instance, InstanceState::Starting, out);
             self.places[instance].conversation += 1;
             self.scheduler.on_new_process(instance, out);
         }
         self.places[instance].state = InstanceState::Ready;
-        self.scheduler.on_instance(self.now, instance, InstanceState::Ready, out);
+        self.scheduler
+            .on_instance(self.now, instance, InstanceState::Ready, out);
     }
 
     fn end_turn(&mut self, instance: usize, good: bool, out: &mut Vec<Decision>) {
-        let Some(turn) = self.places[instance].running.take() else { return };
+        let Some(turn) = self.places[instance].running.take() else {
+            return;
+        };
         self.prompts.remove(&turn);
         self.places[instance].state = InstanceState::Ready;
         let outcome = if good {
@@ -267,10 +290,17 @@ impl Model {
             self.books.cancelled += 1;
             Outcome::Cancelled
         };
-        self.scheduler.on_turn_ended(self.now, instance, &outcome, true, out);
+        self.scheduler
+            .on_turn_ended(self.now, instance, &outcome, true, out);
     }
 
-    fn lose_process(&mut self, instance: usize, state: InstanceState, written: bool, out: &mut Vec<Decision>) {
+    fn lose_process(
+        &mut self,
+        instance: usize,
+        state: InstanceState,
+        written: bool,
+        out: &mut Vec<Decision>,
+    ) {
         let place = &mut self.places[instance];
         if matches!(place.state, InstanceState::Stopped | InstanceState::Failed) {
             return;
@@ -285,7 +315,8 @@ impl Model {
                     cause: DoubtCause::Crashed,
                     detail: "exit code 1".to_owned(),
                 });
-                self.scheduler.on_turn_ended(self.now, instance, &doubt, false, out);
+                self.scheduler
+                    .on_turn_ended(self.now, instance, &doubt, false, out);
                 self.scheduler.on_instance(self.now, instance, state, out);
             }
             Some(turn) => {
@@ -311,7 +342,8 @@ impl Model {
             self.homes.remove(&session);
         }
         self.queue.insert(0, turn);
-        self.scheduler.on_handed_back(self.now, instance, turn, ticket, prompt.since, out);
+        self.scheduler
+            .on_handed_back(self.now, instance, turn, ticket, prompt.since, out);
     }
 
     /// Judges each decision at the moment at which it was taken.
@@ -323,7 +355,9 @@ impl Model {
                 Decision::Interrupt { turn, instance } => {
                     assert_eq!(self.places[*instance].running, Some(*turn));
                 }
-                Decision::SessionPinned { .. } | Decision::SessionClosed | Decision::SessionsLost { .. } => {}
+                Decision::SessionPinned { .. }
+                | Decision::SessionClosed
+                | Decision::SessionsLost { .. } => {}
             }
         }
     }
@@ -336,10 +370,16 @@ impl Model {
     }
 
     fn judge_assignment(&mut self, turn: TurnId, instance: usize) {
-        assert!(self.is_available(instance), "{turn} on an instance that cannot take it");
+        assert!(
+            self.is_available(instance),
+            "{turn} on an instance that cannot take it"
+        );
         let at = self.leave_queue(turn);
         let wish = self.prompts[&turn].wish.clone();
-        assert!(wish.target.is_none_or(|target| target == instance), "{turn} is for another instance");
+        assert!(
+            wish.target.is_none_or(|target| target == instance),
+            "{turn} is for another instance"
+        );
         for earlier in &self.queue[..at] {
             let other = &self.prompts[earlier].wish;
             assert!(
@@ -347,7 +387,10 @@ impl Model {
                 "{turn} overtakes {earlier} of its session"
             );
             let is_bound = other.session.is_some() || other.target.is_some() || other.fresh;
-            assert!(is_bound, "{turn} overtakes {earlier}, which could run anywhere");
+            assert!(
+                is_bound,
+                "{turn} overtakes {earlier}, which could run anywhere"
+            );
         }
         let place = &mut self.places[instance];
         let before = place.conversation;
@@ -361,7 +404,10 @@ impl Model {
         let same = home == Some((instance, before));
         if let Some((home, _)) = home {
             let moves = wish.on_loss == OnLoss::Fresh && self.is_down(home);
-            assert!(home == instance || moves, "{turn} is far from its conversation");
+            assert!(
+                home == instance || moves,
+                "{turn} is far from its conversation"
+            );
             assert!(
                 same || wish.fresh || wish.on_loss == OnLoss::Fresh,
                 "{turn} goes on in a conversation that is lost"
@@ -374,24 +420,39 @@ impl Model {
 
     fn judge_end(&mut self, turn: TurnId, outcome: &Outcome) {
         self.leave_queue(turn);
-        let Some(prompt) = self.prompts.remove(&turn) else { panic!("{turn} ends twice") };
-        let home = prompt.wish.session.and_then(|session| self.homes.get(&session).copied());
+        let Some(prompt) = self.prompts.remove(&turn) else {
+            panic!("{turn} ends twice")
+        };
+        let home = prompt
+            .wish
+            .session
+            .and_then(|session| self.homes.get(&session).copied());
         match outcome {
             Outcome::Cancelled => self.books.cancelled += 1,
             Outcome::Expired => {
-                assert!(prompt.deadline.is_some_and(|deadline| deadline <= self.now), "{turn} expired early");
+                assert!(
+                    prompt.deadline.is_some_and(|deadline| deadline <= self.now),
+                    "{turn} expired early"
+                );
                 self.books.expired += 1;
             }
             Outcome::Failed(failure) => {
                 self.books.failed += 1;
                 let down = |instance: usize| {
-                    matches!(self.places[instance].state, InstanceState::Stopped | InstanceState::Failed)
+                    matches!(
+                        self.places[instance].state,
+                        InstanceState::Stopped | InstanceState::Failed
+                    )
                 };
                 let elsewhere = prompt.wish.target.is_some() && home.is_some();
                 match failure.class {
                     FailureClass::SessionLost => {
-                        let lost = home.is_some_and(|(at, known)| self.places[at].conversation != known);
-                        assert!(lost && prompt.wish.on_loss == OnLoss::Fail && !prompt.wish.fresh, "{turn}: {home:?}");
+                        let lost =
+                            home.is_some_and(|(at, known)| self.places[at].conversation != known);
+                        assert!(
+                            lost && prompt.wish.on_loss == OnLoss::Fail && !prompt.wish.fresh,
+                            "{turn}: {home:?}"
+                        );
                     }
                     FailureClass::Unroutable => assert!(
                         (0..self.places.len()).all(down)
@@ -402,7 +463,10 @@ impl Model {
                     ),
                     other => panic!("{turn} failed for {other:?}"),
                 }
-                if let (Some(session), false) = (prompt.wish.session, failure.message.contains("another instance")) {
+                if let (Some(session), false) = (
+                    prompt.wish.session,
+                    failure.message.contains("another instance"),
+                ) {
                     self.homes.remove(&session);
                 }
             }
@@ -417,7 +481,10 @@ impl Model {
             if let Some(session) = wish.session
                 && wish.on_loss == OnLoss::Fresh
                 && wish.target.is_none()
-                && self.homes.get(&session).is_some_and(|(home, _)| self.is_down(*home))
+                && self
+                    .homes
+                    .get(&session)
+                    .is_some_and(|(home, _)| self.is_down(*home))
             {
                 self.homes.remove(&session);
             }
@@ -430,14 +497,21 @@ impl Model {
     }
 
     fn is_down(&self, instance: usize) -> bool {
-        matches!(self.places[instance].state, InstanceState::Stopped | InstanceState::Failed)
+        matches!(
+            self.places[instance].state,
+            InstanceState::Stopped | InstanceState::Failed
+        )
     }
 
     /// What must be true between two steps.
     fn look(&self) {
         let books = self.scheduler.books();
         assert!(books.balance(), "{books:?}");
-        let running = self.places.iter().filter(|place| place.running.is_some()).count();
+        let running = self
+            .places
+            .iter()
+            .filter(|place| place.running.is_some())
+            .count();
         let expected = Books {
             queued: self.queue.len() as u64,
             running: running as u64,
@@ -445,9 +519,18 @@ impl Model {
         };
         assert_eq!(books, expected);
         assert_eq!(books.accepted + books.refused, self.offered);
-        assert!(self.scheduler.conversations.len() <= self.scheduler.sessions(), "forgotten sessions are kept");
-        assert_eq!(self.scheduler.is_idle(), self.queue.is_empty() && running == 0);
-        let deadlines = self.queue.iter().filter_map(|turn| self.prompts[turn].deadline);
+        assert!(
+            self.scheduler.conversations.len() <= self.scheduler.sessions(),
+            "forgotten sessions are kept"
+        );
+        assert_eq!(
+            self.scheduler.is_idle(),
+            self.queue.is_empty() && running == 0
+        );
+        let deadlines = self
+            .queue
+            .iter()
+            .filter_map(|turn| self.prompts[turn].deadline);
         assert_eq!(self.scheduler.deadline(), deadlines.min());
         for (at, turn) in self.queue.iter().enumerate() {
             self.look_at_waiting(at, *turn);
@@ -459,15 +542,26 @@ impl Model {
         let wish = &self.prompts[&turn].wish;
         let all_down = (0..self.places.len()).all(|instance| self.is_down(instance));
         assert!(!all_down, "{turn} waits for nobody");
-        let behind = |earlier: &TurnId| wish.session.is_some() && self.prompts[earlier].wish.session == wish.session;
+        let behind = |earlier: &TurnId| {
+            wish.session.is_some() && self.prompts[earlier].wish.session == wish.session
+        };
         if self.queue[..at].iter().any(behind) {
             return;
         }
-        let home = wish.session.and_then(|session| self.homes.get(&session)).map(|(home, _)| *home);
+        let home = wish
+            .session
+            .and_then(|session| self.homes.get(&session))
+            .map(|(home, _)| *home);
         match wish.target.or(home) {
             Some(instance) => {
-                assert!(!self.is_down(instance), "{turn} waits for an instance that will not come");
-                assert!(!self.is_available(instance), "{turn} waits for an instance that is free");
+                assert!(
+                    !self.is_down(instance),
+                    "{turn} waits for an instance that will not come"
+                );
+                assert!(
+                    !self.is_available(instance),
+                    "{turn} waits for an instance that is free"
+                );
             }
             None if wish.fresh => {}
             None => {
@@ -489,7 +583,9 @@ impl Model {
 
     /// The instance that runs the turn.
     pub(super) fn runs_on(&self, turn: u64) -> Option<usize> {
-        self.places.iter().position(|place| place.running == Some(TurnId(turn)))
+        self.places
+            .iter()
+            .position(|place| place.running == Some(TurnId(turn)))
     }
 }
 

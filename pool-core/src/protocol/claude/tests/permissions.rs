@@ -62,7 +62,10 @@ fn a_question_that_claude_withdraws_is_not_answered_any_more() {
     let mut rehearsal = Rehearsal::running();
     rehearsal.print(&[question("q")]);
     let cancel = json!({"type": "control_cancel_request", "request_id": "q"});
-    assert_eq!(rehearsal.print(&[cancel.clone()]), [withdrawn("q")]);
+    assert_eq!(
+        rehearsal.print(std::slice::from_ref(&cancel)),
+        [withdrawn("q")]
+    );
     assert_eq!(rehearsal.print(&[cancel]), []);
     assert_eq!(rehearsal.answer("q", Answer::Allow), [] as [Value; 0]);
 }
