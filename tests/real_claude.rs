@@ -456,7 +456,10 @@ async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped
                     break;
                 }
             }
-            assert_eq!(census("claude-commands-run").len(), 1, "only Claude itself");
+            // Claude says so some milliseconds before the last process of the command is dead.
+            while census("claude-commands-run").len() > 1 {
+                let _ = tokio::time::timeout(Duration::from_millis(10), connection.next()).await;
+            }
         }
     }
     connection.stop(Duration::from_secs(10)).await;
