@@ -107,7 +107,8 @@ async fn the_end_of_a_turn_in_doubt_is_heard_after_the_end_of_its_whole_group() 
 #[tokio::test]
 async fn a_tool_that_floods_before_it_is_ready_or_after_its_turn_is_only_noise() {
     let rules = [
-        "on start flood 32MiB",
+        "on start flood-stderr 32MiB",
+        "on start unsolicited hello",
         "on prompt ~noise flood 32MiB after end",
         "on prompt ~chatter unsolicited hello",
     ];
