@@ -215,6 +215,20 @@ impl Dispatcher {
             Report::Gone(kept) => {
                 self.roster[instance].gone = true;
                 self.kept.extend(kept);
+                let from = self.roster[instance].state;
+                if !matches!(from, InstanceState::Stopped | InstanceState::Failed) {
+                    let reason = "its task panicked, which is a bug of toolpool or of a launcher of your own; launch the cluster again".to_owned();
+                    self.scheduler
+                        .on_turn_dropped(now, instance, &mut self.decisions);
+                    let changed = Report::Changed {
+                        generation: self.roster[instance].generation,
+                        from,
+                        to: InstanceState::Failed,
+                        reason,
+                        start: None,
+                    };
+                    self.on_report(now, instance, changed);
+                }
             }
         }
     }

@@ -504,8 +504,10 @@ impl Instance {
                     deadline,
                     killed,
                 };
-                if let Some((turn, doubt)) = doubt {
-                    out.push(Action::Doubt(turn, doubt));
+                match doubt {
+                    Some((turn, doubt)) if written => out.push(Action::Doubt(turn, doubt)),
+                    Some((turn, _)) => out.push(Action::HandBack(turn)),
+                    None => {}
                 }
                 self.after_stop(now, reason, out);
             }

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
+use toolpool_pool_core::outcome::{Doubt, DoubtCause, Failure, FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Sticky, Strategy};
 
@@ -287,6 +287,22 @@ impl Scheduler {
         self.view(instance, now);
         if available {
             self.route_all(now, out);
+        }
+    }
+
+    /// The task of an instance is gone, and the turn that it ran, if any, with it; its caller has been answered.
+    pub(crate) fn on_turn_dropped(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        out: &mut Vec<Decision>,
+    ) {
+        if self.slots[instance].running.is_some() {
+            let doubt = Doubt {
+                cause: DoubtCause::Stopped,
+                detail: "its instance's task panicked".to_owned(),
+            };
+            self.on_turn_ended(now, instance, &Outcome::Indeterminate(doubt), false, out);
         }
     }
 

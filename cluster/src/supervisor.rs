@@ -65,6 +65,19 @@ struct Running {
     first_output: Option<Duration>,
 }
 
+/// Says that the task is gone even if it panics, in a launcher of somebody else's perhaps: a shutdown waits for it.
+struct Farewell(usize, mpsc::Sender<Message>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // With a full mailbox it stays unsaid; nothing can wait here.
+            let gone = Message::Report(self.0, Report::Gone(None));
+            self.1.try_send(gone).ok();
+        }
+    }
+}
+
 /// What woke the task.
 enum Woken {
     Order(Option<Order>),
@@ -106,6 +119,7 @@ impl Supervisor {
 
     /// Runs until it was told to stop and its process is gone.
     pub(crate) async fn run(mut self) {
+        let _farewell = Farewell(self.index, self.dispatcher.clone());
         loop {
             while let Some(input) = self.inputs.pop_front() {
                 self.machine.handle(now(), input, &mut self.actions);

@@ -286,6 +286,8 @@ impl World {
                     self.process == Process::None || disowns,
                     "its process still lives"
                 );
+                let unwritten = matches!(input, Input::Exited { written: false, .. });
+                assert!(!unwritten, "nobody has read a byte of it");
                 assert!(!doubt.detail.is_empty());
                 self.answer(*turn);
             }

@@ -196,3 +196,25 @@ async fn a_process_that_survives_sigkill_is_given_up_and_its_turn_answered() {
         "failed"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_launcher_that_panics_costs_its_instance_and_nothing_else() {
+    let (builder, mut tools) = Tools::cluster(2);
+    let (cluster, ready) = tools.launch(builder, 2).await;
+    let [first, mut second] = <[_; 2]>::try_from(ready).unwrap_or_else(|_| panic!("two"));
+    tools.world.panics.store(true, Ordering::SeqCst);
+    first.exit(1);
+    tokio::time::sleep(seconds(10)).await;
+    let status = cluster.status().await.expect("it lives");
+    assert_eq!(status.instances[0].state, InstanceState::Failed);
+    assert!(
+        status.instances[0].reason.contains("panic"),
+        "{}",
+        status.instances[0].reason
+    );
+    let (reply, ()) = tokio::join!(cluster.ask("x"), second.turn());
+    reply.expect("the other one works");
+    let ended = tokio::time::timeout(seconds(3600), cluster.shutdown()).await;
+    assert_eq!(ended.expect("it ends").books.completed, 1);
+    assert_eq!(tools.world.alive(), 0);
+}

@@ -1,6 +1,7 @@
 //! A cluster on tools that live in this test's memory: tokio's paused time makes every wait exact and free.
 
 mod asking;
+mod canceling;
 mod ending;
 mod failing;
 mod floods;

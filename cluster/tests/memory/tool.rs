@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) launches: AtomicUsize,
     /// So many launches are refused before the next one succeeds.
     pub(crate) refusals: AtomicUsize,
+    /// The next launch panics, as the code of somebody else may.
+    pub(crate) panics: AtomicBool,
     /// SIGTERM is ignored.
     pub(crate) deaf: AtomicBool,
     /// SIGKILL has no effect, as in an uninterruptible system call.
@@ -97,6 +99,10 @@ impl ProcessGroup for Group {
 impl Launcher for MemoryLauncher {
     async fn launch(&self, spec: &LaunchSpec) -> io::Result<Process> {
         self.world.launches.fetch_add(1, Ordering::SeqCst);
+        assert!(
+            !self.world.panics.load(Ordering::SeqCst),
+            "a launcher with a bug"
+        );
         let left = self.world.refusals.load(Ordering::SeqCst);
         if left > 0 {
             self.world.refusals.store(left - 1, Ordering::SeqCst);
@@ -202,6 +208,14 @@ impl Tool {
         })
     }
 
+    /// The next line of a tool that speaks JSON.
+    pub(crate) async fn read_json(&mut self) -> serde_json::Value {
+        let mut line = String::new();
+        let stdin = self.stdin.as_mut().expect("it is open");
+        stdin.read_line(&mut line).await.expect("it can be read");
+        serde_json::from_str(&line).expect("it is JSON")
+    }
+
     pub(crate) async fn read(&mut self) -> Read {
         self.maybe_read().await.expect("a prompt")
     }
@@ -248,13 +262,18 @@ impl Tool {
 impl Tools {
     /// A builder of clusters whose processes come from here.
     pub(crate) fn cluster(count: usize) -> (ClusterBuilder, Self) {
+        Self::cluster_of("standin", count)
+    }
+
+    /// The same with the dialect of another tool.
+    pub(crate) fn cluster_of(tool: &str, count: usize) -> (ClusterBuilder, Self) {
         let (sender, started) = mpsc::unbounded_channel();
         let world = Arc::new(World::default());
         let launcher = MemoryLauncher {
             started: sender,
             world: Arc::clone(&world),
         };
-        let mut profile = ToolProfile::builtin("standin").expect("built in");
+        let mut profile = ToolProfile::builtin(tool).expect("built in");
         // It is looked for, but never started.
         profile.program = "/bin/sh".to_owned();
         let builder = launch_cluster(profile)

@@ -67,8 +67,11 @@ async fn a_shutdown_without_patience_answers_and_leaves_nothing() {
     assert_eq!(census.alive(), Vec::<u32>::new());
     assert!(report.books.balance());
     assert_eq!(
-        (report.books.indeterminate, report.books.cancelled),
-        (4, 56)
+        (
+            report.books.indeterminate + report.books.cancelled,
+            report.books.running
+        ),
+        (60, 0)
     );
     for ask in asks {
         in_time(ask)
