@@ -6,6 +6,7 @@
 mod everyone;
 mod pieces;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use toolpool::{AskError, Event, EventKind, Reply, ReplyStream, Submission, TurnId};
@@ -152,7 +153,11 @@ async fn one(
     console: Console,
 ) -> Result<Exit, CliError> {
     let mut stream = running.cluster.stream(submission).await?;
-    let mut output = Answer::new(format, stream.turn());
+    let mut output = Answer::new(
+        format,
+        stream.turn(),
+        running.cluster.profile().protocol_name(),
+    );
     // A reader of stdout that has gone ends the command as it ends others: at once.
     loop {
         tokio::select! {
@@ -223,15 +228,19 @@ struct Answer {
     format: Format,
     turn: TurnId,
     pieces: Pieces,
+    /// Text is printed as it comes. aider writes lines of its own between the model's, which a person at a terminal
+    /// gladly sees, and which have no place in a file or a pipe: there the exact answer is printed at the end.
+    streams: bool,
     ends_with_newline: bool,
 }
 
 impl Answer {
-    fn new(format: Format, turn: TurnId) -> Self {
+    fn new(format: Format, turn: TurnId, protocol: &str) -> Self {
         Self {
             format,
             turn,
             pieces: Pieces::default(),
+            streams: protocol != "aider" || std::io::stdout().is_terminal(),
             ends_with_newline: true,
         }
     }
@@ -259,6 +268,7 @@ impl Answer {
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         match self.format {
             Format::Json => Ok(()),
+            Format::Text if !self.streams => Ok(()),
             Format::Text => {
                 self.ends_with_newline = bytes.ends_with(b"\n");
                 print_answer(bytes)
@@ -284,7 +294,7 @@ impl Answer {
         match self.format {
             Format::Text => {
                 // Some tools do not write the answer as it comes; then it is printed now.
-                if reply.first_output.is_none() && !reply.text.is_empty() {
+                if (reply.first_output.is_none() || !self.streams) && !reply.text.is_empty() {
                     print_answer(reply.text.as_bytes())?;
                     self.ends_with_newline = reply.text.ends_with('\n');
                 }
