@@ -107,24 +107,17 @@ async fn batch(lab: &Lab, count: usize) -> Result<Duration> {
 
 fn bare_start(lab: &Lab) -> Result<std::process::Child> {
     Command::new(lab.profile().program)
+        .args(lab.args())
         .args([
-            "--model",
-            "openai/mock",
             "--no-pretty",
             "--no-fancy-input",
             "--yes-always",
+            "--no-check-update",
         ])
         .args([
-            "--no-check-update",
             "--no-show-release-notes",
             "--no-show-model-warnings",
             "--no-analytics",
-        ])
-        .args([
-            "--map-tokens",
-            "0",
-            "--openai-api-base",
-            &lab.server.base_url(),
         ])
         .env("OPENAI_API_KEY", "none")
         .current_dir(lab.repo())

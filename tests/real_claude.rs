@@ -432,7 +432,9 @@ async fn real_claude_asks_before_it_acts_and_takes_no_for_an_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped() {
     let Some(lab) = Lab::new() else { return };
-    let mut connection = lab.connection("claude-commands-run").await;
+    // What another run may have left behind does not count here.
+    let marker = format!("claude-commands-run-{}", std::process::id());
+    let mut connection = lab.connection(&marker).await;
     assert_eq!(next_event(&mut connection).await, TurnEvent::Ready);
     for turn in 1..=2 {
         let started = lab.repo().join(format!("started-{turn}"));
@@ -457,13 +459,13 @@ async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped
                 }
             }
             // Claude says so some milliseconds before the last process of the command is dead.
-            while census("claude-commands-run").len() > 1 {
+            while census(&marker).len() > 1 {
                 let _ = tokio::time::timeout(Duration::from_millis(10), connection.next()).await;
             }
         }
     }
     connection.stop(Duration::from_secs(10)).await;
-    assert_eq!(census("claude-commands-run"), Vec::<u32>::new());
+    assert_eq!(census(&marker), Vec::<u32>::new());
 }
 
 async fn next_waiting(connection: &mut Connection) -> TurnEvent {
