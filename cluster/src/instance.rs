@@ -175,15 +175,13 @@ pub(crate) enum Input {
 pub(crate) enum Action {
     /// Start a process for the current generation.
     Spawn,
-    /// Drop a start that has not become a process yet.
-    AbandonSpawn,
     /// Hand the turn to the protocol.
     Submit(TurnId),
     /// Ask the tool to stop the turn and live on.
     Interrupt,
-    /// SIGTERM to the process group.
+    /// SIGTERM to the process group; to one that is only being born, once it is there.
     Terminate,
-    /// SIGKILL to the process group.
+    /// SIGKILL to the process group. A start that has not become a process by now is given up.
     Kill,
     /// Give up a process that survives SIGKILL.
     Disown,
@@ -651,9 +649,6 @@ impl Instance {
         reason: impl Into<String>,
         out: &mut Vec<Action>,
     ) {
-        if let Phase::Starting { .. } = self.phase {
-            out.push(Action::AbandonSpawn);
-        }
         out.push(Action::Terminate);
         let reason = reason.into();
         self.set_phase(

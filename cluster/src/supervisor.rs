@@ -201,6 +201,10 @@ impl Supervisor {
         match launched {
             Ok(connection) => {
                 let pid = connection.pid();
+                if self.machine.state() == InstanceState::Stopping {
+                    // A start cannot be taken back half-way: nobody would know when its process has gone.
+                    connection.signal(GroupSignal::Terminate);
+                }
                 self.connection = Some(connection);
                 let generation = self.machine.generation();
                 self.report(Report::Spawned { generation, pid }).await;
@@ -321,14 +325,6 @@ impl Supervisor {
     async fn perform_one(&mut self, action: Action) {
         match action {
             Action::Spawn => self.spawn(),
-            Action::AbandonSpawn => {
-                if self.launching.take().is_some() {
-                    self.inputs.push_back(Input::LaunchFailed {
-                        permanent: false,
-                        reason: "given up before it had a process".to_owned(),
-                    });
-                }
-            }
             Action::Submit(turn) => self.submit(turn).await,
             Action::Interrupt => {
                 if let Some(connection) = &mut self.connection {
@@ -336,7 +332,15 @@ impl Supervisor {
                 }
             }
             Action::Terminate => self.signal(GroupSignal::Terminate),
-            Action::Kill => self.signal(GroupSignal::Kill),
+            Action::Kill => {
+                self.signal(GroupSignal::Kill);
+                if self.launching.take().is_some() {
+                    self.inputs.push_back(Input::LaunchFailed {
+                        permanent: false,
+                        reason: "given up before it had a process".to_owned(),
+                    });
+                }
+            }
             Action::Disown => self.connection = None,
             Action::Doubt(turn, doubt) => {
                 self.end_turn(turn, End::of(Outcome::Indeterminate(doubt)))

@@ -171,3 +171,39 @@ async fn a_launch_that_is_given_up_leaves_nothing() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(tools.world.alive(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_a_process_that_is_being_born() {
+    let (builder, mut tools) = Tools::cluster(2);
+    let (cluster, ready) = tools.launch(builder, 2).await;
+    tools.world.slowness.store(1, Ordering::SeqCst);
+    for tool in ready {
+        tool.exit(1);
+    }
+    while tools.world.under_way.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    cluster.shutdown().await;
+    assert_eq!(
+        tools.world.under_way.load(Ordering::SeqCst),
+        0,
+        "a start was dropped half-way: nobody knows what becomes of it"
+    );
+    assert_eq!(tools.world.alive(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launcher_that_hangs_delays_the_end_and_does_not_prevent_it() {
+    let (builder, mut tools) = Tools::cluster(1);
+    let (cluster, ready) = tools.launch(builder, 1).await;
+    tools.world.slowness.store(LONG.as_secs(), Ordering::SeqCst);
+    for tool in ready {
+        tool.exit(1);
+    }
+    while tools.world.under_way.load(Ordering::SeqCst) < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let began = tokio::time::Instant::now();
+    cluster.shutdown().await;
+    assert!(began.elapsed() < Duration::from_secs(60));
+}

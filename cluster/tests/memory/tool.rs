@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub(crate) launches: AtomicUsize,
     /// So many launches are refused before the next one succeeds.
     pub(crate) refusals: AtomicUsize,
+    /// How long a launch takes, in seconds.
+    pub(crate) slowness: AtomicU64,
+    /// Launches that have begun and have no result yet, whether somebody waits for it or not.
+    pub(crate) under_way: AtomicUsize,
     /// The next launch panics, as the code of somebody else may.
     pub(crate) panics: AtomicBool,
     /// SIGTERM is ignored.
@@ -103,6 +107,12 @@ impl Launcher for MemoryLauncher {
             !self.world.panics.load(Ordering::SeqCst),
             "a launcher with a bug"
         );
+        self.world.under_way.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(
+            self.world.slowness.load(Ordering::SeqCst),
+        ))
+        .await;
+        self.world.under_way.fetch_sub(1, Ordering::SeqCst);
         let left = self.world.refusals.load(Ordering::SeqCst);
         if left > 0 {
             self.world.refusals.store(left - 1, Ordering::SeqCst);
