@@ -216,7 +216,7 @@ impl Dispatcher {
                 self.roster[instance].gone = true;
                 self.kept.extend(kept);
                 let from = self.roster[instance].state;
-                if !matches!(from, InstanceState::Stopped | InstanceState::Failed) {
+                if !from.is_down() {
                     let reason = "its task panicked, which is a bug of toolpool or of a launcher of your own; launch the cluster again".to_owned();
                     self.scheduler
                         .on_turn_dropped(now, instance, &mut self.decisions);
@@ -488,7 +488,7 @@ impl Entry {
         let Some(settled) = self.settled() else {
             return;
         };
-        let for_good = matches!(self.state, InstanceState::Failed | InstanceState::Stopped);
+        let for_good = self.state.is_down();
         for (generation, answer) in std::mem::take(&mut self.waiters) {
             if self.started >= generation || for_good {
                 answer.send(settled.clone()).ok();

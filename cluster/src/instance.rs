@@ -59,6 +59,16 @@ impl InstanceState {
         Self::Failed,
     ];
 
+    /// It has no process, and gets none by itself.
+    pub(crate) fn is_down(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed)
+    }
+
+    /// Its tool is at work on a turn.
+    pub(crate) fn runs_turn(self) -> bool {
+        matches!(self, Self::Busy | Self::Draining)
+    }
+
     /// The state's word in the CLI, the events and the metrics.
     pub fn word(self) -> &'static str {
         match self {

@@ -492,6 +492,12 @@ impl Scheduler {
         self.slots[instance].show(&mut self.candidates[instance], sessions, now);
     }
 
+    fn view_all(&mut self, now: Instant) {
+        for instance in 0..self.slots.len() {
+            self.view(instance, now);
+        }
+    }
+
     fn pinned_to(&self, ticket: &Ticket) -> Option<usize> {
         let session = ticket.session.as_deref()?;
         self.strategy.pinned(session).map(|id| id.0)
@@ -503,9 +509,11 @@ impl Scheduler {
 
     /// Asks the strategy for every queued prompt from `at` on, in order, while any instance can take one.
     fn route_from(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
-        for instance in 0..self.slots.len() {
-            self.view(instance, now);
+        // Every end of a turn comes here, mostly with nothing queued: then nobody looks at the view.
+        if at >= self.queue.len() {
+            return;
         }
+        self.view_all(now);
         // Prompts of one session must not overtake each other, so one that has to wait holds its whole session.
         let mut held: Vec<String> = Vec::new();
         while at < self.queue.len() && self.candidates.iter().any(|candidate| candidate.available) {
@@ -547,9 +555,7 @@ impl Scheduler {
                 };
                 let route = self.strategy.route(&request, &self.candidates);
                 if narrowed {
-                    for instance in 0..self.slots.len() {
-                        self.view(instance, now);
-                    }
+                    self.view_all(now);
                 }
                 let how = match target {
                     Some(_) => "target",

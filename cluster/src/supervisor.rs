@@ -125,12 +125,7 @@ impl Supervisor {
                 self.machine.handle(now(), input, &mut self.actions);
                 self.perform().await;
             }
-            if self.quitting
-                && matches!(
-                    self.machine.state(),
-                    InstanceState::Stopped | InstanceState::Failed
-                )
-            {
+            if self.quitting && self.machine.state().is_down() {
                 break;
             }
             match self.woken().await {
@@ -243,10 +238,7 @@ impl Supervisor {
                 // A turn that is being killed for what it does gets nothing more into its reply. What comes before a
                 // byte of the prompt was written is no answer to it: the last words of a dead process, as a rule.
                 if let Some(running) = &mut self.running
-                    && matches!(
-                        self.machine.state(),
-                        InstanceState::Busy | InstanceState::Draining
-                    )
+                    && self.machine.state().runs_turn()
                     && self
                         .connection
                         .as_ref()
@@ -267,10 +259,7 @@ impl Supervisor {
                 usage,
             } => {
                 // An end that comes while its process is being killed is too late: the turn has its doubt already.
-                if matches!(
-                    self.machine.state(),
-                    InstanceState::Busy | InstanceState::Draining
-                ) {
+                if self.machine.state().runs_turn() {
                     self.machine
                         .handle(now(), Input::TurnEnded(turn), &mut self.actions);
                     let end = End {

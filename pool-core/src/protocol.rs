@@ -8,6 +8,7 @@
 pub mod aider;
 pub mod claude;
 pub mod codex;
+mod commands;
 pub mod json_rpc;
 pub mod lines;
 

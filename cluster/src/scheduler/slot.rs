@@ -43,7 +43,7 @@ impl Slot {
 
     /// It will not come back by itself.
     pub(super) fn is_down(&self) -> bool {
-        matches!(self.state, InstanceState::Failed | InstanceState::Stopped)
+        self.state.is_down()
     }
 
     pub(super) fn runs(&self, turn: TurnId) -> bool {

@@ -10,6 +10,7 @@ use std::path::{Component, Path};
 use crate::prompt::{Prompt, PromptKind, Refusal};
 use crate::protocol::Outbox;
 use crate::protocol::aider::AiderConfig;
+use crate::protocol::commands;
 
 /// One input to aider.
 #[derive(Debug)]
@@ -87,31 +88,9 @@ fn harmless(text: &str) -> String {
 }
 
 fn allowed(text: &str, config: &AiderConfig) -> Result<String, Refusal> {
-    let line = text.trim();
-    if line.contains(char::is_control) {
-        return Err(Refusal::Unsupported(
-            "a command is one line without control characters; send the rest as its own prompt"
-                .to_owned(),
-        ));
-    }
-    let (word, arguments) = line.split_once(' ').unwrap_or((line, ""));
-    let listed = |list: &[String]| list.iter().any(|command| command == word);
-    if listed(&config.commands) {
-        return Ok(line.to_owned());
-    }
-    if !listed(&config.bare_commands) {
-        let all = config.commands.iter().chain(&config.bare_commands);
-        return Err(Refusal::CommandNotAllowed {
-            command: word.to_owned(),
-            allowed: all.map(String::as_str).collect::<Vec<_>>().join(" "),
-        });
-    }
-    if arguments.is_empty() {
-        return Ok(line.to_owned());
-    }
-    Err(Refusal::Unsupported(format!(
-        "the command {word} is allowed only without arguments; send it alone, or list it under `allow` in the profile"
-    )))
+    let line = commands::one_line(text)?;
+    commands::check(line, &config.commands, &config.bare_commands)?;
+    Ok(line.to_owned())
 }
 
 fn checked_file(file: &Path) -> Result<String, Refusal> {

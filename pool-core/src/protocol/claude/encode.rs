@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::ClaudeConfig;
 use crate::prompt::{Prompt, PromptKind, Refusal};
 use crate::protocol::Outbox;
+use crate::protocol::commands;
 
 /// The command that begins a new conversation.
 pub(super) const CLEAR: &str = "/clear";
@@ -53,31 +54,14 @@ pub(super) fn message_text(prompt: &Prompt, config: &ClaudeConfig) -> Result<Str
 }
 
 fn command(prompt: &Prompt, config: &ClaudeConfig) -> Result<String, Refusal> {
-    let unsupported = |why: &str| Err(Refusal::Unsupported(why.to_owned()));
-    let line = prompt.text.trim();
-    if line.contains(char::is_control) {
-        return unsupported(
-            "a command is one line without control characters; send the rest as its own prompt",
-        );
-    }
+    let line = commands::one_line(&prompt.text)?;
     if !prompt.files.is_empty() {
-        return unsupported("a command takes no files; send them with a text");
-    }
-    let (word, arguments) = line.split_once(' ').unwrap_or((line, ""));
-    let listed = |list: &[String]| list.iter().any(|command| command == word);
-    if listed(&config.commands) || listed(&config.bare_commands) && arguments.is_empty() {
-        return Ok(line.to_owned());
-    }
-    if listed(&config.bare_commands) {
-        return unsupported(&format!(
-            "the command {word} is allowed only without arguments; send it alone, or list it under `allow` in the profile"
+        return Err(Refusal::Unsupported(
+            "a command takes no files; send them with a text".to_owned(),
         ));
     }
-    let all = config.commands.iter().chain(&config.bare_commands);
-    Err(Refusal::CommandNotAllowed {
-        command: word.to_owned(),
-        allowed: all.map(String::as_str).collect::<Vec<_>>().join(" "),
-    })
+    commands::check(line, &config.commands, &config.bare_commands)?;
+    Ok(line.to_owned())
 }
 
 fn checked_file(file: &Path) -> Result<&str, Refusal> {
