@@ -46,6 +46,8 @@ fn lives_in(stat: &str, group: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
 
     #[test]
@@ -61,6 +63,15 @@ mod tests {
     fn this_process_has_memory_and_a_group_that_lives() {
         assert!(rss_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
         assert_eq!(rss_bytes(u32::MAX), None);
-        assert!(!group_is_empty(rustix::process::getpgrp()));
+        let mut leader = std::process::Command::new("sleep")
+            .arg("60")
+            .process_group(0)
+            .spawn()
+            .expect("a process of its own group");
+        let group = Pid::from_child(&leader);
+        assert!(!group_is_empty(group));
+        leader.kill().expect("it lives");
+        leader.wait().expect("it ends");
+        assert!(group_is_empty(group));
     }
 }

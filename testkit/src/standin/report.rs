@@ -4,7 +4,7 @@
 
 use std::io::IsTerminal as _;
 
-use rustix::process::{getpgid, getpid, getppid, getsid};
+use rustix::process::{getpid, getppid};
 use serde_json::{Value, json};
 
 /// The open file descriptors and what they lead to, without the one that looking needs.
@@ -43,11 +43,12 @@ pub(super) fn describe(open_files: &[(u64, String)], sleepers: &[u32]) -> Value 
             .find_map(|line| line.strip_prefix(name))
             .map(str::trim)
     };
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     json!({
         "pid": getpid().as_raw_nonzero(),
         "ppid": getppid().map(|pid| pid.as_raw_nonzero()),
-        "pgid": getpgid(None).ok().map(|pid| pid.as_raw_nonzero()),
-        "sid": getsid(None).ok().map(|pid| pid.as_raw_nonzero()),
+        "pgid": stat_field(&stat, 2),
+        "sid": stat_field(&stat, 3),
         "cwd": std::env::current_dir().ok().map(|path| path.to_string_lossy().into_owned()),
         "isatty": {
             "stdin": std::io::stdin().is_terminal(),
@@ -61,4 +62,12 @@ pub(super) fn describe(open_files: &[(u64, String)], sleepers: &[u32]) -> Value 
         "umask": field("Umask:"),
         "sleepers": sleepers,
     })
+}
+
+/// A number of `/proc/PID/stat`, counted from 0 behind the name. Group and session are read here and not asked for by
+/// `getpgid` and `getsid`: both are 0 where their leader lives outside the PID namespace, as in a container that was
+/// entered from outside, and rustix takes 0 for impossible.
+fn stat_field(stat: &str, index: usize) -> Option<i32> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(index)?.parse().ok()
 }
