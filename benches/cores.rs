@@ -44,7 +44,7 @@ fn routing(criterion: &mut Criterion) {
 fn lines(criterion: &mut Criterion) {
     let profile = ToolProfile::builtin("standin").expect("built in");
     for size in [64, 64 << 10] {
-        let mut protocol = profile.protocol();
+        let mut protocol = profile.protocol(std::path::Path::new("/"));
         let mut out = Outbox::new(Instant::now());
         protocol.start(&mut out);
         protocol.receive(Stream::Stdout, b"standin ready\n", &mut out);

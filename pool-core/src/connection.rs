@@ -116,7 +116,7 @@ impl Connection {
                 })?;
         let mut connection = Self {
             process,
-            protocol: profile.protocol(),
+            protocol: profile.protocol(&prepared.spec.cwd),
             outbox: Outbox::new(now()),
             unsent: Unsent::default(),
             stdout: Input::new(STDOUT_READ),

@@ -195,7 +195,9 @@ pub(crate) fn prepare(
         program,
         args,
         env: environment(profile, options, &folder),
-        cwd: options.cwd.clone(),
+        // Some protocols name the folder, and want its whole path.
+        cwd: std::path::absolute(&options.cwd)
+            .map_err(|source| system("find its working folder", source))?,
         merge_stderr: profile.merges_stderr(),
     };
     Ok(Prepared { spec, state })

@@ -16,6 +16,7 @@ pub(crate) use file::parse_duration;
 
 use crate::outcome::Grade;
 use crate::protocol::Protocol;
+use crate::protocol::acp::{Acp, AcpConfig, AcpQuirks};
 use crate::protocol::aider::{Aider, AiderConfig};
 use crate::protocol::claude::{Claude, ClaudeConfig};
 use crate::protocol::codex::{Approvals, Codex, CodexConfig};
@@ -31,6 +32,8 @@ pub enum ProtocolKind {
     Codex,
     /// Claude Code: a stream of JSON.
     Claude,
+    /// The Agent Client Protocol.
+    Acp(AcpQuirks),
     /// Any line-oriented program.
     Lines(LinesConfig),
 }
@@ -95,8 +98,8 @@ impl ToolProfile {
         Catalog::builtin().load(path)
     }
 
-    /// A fresh protocol machine for one process.
-    pub fn protocol(&self) -> Box<dyn Protocol> {
+    /// A fresh protocol machine for one process that works in the folder `cwd`, an absolute path.
+    pub fn protocol(&self, cwd: &Path) -> Box<dyn Protocol> {
         match &self.protocol {
             ProtocolKind::Aider => Box::new(Aider::new(AiderConfig {
                 commands: self.commands.clone(),
@@ -112,6 +115,13 @@ impl ToolProfile {
                 bare_commands: self.bare_commands.clone(),
                 max_prompt_bytes: self.max_prompt_bytes,
             })),
+            ProtocolKind::Acp(quirks) => Box::new(Acp::new(AcpConfig {
+                cwd: cwd.to_owned(),
+                commands: self.commands.clone(),
+                bare_commands: self.bare_commands.clone(),
+                max_prompt_bytes: self.max_prompt_bytes,
+                quirks: quirks.clone(),
+            })),
             ProtocolKind::Lines(config) => {
                 Box::new(Lines::new(config.clone(), self.max_prompt_bytes))
             }
@@ -121,7 +131,7 @@ impl ToolProfile {
     /// How surely its replies can be told apart.
     pub fn grade(&self) -> Grade {
         match self.protocol {
-            ProtocolKind::Codex | ProtocolKind::Claude => Grade::A,
+            ProtocolKind::Acp(_) | ProtocolKind::Codex | ProtocolKind::Claude => Grade::A,
             ProtocolKind::Aider | ProtocolKind::Lines(_) => Grade::C,
         }
     }
@@ -132,6 +142,7 @@ impl ToolProfile {
             ProtocolKind::Aider => "aider",
             ProtocolKind::Codex => "codex",
             ProtocolKind::Claude => "claude",
+            ProtocolKind::Acp(_) => "acp",
             ProtocolKind::Lines(_) => "lines",
         }
     }

@@ -5,6 +5,7 @@
 //! recorded transcript can be replayed with no process in sight. Invariant: a protocol reports the end of a turn at
 //! most once, and only for the turn that was submitted last.
 
+pub mod acp;
 pub mod aider;
 pub mod claude;
 pub mod codex;

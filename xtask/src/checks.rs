@@ -12,7 +12,14 @@ use crate::tools::{self, Tool};
 /// variable with their tool's path is not set.
 const REAL: &str = "real_";
 /// The tools that have such tests.
-const TESTED: &[Tool] = &[Tool::Aider, Tool::Claude, Tool::Codex];
+const TESTED: &[Tool] = &[
+    Tool::Aider,
+    Tool::Claude,
+    Tool::Codex,
+    Tool::Gemini,
+    Tool::Qwen,
+    Tool::Opencode,
+];
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";

@@ -8,7 +8,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("bc", include_str!("../../profiles/bc.toml")),
     ("claude", include_str!("../../profiles/claude.toml")),
     ("codex", include_str!("../../profiles/codex.toml")),
+    ("gemini", include_str!("../../profiles/gemini.toml")),
+    ("opencode", include_str!("../../profiles/opencode.toml")),
     ("python", include_str!("../../profiles/python.toml")),
+    ("qwen", include_str!("../../profiles/qwen.toml")),
     ("sqlite3", include_str!("../../profiles/sqlite3.toml")),
     ("standin", include_str!("../../profiles/standin.toml")),
 ];

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{ProtocolKind, ToolProfile};
+use crate::protocol::acp::AcpQuirks;
 use crate::protocol::lines::{LinesConfig, LinesFile};
 
 /// Why there is no such profile.
@@ -89,6 +90,7 @@ pub(super) struct ProfileFile {
     env: EnvFile,
     files: BTreeMap<String, String>,
     commands: CommandsFile,
+    acp: Option<AcpQuirks>,
     lines: Option<LinesFile>,
 }
 
@@ -150,6 +152,7 @@ impl ProfileFile {
                 allow: self.commands.allow.or(base.commands.allow),
                 bare: self.commands.bare.or(base.commands.bare),
             },
+            acp: self.acp.or(base.acp),
             lines: self.lines.or(base.lines),
         }
     }
@@ -186,6 +189,7 @@ impl ProfileFile {
             (Some("aider"), _) => ProtocolKind::Aider,
             (Some("codex"), _) => ProtocolKind::Codex,
             (Some("claude"), _) => ProtocolKind::Claude,
+            (Some("acp"), _) => ProtocolKind::Acp(self.acp.unwrap_or_default()),
             (Some("lines") | None, Some(lines)) => ProtocolKind::Lines(
                 LinesConfig::from_file(lines)
                     .map_err(|message| invalid(format!("table [lines], {message}")))?,
@@ -198,7 +202,7 @@ impl ProfileFile {
             }
             (Some(other), _) => {
                 return Err(invalid(format!(
-                    "key `protocol`: {other:?} is not known; known are \"aider\", \"claude\", \"codex\" and \"lines\""
+                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\" and \"lines\""
                 )));
             }
         };

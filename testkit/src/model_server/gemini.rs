@@ -138,3 +138,71 @@ impl Wire for Gemini {
 fn function_call(call: &Call) -> Value {
     json!({"functionCall": {"name": call.name, "args": call.arguments}})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(contents: Value) -> Result<ChatRequest, String> {
+        let tools = json!([{"functionDeclarations": [{"name": "write_file"}, {"name": "glob"}]}]);
+        let body = json!({"contents": contents, "tools": tools,
+                          "systemInstruction": {"role": "user", "parts": [{"text": "be brief"}]}});
+        parse("mock:streamGenerateContent", body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_prompt_is_the_last_text_of_the_user_also_after_a_tool_was_used() {
+        let user =
+            json!({"role": "user", "parts": [{"text": "<session_context>"}, {"text": "hi"}]});
+        let call =
+            json!({"role": "model", "parts": [{"functionCall": {"name": "glob", "args": {}}}]});
+        let result = json!({"role": "user", "parts": [{"functionResponse": {"name": "glob", "response": {}}}]});
+        let before = request(json!([user])).expect("a request");
+        let offered = ["write_file", "glob"].map(str::to_owned);
+        assert_eq!(
+            (before.prompt.as_str(), before.tools.as_slice()),
+            ("hi", &offered[..])
+        );
+        assert_eq!((before.model.as_str(), before.stream), ("mock", true));
+        assert_eq!(
+            (before.system.as_str(), before.tool_was_used),
+            ("be brief", false)
+        );
+        let after = request(json!([user, call, result])).expect("a request");
+        assert_eq!((after.prompt.as_str(), after.tool_was_used), ("hi", true));
+        let next = json!({"role": "user", "parts": [{"text": "next"}]});
+        let next = request(json!([user, call, result, next])).expect("a request");
+        assert_eq!((next.prompt.as_str(), next.tool_was_used), ("next", false));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        assert!(parse("mock", b"{}").is_err());
+        assert!(parse("mock:embedContent", b"{\"contents\": []}").is_err());
+        assert!(parse("mock:generateContent", b"{}").is_err());
+        assert!(request(json!([])).is_err());
+    }
+
+    #[test]
+    fn an_answer_has_its_text_or_its_call_and_what_it_cost() {
+        let wire = Gemini {
+            model: "mock".to_owned(),
+        };
+        let tokens = Tokens {
+            prompt: 3,
+            completion: 2,
+        };
+        let text = wire.document(&Reply::Text("hi".to_owned()), tokens);
+        assert_eq!(text["candidates"][0]["content"]["parts"][0]["text"], "hi");
+        assert_eq!(text["usageMetadata"]["totalTokenCount"], 5);
+        let call = Call {
+            name: "glob".to_owned(),
+            arguments: json!({"pattern": "*"}),
+        };
+        let document = wire.document(&Reply::Call(call), tokens);
+        let part = &document["candidates"][0]["content"]["parts"][0];
+        assert_eq!(part["functionCall"]["args"], json!({"pattern": "*"}));
+        let error = wire.error(StatusCode::TOO_MANY_REQUESTS, "slower");
+        assert_eq!(error["error"]["status"], "RESOURCE_EXHAUSTED");
+    }
+}

@@ -1,0 +1,551 @@
+//! The promises, on the real gemini, qwen and opencode against the local model server. Without `TOOLPOOL_GEMINI`,
+//! `TOOLPOOL_QWEN` or `TOOLPOOL_OPENCODE` each test of that tool says that it was skipped. The variable holds the path of
+//! an executable, or of a script that is run by the Node of `TOOLPOOL_NODE`, or else by the one on `PATH`.
+
+mod aider_lab;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use aider_lab::census;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use toolpool::worktree::Landed;
+use toolpool::{
+    Approvals, AskError, ClusterBuilder, DoubtCause, FailureClass, Grade, Isolation, Outcome,
+    Reply, Submission, ToolProfile, launch_cluster,
+};
+use toolpool_testkit::model_server::{ModelServer, answer_for};
+
+/// What keeps a text from being a command.
+const GUARD: &str = "Prompt:\n";
+
+/// A git repository, the local model server, and what an agent needs to talk to it.
+struct Lab {
+    server: ModelServer,
+    folder: TempDir,
+    profile: ToolProfile,
+}
+
+impl Lab {
+    /// None, loudly, where there is no such tool.
+    fn new(tool: &str) -> Option<Self> {
+        let variable = format!("TOOLPOOL_{}", tool.to_uppercase());
+        let Ok(program) = std::env::var(&variable) else {
+            println!("skipped: {variable} is not set");
+            return None;
+        };
+        let mut profile = ToolProfile::builtin(tool).expect("built in");
+        if program.ends_with(".js") {
+            profile.program = std::env::var("TOOLPOOL_NODE").unwrap_or_else(|_| "node".to_owned());
+            profile.args.insert(0, program);
+        } else {
+            profile.program = program;
+        }
+        if tool == "qwen" {
+            // An unknown model is taken for a small one.
+            let settings = profile.files.get_mut("settings.json").expect("settings");
+            *settings = settings.replace(
+                "\"maxRetries\": 0",
+                "\"maxRetries\": 0, \"contextWindowSize\": 4000000",
+            );
+        }
+        let lab = Self {
+            server: ModelServer::start().expect("a port on loopback"),
+            folder: tempfile::tempdir().expect("temp folder"),
+            profile,
+        };
+        std::fs::create_dir(lab.repo()).expect("folder");
+        lab.git(&["init", "--quiet", "--initial-branch=main"]);
+        lab.git(&["config", "user.name", "Somebody"]);
+        lab.git(&["config", "user.email", "somebody@example.invalid"]);
+        std::fs::write(lab.repo().join("README"), "a place to work\n").expect("write");
+        lab.git(&["add", "."]);
+        lab.git(&["commit", "--quiet", "--message", "start"]);
+        Some(lab)
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(self.repo())
+            .args(args)
+            .output()
+            .expect("git");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {args:?}: {said}");
+        String::from_utf8(output.stdout).expect("utf-8")
+    }
+
+    /// A cluster of real agents in the repository, marked so that their processes can be counted.
+    fn cluster(&self, count: usize, marker: &str) -> ClusterBuilder {
+        let builder = launch_cluster(self.profile.clone())
+            .count(count)
+            .cwd(self.repo())
+            .env("TOOLPOOL_TEST_MARKER", marker);
+        match self.profile.name.as_str() {
+            "gemini" => builder
+                .arg("-m")
+                .arg("gemini-2.5-pro")
+                .env("GEMINI_API_KEY", "none")
+                .env("GOOGLE_GEMINI_BASE_URL", self.server.origin()),
+            "qwen" => builder
+                .env("OPENAI_API_KEY", "none")
+                .env("OPENAI_BASE_URL", self.server.base_url())
+                .env("OPENAI_MODEL", "mock"),
+            _ => {
+                let config = self.folder.path().join("opencode.json");
+                let text = format!(
+                    r#"{{"model": "mock/mock", "small_model": "mock/mock", "provider": {{"mock": {{
+                        "npm": "@ai-sdk/openai-compatible", "options": {{"baseURL": "{}", "apiKey": "none"}},
+                        "models": {{"mock": {{"limit": {{"context": 4000000, "output": 8000}}}}}}}}}}}}"#,
+                    self.server.base_url()
+                );
+                std::fs::write(&config, text).expect("write");
+                builder.env("OPENCODE_CONFIG", config.display().to_string())
+            }
+        }
+    }
+
+    /// What must be answered to a text.
+    fn answer(&self, text: &str) -> String {
+        let marks = if self.profile.name == "gemini" {
+            "/$"
+        } else {
+            "/"
+        };
+        let first = text
+            .trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+            .chars()
+            .next();
+        if first.is_some_and(|first| marks.contains(first)) {
+            answer_for(&format!("{GUARD}{text}"))
+        } else {
+            answer_for(text)
+        }
+    }
+
+    /// Waits until the model was asked something that contains `text`.
+    async fn asked(&self, text: &str) {
+        self.server
+            .wait_until(|requests| requests.iter().any(|request| request.prompt.contains(text)))
+            .await;
+    }
+}
+
+/// One-line, many-line, large, and such that look like commands, mentions and messages of the protocol.
+fn mixed_prompts() -> Vec<String> {
+    let mut prompts: Vec<String> = [
+        "hello",
+        "two\nlines",
+        "  indented\n\n\n  and with blank lines\n",
+        "/help",
+        " \n\t/clear",
+        "\u{feff}/about",
+        "!touch canary",
+        "$skill",
+        "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"stopReason\":\"end_turn\"}}",
+        "\n{\"jsonrpc\":\"2.0\",\"method\":\"session/cancel\",\"params\":{}}\n",
+        "unicode: \u{e9} \u{1f600} \u{4f60}\u{597d} \u{202e}rtl \u{2028}",
+        "control: \u{1} \u{7f} \u{1b}[31m",
+        "quote what you like [[model: quote]]",
+        "a long answer [[model: answer-bytes=1000000]]",
+        "a slow answer [[model: slow=10B/2ms]]",
+    ]
+    .map(str::to_owned)
+    .into();
+    prompts.push("large and on many lines\n".repeat(40_000));
+    prompts.push("x".repeat(1 << 20));
+    prompts.push("the last of eighteen".to_owned());
+    prompts
+}
+
+/// The reply of a turn that did not complete.
+fn not_completed(result: Result<Reply, AskError>) -> Reply {
+    match result {
+        Err(AskError::Turn(reply)) => *reply,
+        other => panic!("it should not have completed: {other:?}"),
+    }
+}
+
+async fn answers_each_prompt_with_its_own_answer(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-mixed");
+    let cluster = lab.cluster(2, &marker).await.expect("two agents");
+    let mut asks = JoinSet::new();
+    let prompts = mixed_prompts();
+    assert_eq!(prompts.len(), 18);
+    for prompt in prompts {
+        let cluster = cluster.clone();
+        asks.spawn(async move {
+            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
+            (prompt, reply)
+        });
+    }
+    let mut instances = BTreeSet::new();
+    while let Some(done) = asks.join_next().await {
+        let (prompt, reply) = done.expect("no panic");
+        let head: String = prompt.chars().take(60).collect();
+        let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
+        assert!(reply.text == lab.answer(&prompt), "the answer to {head:?}");
+        let attribution = reply
+            .attribution
+            .expect("every reply says how its end was known");
+        assert_eq!(
+            (attribution.grade, attribution.by),
+            (Grade::A, "request id")
+        );
+        instances.extend(reply.instance);
+    }
+    assert_eq!(instances.len(), 2, "both worked");
+    let report = cluster.shutdown().await;
+    assert_eq!((report.books.accepted, report.books.completed), (18, 18));
+    assert!(report.books.balance());
+    assert!(
+        !lab.repo().join("canary").exists(),
+        "no prompt became a command"
+    );
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+async fn lands_edits_on_the_starting_branch(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-edits");
+    let cluster = lab
+        .cluster(2, &marker)
+        .approvals(Approvals::All)
+        .await
+        .expect("two agents");
+    let mut asks = JoinSet::new();
+    for place in 1..=4 {
+        let cluster = cluster.clone();
+        // qwen's own tool for files wants a whole path, and the instance's folder is not known here.
+        let shell = place == 4 || lab.profile.name == "qwen";
+        asks.spawn(async move {
+            let file = format!("file_{place}.txt");
+            let prompt = if shell {
+                format!("[[model: tool=shell cmd=echo edited {file} > {file}]]")
+            } else {
+                format!("[[model: edit={file} text=edited {file}]]")
+            };
+            let submission = Submission::text(prompt).fresh().land(&file);
+            (file, cluster.ask(submission).await)
+        });
+    }
+    while let Some(done) = asks.join_next().await {
+        let (file, reply) = done.expect("no panic");
+        let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
+        match reply.landed {
+            Some(Ok(Landed::Commit { files, .. })) => assert_eq!(files, [PathBuf::from(&file)]),
+            other => panic!("{file} did not land: {other:?}"),
+        }
+    }
+    let report = cluster.shutdown().await;
+    assert!(report.kept.is_empty(), "{:?}", report.kept);
+    for place in 1..=4 {
+        let text = lab.git(&["show", &format!("main:file_{place}.txt")]);
+        assert_eq!(text, format!("edited file_{place}.txt\n"));
+    }
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+async fn forgets_when_asked_afresh_and_remembers_for_twenty_turns(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-context");
+    let cluster = lab.cluster(1, &marker).await.expect("an agent");
+    for place in 0..20 {
+        let prompt = format!("remember {place}");
+        let reply = cluster.ask(&prompt).await.expect("answer");
+        assert_eq!((reply.text, reply.generation), (answer_for(&prompt), 1));
+    }
+    cluster
+        .ask(Submission::text("begin anew").fresh())
+        .await
+        .expect("answer");
+    let requests = lab.server.requests();
+    let sizes: Vec<usize> = requests.iter().map(|request| request.messages).collect();
+    let expected: Vec<usize> = (0..20).map(|place| sizes[0] + 2 * place).collect();
+    assert_eq!(sizes[..20], expected, "each request carried all before");
+    assert_eq!(
+        sizes[20..],
+        [sizes[0]],
+        "nothing of the conversation was sent"
+    );
+    cluster.shutdown().await;
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+async fn failures_have_their_class_and_the_process_lives_on(
+    tool: &str,
+    orders: &[(&str, FailureClass)],
+) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-failures");
+    let cluster = lab.cluster(1, &marker).await.expect("an agent");
+    for (order, class) in orders {
+        let prompt = format!("[[model: {order}]] {order}");
+        let reply = not_completed(cluster.ask(Submission::text(prompt).fresh()).await);
+        match reply.outcome {
+            Outcome::Failed(failure) => {
+                assert_eq!(failure.class, *class, "{order}: {}", failure.message)
+            }
+            other => panic!("{order}: {other:?}"),
+        }
+    }
+    let reply = cluster.ask("still there?").await.expect("answer");
+    assert_eq!(
+        (reply.text, reply.generation),
+        (answer_for("still there?"), 1)
+    );
+    cluster.shutdown().await;
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+async fn asks_before_it_acts_and_obeys_the_answer(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-asks");
+    let outside = lab.folder.path().join("outside");
+    let inside = lab.repo().join("inside");
+    let secret = lab.folder.path().join("secret");
+    std::fs::write(&secret, "the secret word is marmalade").expect("write");
+    let orders = [
+        "tool=shell cmd=echo > ran".to_owned(),
+        format!("edit={} text=x", outside.display()),
+    ];
+    for approvals in [Approvals::Reads, Approvals::Edits] {
+        let cluster = lab
+            .cluster(1, &marker)
+            .isolation(Isolation::Shared)
+            .approvals(approvals)
+            .await
+            .expect("an agent");
+        for order in &orders {
+            // Some agents tell the model and go on, others end the turn; neither does it.
+            let _ = cluster.ask(format!("[[model: {order}]]")).await;
+        }
+        if approvals == Approvals::Edits {
+            let edit = format!("[[model: edit={} text=x]]", inside.display());
+            cluster.ask(edit).await.expect("answer");
+        }
+        let mention = format!("@{} what is the word?", secret.display());
+        let reply = cluster.ask(&mention).await.expect("answer");
+        assert_eq!(reply.text, answer_for(&mention));
+        let told = lab.server.requests().pop().expect("a request").last_user;
+        assert!(
+            !told.contains("marmalade"),
+            "a mention is no permission to read: {told}"
+        );
+        cluster.shutdown().await;
+    }
+    assert!(!outside.exists(), "no edit outside of the working folder");
+    assert!(!lab.repo().join("ran").exists(), "no command");
+    assert!(inside.exists(), "but the work is done");
+    let cluster = lab
+        .cluster(1, &marker)
+        .isolation(Isolation::Shared)
+        .approvals(Approvals::All)
+        .await
+        .expect("an agent");
+    cluster
+        .ask("[[model: tool=shell cmd=echo > ran]]")
+        .await
+        .expect("answer");
+    assert!(lab.repo().join("ran").exists());
+    cluster.shutdown().await;
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+/// Asks for a command that runs until it is ended, and waits until it runs.
+async fn run_endlessly(lab: &Lab, cluster: &toolpool::ClusterManager) -> toolpool::ReplyStream {
+    let command = "[[model: tool=shell cmd=echo > started; tail -f /dev/null]]";
+    let turn = cluster.stream(command).await.expect("accepted");
+    let started = lab.repo().join("started");
+    let begun = tokio::task::spawn_blocking(move || {
+        while !started.exists() {
+            std::thread::yield_now();
+        }
+    });
+    begun.await.expect("no panic");
+    turn
+}
+
+async fn confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-cancel");
+    let cluster = lab
+        .cluster(1, &marker)
+        .isolation(Isolation::Shared)
+        .approvals(Approvals::All)
+        .await
+        .expect("an agent");
+    let turn = cluster
+        .stream("[[model: hang]] never")
+        .await
+        .expect("accepted");
+    lab.asked("never").await;
+    turn.cancel().await;
+    let outcome = not_completed(turn.reply().await).outcome;
+    assert_eq!(outcome, Outcome::Cancelled);
+    let idle = census(&marker);
+    let turn = run_endlessly(&lab, &cluster).await;
+    turn.cancel().await;
+    let outcome = not_completed(turn.reply().await).outcome;
+    assert_eq!(outcome, Outcome::Cancelled);
+    let seen = marker.clone();
+    let gone = tokio::task::spawn_blocking(move || {
+        while census(&seen).iter().any(|pid| !idle.contains(pid)) {
+            std::thread::yield_now();
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .expect("the agent lives, and the command does not")
+        .expect("no panic");
+    let reply = cluster.ask("next").await.expect("the same process answers");
+    assert_eq!((reply.text, reply.generation), (answer_for("next"), 1));
+    cluster.shutdown().await;
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+async fn that_is_killed_or_too_slow_is_in_doubt_and_comes_back(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-killed");
+    let cluster = lab.cluster(1, &marker).await.expect("an agent");
+    let turn = cluster
+        .stream("[[model: hang-mid]] killed")
+        .await
+        .expect("accepted");
+    lab.asked("killed").await;
+    let status = cluster.status().await.expect("status");
+    let pid = status.instances[0].pid.expect("a live process").to_string();
+    let killed = Command::new("kill").args(["-9", &pid]).status();
+    assert!(killed.expect("kill").success());
+    match not_completed(turn.reply().await).outcome {
+        Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::Crashed),
+        other => panic!("a killed agent: {other:?}"),
+    }
+    let reply = cluster.ask("again").await.expect("a new process answers");
+    assert_eq!((reply.text, reply.generation), (answer_for("again"), 2));
+    let slow = Submission::text("[[model: hang]] slow").turn_timeout(Duration::from_secs(2));
+    match not_completed(cluster.ask(slow).await).outcome {
+        Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::TimedOut),
+        other => panic!("a hung model: {other:?}"),
+    }
+    let reply = cluster.ask("and again").await.expect("answer");
+    assert_eq!(reply.text, answer_for("and again"));
+    let report = cluster.shutdown().await;
+    assert!(report.books.balance());
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+async fn leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-left");
+    let cluster = lab
+        .cluster(1, &marker)
+        .isolation(Isolation::Shared)
+        .approvals(Approvals::All)
+        .await
+        .expect("an agent");
+    let turn = run_endlessly(&lab, &cluster).await;
+    cluster.shutdown_within(Duration::from_millis(100)).await;
+    let outcome = not_completed(turn.reply().await).outcome;
+    assert!(
+        !matches!(outcome, Outcome::Completed | Outcome::Expired),
+        "{outcome:?}"
+    );
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
+/// Tests of one tool, by the promises that they show.
+macro_rules! tests {
+    ($tool:literal: $($name:ident = $promise:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                $promise($tool).await;
+            }
+        )*
+    };
+}
+
+tests! {"gemini":
+    real_gemini_answers_each_of_18_mixed_prompts_with_its_own_answer = answers_each_prompt_with_its_own_answer,
+    real_gemini_lands_edits_on_the_starting_branch = lands_edits_on_the_starting_branch,
+    real_gemini_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
+        forgets_when_asked_afresh_and_remembers_for_twenty_turns,
+    real_gemini_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
+    real_gemini_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
+        confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
+    real_gemini_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =
+        that_is_killed_or_too_slow_is_in_doubt_and_comes_back,
+    real_gemini_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =
+        leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command,
+}
+
+tests! {"qwen":
+    real_qwen_answers_each_of_18_mixed_prompts_with_its_own_answer = answers_each_prompt_with_its_own_answer,
+    real_qwen_lands_edits_on_the_starting_branch = lands_edits_on_the_starting_branch,
+    real_qwen_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
+        forgets_when_asked_afresh_and_remembers_for_twenty_turns,
+    real_qwen_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
+    real_qwen_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
+        confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
+    real_qwen_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =
+        that_is_killed_or_too_slow_is_in_doubt_and_comes_back,
+    real_qwen_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =
+        leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command,
+}
+
+tests! {"opencode":
+    real_opencode_answers_each_of_18_mixed_prompts_with_its_own_answer = answers_each_prompt_with_its_own_answer,
+    real_opencode_lands_edits_on_the_starting_branch = lands_edits_on_the_starting_branch,
+    real_opencode_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
+        forgets_when_asked_afresh_and_remembers_for_twenty_turns,
+    real_opencode_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
+    real_opencode_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
+        confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
+    real_opencode_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =
+        that_is_killed_or_too_slow_is_in_doubt_and_comes_back,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_gemini_failures_have_their_class_and_the_process_lives_on() {
+    let orders = [
+        ("status=429", FailureClass::RateLimit),
+        ("status=500", FailureClass::Overloaded),
+        ("status=401", FailureClass::Auth),
+        ("status=400", FailureClass::BadRequest),
+        ("drop", FailureClass::Network),
+        ("empty", FailureClass::EmptyAnswer),
+    ];
+    failures_have_their_class_and_the_process_lives_on("gemini", &orders).await;
+}
+
+/// qwen goes on after a stream that broke off, and tries for over a minute what the server refuses for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_qwen_failures_have_their_class_and_the_process_lives_on() {
+    let orders = [
+        ("status=401", FailureClass::Auth),
+        ("status=400", FailureClass::BadRequest),
+        ("empty", FailureClass::EmptyAnswer),
+    ];
+    failures_have_their_class_and_the_process_lives_on("qwen", &orders).await;
+}
+
+/// opencode tries for over a minute what the server refuses for now, or what broke off.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_opencode_failures_have_their_class_and_the_process_lives_on() {
+    let orders = [
+        ("status=401", FailureClass::Auth),
+        ("status=400", FailureClass::BadRequest),
+        ("empty", FailureClass::EmptyAnswer),
+    ];
+    failures_have_their_class_and_the_process_lives_on("opencode", &orders).await;
+}
