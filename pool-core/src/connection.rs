@@ -6,6 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ pub struct Connection {
     deaf: bool,
     turn: TurnBytes,
     max_reply_bytes: usize,
-    state: TempDir,
+    state: Arc<TempDir>,
 }
 
 /// A pipe from the process.
@@ -104,19 +105,19 @@ impl Connection {
         options: &LaunchOptions,
         launcher: &dyn Launcher,
     ) -> Result<Self, LaunchError> {
-        let prepared = prepare(profile, options)?;
+        let spec = prepare(profile, options)?;
         let process =
             launcher
-                .launch(&prepared.spec)
+                .launch(&spec)
                 .await
                 .map_err(|source| LaunchError::System {
                     tool: profile.name.clone(),
-                    what: format!("start {}", prepared.spec.program.display()),
+                    what: format!("start {}", spec.program.display()),
                     source,
                 })?;
         let mut connection = Self {
             process,
-            protocol: profile.protocol(&prepared.spec.cwd),
+            protocol: profile.protocol(&spec.cwd),
             outbox: Outbox::new(now()),
             unsent: Unsent::default(),
             stdout: Input::new(STDOUT_READ),
@@ -127,7 +128,7 @@ impl Connection {
             deaf: false,
             turn: TurnBytes::default(),
             max_reply_bytes: profile.max_reply_bytes,
-            state: prepared.state,
+            state: spec.state,
         };
         connection.protocol.start(&mut connection.outbox);
         Ok(connection)

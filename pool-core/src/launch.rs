@@ -6,8 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
+use std::sync::Arc;
 
 use crate::launcher::LaunchSpec;
 use crate::profile::ToolProfile;
@@ -104,13 +103,6 @@ impl LaunchError {
     }
 }
 
-/// A start made ready: the command, and the private folder that lives as long as the process.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) spec: LaunchSpec,
-    pub(crate) state: TempDir,
-}
-
 /// Checks everything that can be checked before a start.
 ///
 /// # Errors
@@ -165,7 +157,7 @@ fn find_program(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBu
 pub(crate) fn prepare(
     profile: &ToolProfile,
     options: &LaunchOptions,
-) -> Result<Prepared, LaunchError> {
+) -> Result<LaunchSpec, LaunchError> {
     let program = check(profile, options)?;
     let system = |what: &str, source| LaunchError::System {
         tool: profile.name.clone(),
@@ -191,7 +183,7 @@ pub(crate) fn prepare(
         .chain(options.args.iter().cloned())
         .map(OsString::from)
         .collect();
-    let spec = LaunchSpec {
+    Ok(LaunchSpec {
         program,
         args,
         env: environment(profile, options, &folder),
@@ -199,8 +191,8 @@ pub(crate) fn prepare(
         cwd: std::path::absolute(&options.cwd)
             .map_err(|source| system("find its working folder", source))?,
         merge_stderr: profile.merges_stderr(),
-    };
-    Ok(Prepared { spec, state })
+        state: Arc::new(state),
+    })
 }
 
 fn environment(

@@ -10,10 +10,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use async_trait::async_trait;
 use rustix::process::{Pid, kill_process_group};
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe;
 
@@ -32,6 +34,8 @@ pub struct LaunchSpec {
     pub cwd: PathBuf,
     /// Whether stderr goes into stdout's pipe.
     pub merge_stderr: bool,
+    /// The process's private folder, removed when nobody holds it any more.
+    pub(crate) state: Arc<TempDir>,
 }
 
 /// Starts processes. Tests and other transports plug in here.

@@ -14,6 +14,7 @@ mod procfs;
 pub mod profile;
 pub mod prompt;
 pub mod protocol;
+mod sharing;
 pub mod shim;
 mod spawner;
 mod tail;
@@ -25,3 +26,4 @@ pub use process_pool::{
     PoolError, PoolHealth, ProcessPool, ProcessStatus, Response, ShutdownReport,
 };
 pub use procfs::rss_bytes;
+pub use sharing::SharingLauncher;

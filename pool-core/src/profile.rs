@@ -147,6 +147,16 @@ impl ToolProfile {
         }
     }
 
+    /// Whether one of its processes can hold several conversations at once, as [`SharingLauncher`] needs it.
+    ///
+    /// [`SharingLauncher`]: crate::SharingLauncher
+    pub fn shares(&self) -> bool {
+        matches!(
+            self.protocol,
+            ProtocolKind::Codex | ProtocolKind::Acp(_)
+        )
+    }
+
     /// Whether stderr must share stdout's pipe.
     pub(crate) fn merges_stderr(&self) -> bool {
         matches!(&self.protocol, ProtocolKind::Lines(config) if config.merge_stderr)

@@ -1,0 +1,352 @@
+//! A shared process, and what is a process to each instance that shares it.
+//!
+//! Owns the real process and the way of lines to and from its lanes. Must not know what a line means. Invariant: under
+//! one lock a lane is either open, and its lines are forwarded, or closed, and they are dropped.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::lanes::{Delivery, Lane, Lanes};
+use super::lock;
+use crate::launcher::{Exit, GroupSignal, Process, ProcessGroup};
+use crate::protocol::json_rpc::{LineSplitter, MAX_LINE_BYTES};
+
+/// What lies between a lane and its instance, in bytes: as much as in a Linux pipe.
+const PIPE: usize = 64 << 10;
+/// Lines on their way to a lane. When an instance reads so slowly that it has more, the others of the process wait too.
+const LINES: usize = 4096;
+/// Prompts on their way to the process.
+const UNSENT: usize = 16;
+/// What is left of the process's output when it has ended is waited for this long.
+const LEAK_WAIT: Duration = Duration::from_millis(100);
+/// A process that closed its input or its output and lives on gets this long to exit.
+const CLOSED_WAIT: Duration = Duration::from_secs(1);
+
+/// A process with several lanes.
+pub(super) struct Shared {
+    pid: Option<u32>,
+    group: Arc<dyn ProcessGroup>,
+    to_process: mpsc::Sender<Vec<u8>>,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Default)]
+struct Desk {
+    lanes: Lanes,
+    ports: HashMap<Lane, Port>,
+    last: Lane,
+    /// Takes no more lanes: it has been told to end, or has ended.
+    retired: bool,
+}
+
+/// The ways to one lane.
+struct Port {
+    output: mpsc::Sender<Vec<u8>>,
+    errors: mpsc::Sender<Vec<u8>>,
+    exit: oneshot::Sender<Exit>,
+}
+
+impl Shared {
+    /// Begins to serve a process; `state` is kept as long as it runs.
+    pub(super) fn start(mut process: Process, state: Arc<TempDir>) -> Arc<Self> {
+        let group = std::mem::replace(&mut process.group, Box::new(Nobody));
+        let group: Arc<dyn ProcessGroup> = Arc::from(group);
+        process.group = Box::new(Group(Arc::clone(&group)));
+        let (to_process, lines) = mpsc::channel(UNSENT);
+        let shared = Arc::new(Self {
+            pid: process.pid,
+            group,
+            to_process,
+            desk: Mutex::default(),
+        });
+        let served = Arc::clone(&shared);
+        tokio::spawn(async move {
+            served.serve(process, lines).await;
+            drop(state);
+        });
+        shared
+    }
+
+    /// A lane as a process of its own; None if there is no room or no process any more.
+    pub(super) fn open_lane(self: &Arc<Self>, capacity: usize) -> Option<Process> {
+        let mut desk = lock(&self.desk);
+        if desk.retired || desk.lanes.len() >= capacity {
+            return None;
+        }
+        desk.last += 1;
+        let lane = desk.last;
+        desk.lanes.open(lane);
+        let (stdin, input) = tokio::io::duplex(PIPE);
+        let (stdout, output) = pipe();
+        let (stderr, errors) = pipe();
+        let (exit, exited) = oneshot::channel();
+        desk.ports.insert(
+            lane,
+            Port {
+                output,
+                errors,
+                exit,
+            },
+        );
+        drop(desk);
+        tokio::spawn(Arc::clone(self).read_lane(lane, input));
+        Some(Process {
+            pid: self.pid,
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            exit: Box::pin(async move {
+                exited.await.unwrap_or(Exit {
+                    code: None,
+                    signal: None,
+                })
+            }),
+            group: Box::new(LaneGroup {
+                shared: Arc::clone(self),
+                lane,
+                left: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Passes on what a lane writes, until it writes no more.
+    async fn read_lane(self: Arc<Self>, lane: Lane, mut input: DuplexStream) {
+        let mut splitter = LineSplitter::new(MAX_LINE_BYTES);
+        let mut buffer = vec![0; PIPE];
+        while let Ok(count @ 1..) = input.read(&mut buffer).await {
+            let mut bytes = &buffer[..count];
+            while let Ok(Some(line)) = splitter.next_line(&mut bytes) {
+                let delivery = lock(&self.desk).lanes.from_lane(lane, &line);
+                match delivery {
+                    Some(Delivery::Process(line)) => {
+                        self.to_process.send(line).await.ok();
+                    }
+                    Some(Delivery::Lane(lane, line)) => self.send(lane, line).await,
+                    Some(Delivery::All(_)) | None => {}
+                }
+            }
+        }
+    }
+
+    async fn send(&self, lane: Lane, line: Vec<u8>) {
+        let output = lock(&self.desk).ports.get(&lane).map(|port| port.output.clone());
+        if let Some(output) = output {
+            output.send(line).await.ok();
+        }
+    }
+
+    /// Drives the process until it has ended, and then tells every lane.
+    async fn serve(&self, mut process: Process, mut lines: mpsc::Receiver<Vec<u8>>) {
+        let mut stdout = vec![0; PIPE];
+        let mut stderr = vec![0; PIPE];
+        let (mut reads_out, mut reads_err) = (true, true);
+        let mut splitter = LineSplitter::new(MAX_LINE_BYTES);
+        let mut unsent = Unsent::default();
+        let mut exit = None;
+        let mut patience: Option<Instant> = None;
+        while exit.is_none() || reads_out || reads_err {
+            let until = patience.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                written = process.stdin.write(unsent.rest()), if unsent.is_pending() => match written {
+                    Ok(count) => unsent.sent += count,
+                    Err(_) => {
+                        unsent = Unsent { closed: true, ..Unsent::default() };
+                        patience.get_or_insert(Instant::now() + CLOSED_WAIT);
+                    }
+                },
+                ended = &mut process.exit, if exit.is_none() => {
+                    exit = Some(ended);
+                    self.group.signal(GroupSignal::Kill);
+                    patience = Some(Instant::now() + LEAK_WAIT);
+                }
+                () = tokio::time::sleep_until(until), if patience.is_some() => {
+                    patience = None;
+                    self.group.signal(GroupSignal::Kill);
+                    if exit.is_some() {
+                        (reads_out, reads_err) = (false, false);
+                    }
+                }
+                Some(line) = lines.recv(), if !unsent.is_pending() => unsent.push(line),
+                count = process.stdout.read(&mut stdout), if reads_out => {
+                    let Ok(count @ 1..) = count else {
+                        reads_out = false;
+                        patience.get_or_insert(Instant::now() + CLOSED_WAIT);
+                        continue;
+                    };
+                    let mut bytes = &stdout[..count];
+                    loop {
+                        match splitter.next_line(&mut bytes) {
+                            Ok(Some(line)) => self.take_line(&line, &mut unsent).await,
+                            Ok(None) => break,
+                            // No lane could read on from here.
+                            Err(_) => {
+                                self.group.signal(GroupSignal::Kill);
+                                reads_out = false;
+                                break;
+                            }
+                        }
+                    }
+                }
+                count = process.stderr.read(&mut stderr), if reads_err => match count {
+                    Ok(count @ 1..) => self.tell_errors(&stderr[..count]),
+                    _ => reads_err = false,
+                },
+            }
+        }
+        let mut desk = lock(&self.desk);
+        desk.retired = true;
+        if let Some(exit) = exit {
+            for (_, port) in desk.ports.drain() {
+                port.exit.send(exit).ok();
+            }
+        }
+    }
+
+    async fn take_line(&self, line: &[u8], unsent: &mut Unsent) {
+        let (deliveries, everybody) = {
+            let mut desk = lock(&self.desk);
+            let deliveries = desk.lanes.from_process(line);
+            (deliveries, desk.ports.keys().copied().collect::<Vec<_>>())
+        };
+        for delivery in deliveries {
+            match delivery {
+                Delivery::Process(line) => unsent.push(line),
+                Delivery::Lane(lane, line) => self.send(lane, line).await,
+                Delivery::All(line) => {
+                    for lane in &everybody {
+                        self.send(*lane, line.clone()).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Standard error is evidence for every lane. One that has no room for it does without.
+    fn tell_errors(&self, bytes: &[u8]) {
+        for port in lock(&self.desk).ports.values() {
+            port.errors.try_send(bytes.to_vec()).ok();
+        }
+    }
+
+    /// Ends a lane: alone if the process owes it nothing and serves others, else together with the process. Tells
+    /// whether alone.
+    fn end_lane(&self, lane: Lane, signal: GroupSignal) -> bool {
+        let mut desk = lock(&self.desk);
+        let alone = !desk.retired && desk.lanes.len() > 1 && !desk.lanes.is_busy(lane);
+        if alone {
+            desk.lanes.close(lane);
+            if let Some(port) = desk.ports.remove(&lane) {
+                let exit = Exit {
+                    code: Some(0),
+                    signal: None,
+                };
+                port.exit.send(exit).ok();
+            }
+        } else {
+            desk.retired = true;
+            drop(desk);
+            self.group.signal(signal);
+        }
+        alone
+    }
+}
+
+/// A pipe to a lane: its reading end, and the channel whose lines are written into it.
+fn pipe() -> (DuplexStream, mpsc::Sender<Vec<u8>>) {
+    let (reader, writer) = tokio::io::duplex(PIPE);
+    let (lines, source) = mpsc::channel(LINES);
+    tokio::spawn(pump(source, writer));
+    (reader, lines)
+}
+
+async fn pump(mut lines: mpsc::Receiver<Vec<u8>>, mut writer: DuplexStream) {
+    while let Some(line) = lines.recv().await {
+        if writer.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Bytes on their way to the process.
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+    closed: bool,
+}
+
+impl Unsent {
+    fn is_pending(&self) -> bool {
+        self.sent < self.bytes.len()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn push(&mut self, line: Vec<u8>) {
+        if self.closed {
+            return;
+        }
+        if self.is_pending() {
+            self.bytes.extend_from_slice(&line);
+        } else {
+            (self.bytes, self.sent) = (line, 0);
+        }
+    }
+}
+
+/// Stands in for a group while it is being replaced.
+struct Nobody;
+
+impl ProcessGroup for Nobody {
+    fn signal(&self, _signal: GroupSignal) {}
+}
+
+/// The process's group, in the hands of several.
+struct Group(Arc<dyn ProcessGroup>);
+
+impl ProcessGroup for Group {
+    fn signal(&self, signal: GroupSignal) {
+        self.0.signal(signal);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The process group that an instance believes to have.
+struct LaneGroup {
+    shared: Arc<Shared>,
+    lane: Lane,
+    /// The lane has ended alone, so what becomes of the process is no business of its owner's.
+    left: AtomicBool,
+}
+
+impl ProcessGroup for LaneGroup {
+    fn signal(&self, signal: GroupSignal) {
+        // An interrupt would reach the turns of all lanes; the protocols that share a process interrupt by a message.
+        if signal == GroupSignal::Interrupt || self.left.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.shared.end_lane(self.lane, signal) {
+            self.left.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.shared.group.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;
