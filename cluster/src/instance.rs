@@ -6,85 +6,22 @@
 //! in doubt ends only when its process is gone, and that process never gets another prompt.
 
 mod config;
+mod ending;
+mod messages;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use config::{InstanceConfig, LONGEST_WAIT, after};
-use toolpool_pool_core::launcher::Exit;
+pub(crate) use messages::{Action, Input};
+pub use state::InstanceState;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerState};
-
-/// What an instance is doing, as it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum InstanceState {
-    /// A process is being started and made ready.
-    Starting,
-    /// It can take a prompt.
-    Ready,
-    /// It runs a turn.
-    Busy,
-    /// It waits for a human, or for a limit to pass.
-    Waiting,
-    /// It waits before the next start.
-    Backoff,
-    /// Its breaker is open: no start until a probe is due.
-    Tripped,
-    /// It finishes its turn and then stops.
-    Draining,
-    /// Its process is being ended.
-    Stopping,
-    /// It has no process, as was asked for.
-    Stopped,
-    /// It cannot run until somebody changes something.
-    Failed,
-}
-
-impl InstanceState {
-    /// All states, in the order of a life.
-    pub const ALL: [Self; 10] = [
-        Self::Starting,
-        Self::Ready,
-        Self::Busy,
-        Self::Waiting,
-        Self::Backoff,
-        Self::Tripped,
-        Self::Draining,
-        Self::Stopping,
-        Self::Stopped,
-        Self::Failed,
-    ];
-
-    /// It has no process, and gets none by itself.
-    pub(crate) fn is_down(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed)
-    }
-
-    /// Its tool is at work on a turn.
-    pub(crate) fn runs_turn(self) -> bool {
-        matches!(self, Self::Busy | Self::Draining)
-    }
-
-    /// The state's word in the CLI, the events and the metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Busy => "busy",
-            Self::Waiting => "waiting",
-            Self::Backoff => "backoff",
-            Self::Tripped => "tripped",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// What the owner wants of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,91 +62,6 @@ enum Phase {
     },
     Stopped,
     Failed,
-}
-
-/// What can happen to an instance.
-#[derive(Clone, Debug)]
-pub(crate) enum Input {
-    /// The owner wants it up; also the first input of all.
-    Start,
-    /// A start was refused or went wrong before there was a process.
-    LaunchFailed {
-        /// Trying again cannot help.
-        permanent: bool,
-        /// Why.
-        reason: String,
-    },
-    /// The tool is ready for prompts.
-    Ready,
-    /// A turn for it.
-    Assign {
-        /// The turn.
-        turn: TurnId,
-        /// The turn's own limit, instead of the instance's.
-        timeout: Option<Duration>,
-    },
-    /// The protocol refused the turn's prompt: nothing was written.
-    Refused(TurnId),
-    /// The tool ended the turn.
-    TurnEnded(TurnId),
-    /// The caller withdraws the turn.
-    Cancel(TurnId),
-    /// Nobody can follow the tool's output any more.
-    Lost {
-        /// What it cost the running turn.
-        cause: DoubtCause,
-        /// The evidence.
-        detail: String,
-    },
-    /// The process is gone.
-    Exited {
-        /// How it ended.
-        exit: Exit,
-        /// Whether it may have read a byte of the running turn.
-        written: bool,
-        /// The last lines that it printed, as evidence.
-        last: String,
-    },
-    /// A deadline may have passed.
-    Timer,
-    /// Finish the running turn, then stop and stay stopped.
-    Drain,
-    /// Stop now and stay stopped.
-    Stop,
-    /// Stop now and start again with a healed breaker.
-    Restart,
-}
-
-/// What the supervisor is asked to do, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
-    /// Start a process for the current generation.
-    Spawn,
-    /// Hand the turn to the protocol.
-    Submit(TurnId),
-    /// Ask the tool to stop the turn and live on.
-    Interrupt,
-    /// SIGTERM to the process group; to one that is only being born, once it is there.
-    Terminate,
-    /// SIGKILL to the process group. A start that has not become a process by now is given up.
-    Kill,
-    /// Give up a process that survives SIGKILL.
-    Disown,
-    /// The turn is over and nobody can say how.
-    Doubt(TurnId, Doubt),
-    /// The turn was not written: back to the front of the queue.
-    HandBack(TurnId),
-    /// The state changed, for the reason given.
-    Changed {
-        /// From this state.
-        from: InstanceState,
-        /// To this one.
-        to: InstanceState,
-        /// Why, for a human.
-        reason: String,
-    },
-    /// The breaker changed.
-    BreakerChanged(BreakerState),
 }
 
 /// The machine of one instance.
@@ -446,87 +298,6 @@ impl Instance {
         }
     }
 
-    fn on_lost(&mut self, now: Instant, cause: DoubtCause, detail: String, out: &mut Vec<Action>) {
-        match self.phase {
-            Phase::Busy { turn, .. } => {
-                let reason = format!("{}: {detail}", cause.word());
-                self.terminate(
-                    now,
-                    Some((turn, Doubt { cause, detail })),
-                    true,
-                    reason,
-                    out,
-                );
-            }
-            Phase::Starting { .. } | Phase::Ready { .. } => {
-                self.terminate(now, None, true, format!("{}: {detail}", cause.word()), out);
-            }
-            _ => {}
-        }
-    }
-
-    fn on_exited(
-        &mut self,
-        now: Instant,
-        exit: Exit,
-        written: bool,
-        last: &str,
-        out: &mut Vec<Action>,
-    ) {
-        let reason = if last.is_empty() {
-            exit.to_string()
-        } else {
-            format!("{exit}; last: {last}")
-        };
-        match std::mem::replace(&mut self.phase, Phase::Failed) {
-            Phase::Busy {
-                turn,
-                deadline,
-                cancelled,
-            } => {
-                self.phase = Phase::Busy {
-                    turn,
-                    deadline,
-                    cancelled,
-                };
-                if written {
-                    let doubt = Doubt {
-                        cause: DoubtCause::Crashed,
-                        detail: reason.clone(),
-                    };
-                    out.push(Action::Doubt(turn, doubt));
-                } else {
-                    out.push(Action::HandBack(turn));
-                }
-                self.crashed(now, reason, out);
-            }
-            Phase::Stopping {
-                doubt,
-                failure,
-                deadline,
-                killed,
-            } => {
-                self.phase = Phase::Stopping {
-                    doubt: None,
-                    failure,
-                    deadline,
-                    killed,
-                };
-                match doubt {
-                    Some((turn, doubt)) if written => out.push(Action::Doubt(turn, doubt)),
-                    Some((turn, _)) => out.push(Action::HandBack(turn)),
-                    None => {}
-                }
-                self.after_stop(now, reason, out);
-            }
-            phase @ (Phase::Starting { .. } | Phase::Ready { .. }) => {
-                self.phase = phase;
-                self.crashed(now, reason, out);
-            }
-            other => self.phase = other,
-        }
-    }
-
     fn on_timer(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -616,96 +387,5 @@ impl Instance {
             }
             phase @ (Phase::Stopped | Phase::Failed) => self.phase = phase,
         }
-    }
-
-    fn on_down(&mut self, now: Instant, finish_turn: bool, out: &mut Vec<Action>) {
-        match self.phase {
-            Phase::Busy { .. } if finish_turn => {
-                self.set_intent(Intent::Down, "asked to drain", out)
-            }
-            Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } => {
-                self.stop(now, "asked to stop", out);
-                self.intent = Intent::Down;
-            }
-            Phase::Stopping { .. } => self.intent = Intent::Down,
-            Phase::Backoff { .. } | Phase::Tripped { .. } => {
-                self.intent = Intent::Down;
-                self.set_phase(Phase::Stopped, "asked to stop", out);
-            }
-            Phase::Stopped | Phase::Failed => {}
-        }
-    }
-
-    /// Ends the process at its owner's wish; a running turn is in doubt then.
-    fn stop(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
-        let doubt = match self.phase {
-            Phase::Busy { turn, .. } => Some((
-                turn,
-                Doubt {
-                    cause: DoubtCause::Stopped,
-                    detail: reason.to_owned(),
-                },
-            )),
-            _ => None,
-        };
-        self.terminate(now, doubt, false, reason, out);
-    }
-
-    fn terminate(
-        &mut self,
-        now: Instant,
-        doubt: Option<(TurnId, Doubt)>,
-        failed: bool,
-        reason: impl Into<String>,
-        out: &mut Vec<Action>,
-    ) {
-        out.push(Action::Terminate);
-        let reason = reason.into();
-        self.set_phase(
-            Phase::Stopping {
-                doubt,
-                failure: failed.then(|| reason.clone()),
-                deadline: after(now, self.config.stop_grace),
-                killed: false,
-            },
-            reason,
-            out,
-        );
-    }
-
-    /// The process has gone after it was told to.
-    fn after_stop(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
-        let failure = match &mut self.phase {
-            Phase::Stopping { failure, .. } => failure.take(),
-            _ => None,
-        };
-        match (self.intent, failure) {
-            (Intent::Down, _) => self.set_phase(Phase::Stopped, reason, out),
-            // How it ended after a signal of ours tells less than why it was sent.
-            (Intent::Up, Some(failure)) => self.fail(now, format!("{failure}; {reason}"), out),
-            (Intent::Bounce | Intent::Up, _) => self.spawn(now, "restarting", out),
-        }
-    }
-
-    /// The process has gone by itself.
-    fn crashed(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
-        match self.intent {
-            Intent::Down => self.set_phase(Phase::Stopped, reason, out),
-            Intent::Bounce => self.spawn(now, "restarting", out),
-            Intent::Up => self.fail(now, reason, out),
-        }
-    }
-
-    /// Counts a failure, and waits or trips.
-    fn fail(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
-        let delay = self.backoff.next().unwrap_or(self.config.restart_delay_max);
-        if self.breaker.on_failure(now) {
-            out.push(Action::BreakerChanged(self.breaker.state()));
-        }
-        let phase = match self.breaker.state() {
-            BreakerState::Open { until } => Phase::Tripped { until },
-            BreakerState::Closed | BreakerState::HalfOpen => Phase::Backoff { until: now + delay },
-        };
-        self.set_phase(phase, reason, out);
     }
 }

@@ -3,6 +3,8 @@
 //! Owns the live connection, the running turn and the timer of one instance. Must not decide: each decision is in
 //! [`Instance::handle`]. Invariant: `select!` only names the input.
 
+mod turns;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,18 +14,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use toolpool_pool_core::launcher::{GroupSignal, Launcher};
-use toolpool_pool_core::outcome::{DoubtCause, Failure, FailureClass, Outcome};
+use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
-use toolpool_pool_core::prompt::{Refusal, TurnId};
 use toolpool_pool_core::protocol::{Answer, TurnEvent};
 use toolpool_pool_core::{Connection, Happening, LaunchError, LaunchOptions};
 
 use crate::approvals::Approvals;
 use crate::instance::{Action, Input, Instance, InstanceState};
-use crate::reply::{End, Run};
-use crate::status::KeptWork;
+use crate::reply::End;
 use crate::turn::{Message, Order, Report, Turn};
-use crate::worktree::{Landed, Released, Worktree};
+use crate::worktree::Worktree;
 
 /// How many of its last lines a process leaves as evidence.
 const LAST_LINES: usize = 3;
@@ -364,112 +364,10 @@ impl Supervisor {
         }));
     }
 
-    async fn submit(&mut self, turn: TurnId) {
-        let refusal = match self.begin_item().await {
-            Some(refusal) => Some(refusal),
-            None => self.write(turn),
-        };
-        if let Some(refusal) = refusal {
-            self.machine
-                .handle(now(), Input::Refused(turn), &mut self.actions);
-            let failure = Failure {
-                class: FailureClass::Refused,
-                message: refusal.to_string(),
-                retry_after: None,
-            };
-            self.end_turn(turn, End::of(Outcome::Failed(failure))).await;
-        }
-    }
-
-    fn write(&mut self, turn: TurnId) -> Option<Refusal> {
-        match (&mut self.connection, &self.running) {
-            (Some(connection), Some(running)) => {
-                connection.submit(turn, &running.turn.prompt).err()
-            }
-            // The machine is ready only with a connection, and a turn was assigned just now.
-            _ => Some(Refusal::Unsupported(
-                "the instance has no process".to_owned(),
-            )),
-        }
-    }
-
-    /// Puts the worktree on the newest commit for a turn whose changes are to be brought home.
-    async fn begin_item(&mut self) -> Option<Refusal> {
-        let wanted = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.turn.land.is_some());
-        match &mut self.worktree {
-            Some(worktree) if wanted => worktree
-                .begin_item()
-                .await
-                .err()
-                .map(|error| Refusal::Unsupported(error.to_string())),
-            _ => None,
-        }
-    }
-
-    /// Brings the changes of a turn home, or puts them aside if the turn did not complete.
-    async fn bring_home(&mut self, outcome: &Outcome) -> Option<Result<Landed, String>> {
-        let item = self.running.as_ref()?.turn.land.clone()?;
-        let worktree = self.worktree.as_mut()?;
-        let landed = match outcome {
-            Outcome::Completed => worktree.land(&item).await,
-            _ => {
-                if self.connection.is_none() {
-                    worktree.clear_stale_lock().await.ok();
-                }
-                worktree.set_aside(&item).await
-            }
-        };
-        Some(landed.map_err(|error| error.to_string()))
-    }
-
-    /// Gives the worktree back; what it holds that is nowhere else stays.
-    async fn release(&mut self) -> Option<KeptWork> {
-        let worktree = self.worktree.take()?;
-        let branch = worktree.branch().to_owned();
-        let path = worktree.path().to_owned();
-        let (reason, show) = match worktree.release().await {
-            Ok(Released::Removed) => return None,
-            Ok(Released::Kept(leftover)) => (leftover.reason, leftover.show),
-            Err(error) => (
-                error.to_string(),
-                format!("git -C {} status", path.display()),
-            ),
-        };
-        Some(KeptWork {
-            instance: Arc::clone(&self.name),
-            branch,
-            reason,
-            show,
-        })
-    }
-
     fn signal(&self, signal: GroupSignal) {
         if let Some(connection) = &self.connection {
             connection.signal(signal);
         }
-    }
-
-    async fn end_turn(&mut self, turn: TurnId, mut end: End) {
-        end.landed = self.bring_home(&end.outcome).await;
-        let Some(mut running) = self.running.take_if(|running| running.turn.id == turn) else {
-            return;
-        };
-        running.turn.run = Run {
-            instance: Some(Arc::clone(&self.name)),
-            generation: self.machine.generation(),
-            queued: running.turn.run.queued,
-            took: now() - running.started,
-            first_output: running.first_output,
-        };
-        running.turn.end = Some(end);
-        let report = Report::TurnEnded {
-            turn: running.turn,
-            ready: self.machine.state() == InstanceState::Ready,
-        };
-        self.report(report).await;
     }
 
     async fn changed(&mut self, from: InstanceState, to: InstanceState, reason: String) {

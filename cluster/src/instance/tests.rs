@@ -4,6 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use proptest::prelude::*;
+use toolpool_pool_core::launcher::Exit;
 
 use super::*;
 use crate::breaker::BreakerConfig;

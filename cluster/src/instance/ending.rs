@@ -1,0 +1,193 @@
+//! How a process ends, and what follows.
+//!
+//! Owns stopping, dying, and what a failure costs. Must not know how a process is started. Invariant: a turn in doubt is
+//! told so only when its process is gone.
+
+use std::time::Instant;
+
+use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::outcome::{Doubt, DoubtCause};
+use toolpool_pool_core::prompt::TurnId;
+
+use super::{Action, Instance, Intent, Phase, after};
+use crate::breaker::BreakerState;
+
+impl Instance {
+    pub(super) fn on_lost(
+        &mut self,
+        now: Instant,
+        cause: DoubtCause,
+        detail: String,
+        out: &mut Vec<Action>,
+    ) {
+        match self.phase {
+            Phase::Busy { turn, .. } => {
+                let reason = format!("{}: {detail}", cause.word());
+                self.terminate(
+                    now,
+                    Some((turn, Doubt { cause, detail })),
+                    true,
+                    reason,
+                    out,
+                );
+            }
+            Phase::Starting { .. } | Phase::Ready { .. } => {
+                self.terminate(now, None, true, format!("{}: {detail}", cause.word()), out);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_exited(
+        &mut self,
+        now: Instant,
+        exit: Exit,
+        written: bool,
+        last: &str,
+        out: &mut Vec<Action>,
+    ) {
+        let reason = if last.is_empty() {
+            exit.to_string()
+        } else {
+            format!("{exit}; last: {last}")
+        };
+        match std::mem::replace(&mut self.phase, Phase::Failed) {
+            Phase::Busy {
+                turn,
+                deadline,
+                cancelled,
+            } => {
+                self.phase = Phase::Busy {
+                    turn,
+                    deadline,
+                    cancelled,
+                };
+                if written {
+                    let doubt = Doubt {
+                        cause: DoubtCause::Crashed,
+                        detail: reason.clone(),
+                    };
+                    out.push(Action::Doubt(turn, doubt));
+                } else {
+                    out.push(Action::HandBack(turn));
+                }
+                self.crashed(now, reason, out);
+            }
+            Phase::Stopping {
+                doubt,
+                failure,
+                deadline,
+                killed,
+            } => {
+                self.phase = Phase::Stopping {
+                    doubt: None,
+                    failure,
+                    deadline,
+                    killed,
+                };
+                match doubt {
+                    Some((turn, doubt)) if written => out.push(Action::Doubt(turn, doubt)),
+                    Some((turn, _)) => out.push(Action::HandBack(turn)),
+                    None => {}
+                }
+                self.after_stop(now, reason, out);
+            }
+            phase @ (Phase::Starting { .. } | Phase::Ready { .. }) => {
+                self.phase = phase;
+                self.crashed(now, reason, out);
+            }
+            other => self.phase = other,
+        }
+    }
+
+    pub(super) fn on_down(&mut self, now: Instant, finish_turn: bool, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Busy { .. } if finish_turn => {
+                self.set_intent(Intent::Down, "asked to drain", out)
+            }
+            Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } => {
+                self.stop(now, "asked to stop", out);
+                self.intent = Intent::Down;
+            }
+            Phase::Stopping { .. } => self.intent = Intent::Down,
+            Phase::Backoff { .. } | Phase::Tripped { .. } => {
+                self.intent = Intent::Down;
+                self.set_phase(Phase::Stopped, "asked to stop", out);
+            }
+            Phase::Stopped | Phase::Failed => {}
+        }
+    }
+
+    /// Ends the process at its owner's wish; a running turn is in doubt then.
+    pub(super) fn stop(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
+        let doubt = match self.phase {
+            Phase::Busy { turn, .. } => Some((
+                turn,
+                Doubt {
+                    cause: DoubtCause::Stopped,
+                    detail: reason.to_owned(),
+                },
+            )),
+            _ => None,
+        };
+        self.terminate(now, doubt, false, reason, out);
+    }
+
+    pub(super) fn terminate(
+        &mut self,
+        now: Instant,
+        doubt: Option<(TurnId, Doubt)>,
+        failed: bool,
+        reason: impl Into<String>,
+        out: &mut Vec<Action>,
+    ) {
+        out.push(Action::Terminate);
+        let reason = reason.into();
+        self.set_phase(
+            Phase::Stopping {
+                doubt,
+                failure: failed.then(|| reason.clone()),
+                deadline: after(now, self.config.stop_grace),
+                killed: false,
+            },
+            reason,
+            out,
+        );
+    }
+
+    /// The process has gone after it was told to.
+    pub(super) fn after_stop(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        let failure = match &mut self.phase {
+            Phase::Stopping { failure, .. } => failure.take(),
+            _ => None,
+        };
+        match (self.intent, failure) {
+            (Intent::Down, _) => self.set_phase(Phase::Stopped, reason, out),
+            // How it ended after a signal of ours tells less than why it was sent.
+            (Intent::Up, Some(failure)) => self.fail(now, format!("{failure}; {reason}"), out),
+            (Intent::Bounce | Intent::Up, _) => self.spawn(now, "restarting", out),
+        }
+    }
+
+    /// The process has gone by itself.
+    pub(super) fn crashed(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        match self.intent {
+            Intent::Down => self.set_phase(Phase::Stopped, reason, out),
+            Intent::Bounce => self.spawn(now, "restarting", out),
+            Intent::Up => self.fail(now, reason, out),
+        }
+    }
+
+    /// Counts a failure, and waits or trips.
+    pub(super) fn fail(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        let delay = self.backoff.next().unwrap_or(self.config.restart_delay_max);
+        if self.breaker.on_failure(now) {
+            out.push(Action::BreakerChanged(self.breaker.state()));
+        }
+        let phase = match self.breaker.state() {
+            BreakerState::Open { until } => Phase::Tripped { until },
+            BreakerState::Closed | BreakerState::HalfOpen => Phase::Backoff { until: now + delay },
+        };
+        self.set_phase(phase, reason, out);
+    }
+}

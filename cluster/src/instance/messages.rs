@@ -1,0 +1,97 @@
+//! What goes into the machine, and what comes out.
+//!
+//! Owns the inputs and the actions. Must not decide. Invariant: plain data, so that every life can be replayed.
+
+use std::time::Duration;
+
+use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::outcome::{Doubt, DoubtCause};
+use toolpool_pool_core::prompt::TurnId;
+
+use super::InstanceState;
+use crate::breaker::BreakerState;
+
+/// What can happen to an instance.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// The owner wants it up; also the first input of all.
+    Start,
+    /// A start was refused or went wrong before there was a process.
+    LaunchFailed {
+        /// Trying again cannot help.
+        permanent: bool,
+        /// Why.
+        reason: String,
+    },
+    /// The tool is ready for prompts.
+    Ready,
+    /// A turn for it.
+    Assign {
+        /// The turn.
+        turn: TurnId,
+        /// The turn's own limit, instead of the instance's.
+        timeout: Option<Duration>,
+    },
+    /// The protocol refused the turn's prompt: nothing was written.
+    Refused(TurnId),
+    /// The tool ended the turn.
+    TurnEnded(TurnId),
+    /// The caller withdraws the turn.
+    Cancel(TurnId),
+    /// Nobody can follow the tool's output any more.
+    Lost {
+        /// What it cost the running turn.
+        cause: DoubtCause,
+        /// The evidence.
+        detail: String,
+    },
+    /// The process is gone.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// Whether it may have read a byte of the running turn.
+        written: bool,
+        /// The last lines that it printed, as evidence.
+        last: String,
+    },
+    /// A deadline may have passed.
+    Timer,
+    /// Finish the running turn, then stop and stay stopped.
+    Drain,
+    /// Stop now and stay stopped.
+    Stop,
+    /// Stop now and start again with a healed breaker.
+    Restart,
+}
+
+/// What the supervisor is asked to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Start a process for the current generation.
+    Spawn,
+    /// Hand the turn to the protocol.
+    Submit(TurnId),
+    /// Ask the tool to stop the turn and live on.
+    Interrupt,
+    /// SIGTERM to the process group; to one that is only being born, once it is there.
+    Terminate,
+    /// SIGKILL to the process group. A start that has not become a process by now is given up.
+    Kill,
+    /// Give up a process that survives SIGKILL.
+    Disown,
+    /// The turn is over and nobody can say how.
+    Doubt(TurnId, Doubt),
+    /// The turn was not written: back to the front of the queue.
+    HandBack(TurnId),
+    /// The state changed, for the reason given.
+    Changed {
+        /// From this state.
+        from: InstanceState,
+        /// To this one.
+        to: InstanceState,
+        /// Why, for a human.
+        reason: String,
+    },
+    /// The breaker changed.
+    BreakerChanged(BreakerState),
+}
