@@ -5,9 +5,15 @@
 
 use toolpool_pool_core::protocol::{Act, Answer};
 
-/// Which permissions a cluster gives. Nobody is asked: a tool that needs more is told no, and its turn goes on.
+/// Which permissions a cluster gives. But for [`Approvals::Ask`] nobody is asked: a tool that needs more is told no, and
+/// its turn goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Approvals {
+    /// Somebody is asked for each: the instance waits for [`ClusterManager::answer`], and is told no when nobody answers
+    /// in time. Tools that can are made to ask before every act.
+    ///
+    /// [`ClusterManager::answer`]: crate::ClusterManager::answer
+    Ask,
     /// None.
     None,
     /// To look at files.
@@ -20,13 +26,15 @@ pub enum Approvals {
 }
 
 impl Approvals {
-    pub(crate) fn answer(self, act: Act) -> Answer {
-        let allowed = match act {
-            Act::Read => self != Self::None,
-            Act::Edit => matches!(self, Self::Edits | Self::All),
-            Act::Execute | Act::Other => self == Self::All,
+    /// The policy's own answer; None if somebody is to be asked.
+    pub(crate) fn answer(self, act: Act) -> Option<Answer> {
+        let allowed = match (self, act) {
+            (Self::Ask, _) => return None,
+            (_, Act::Read) => self != Self::None,
+            (_, Act::Edit) => matches!(self, Self::Edits | Self::All),
+            (_, Act::Execute | Act::Other) => self == Self::All,
         };
-        if allowed { Answer::Allow } else { Answer::Deny }
+        Some(if allowed { Answer::Allow } else { Answer::Deny })
     }
 }
 
@@ -44,12 +52,13 @@ mod tests {
             (Approvals::All, &[Read, Edit, Execute, Other]),
         ] {
             for act in [Read, Edit, Execute, Other] {
-                let answer = policy.answer(act);
-                assert_eq!(
-                    answer == Answer::Allow,
-                    allowed.contains(&act),
-                    "{policy:?} {act:?}"
-                );
+                let expected = if allowed.contains(&act) {
+                    Answer::Allow
+                } else {
+                    Answer::Deny
+                };
+                assert_eq!(policy.answer(act), Some(expected), "{policy:?} {act:?}");
+                assert_eq!(Approvals::Ask.answer(act), None, "{act:?}");
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Owns the scheduler, the waiting turns, the history and the supervisors' mailboxes. Must not decide: each decision is
 //! in [`Scheduler`]. Invariant: it never waits for a supervisor, so that supervisors may always wait for it.
 
+mod permissions;
 mod roster;
 
 use std::collections::HashMap;
@@ -170,14 +171,11 @@ impl Dispatcher {
                     to: state.word(),
                 });
             }
-            Report::Answered { turn, act, allowed } => {
-                self.history.record(EventKind::PermissionAnswered {
-                    turn,
-                    instance: name,
-                    act: act.word(),
-                    allowed,
-                })
+            Report::Asked(question, until) => self.on_asked(now, instance, question, until),
+            Report::Settled(question, settlement) => {
+                self.on_settled(instance, &question, settlement)
             }
+            Report::NotOpen(permission) => self.on_answer_refused(permission),
             Report::Retrying(turn) => self.history.record(EventKind::TurnRetrying {
                 turn,
                 instance: name,
@@ -214,6 +212,7 @@ impl Dispatcher {
             Report::Restarting(answer) => self.roster[instance].await_restarted(answer),
             Report::Gone(kept) => {
                 self.roster[instance].gone = true;
+                self.withdraw_questions(instance);
                 self.kept.extend(kept);
                 let from = self.roster[instance].state;
                 if !from.is_down() {
@@ -242,6 +241,7 @@ impl Dispatcher {
             }
             // Whoever asked may have gone; that is no error.
             Control::Status(answer) => drop(answer.send(self.status(now))),
+            Control::Answer(permission, answer, heard) => self.on_answer(permission, answer, heard),
             Control::AwaitSettled(instance, answer) => self.roster[instance].await_settled(answer),
             Control::Restart(instance, answer) => {
                 self.roster[instance].order(Order::Restart(answer))

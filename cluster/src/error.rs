@@ -199,6 +199,11 @@ pub enum ControlError {
         /// Why.
         reason: String,
     },
+    /// There is no such question, or not any more.
+    #[error(
+        "{0} waits for no answer: it was answered, taken back or timed out, or its turn is over; `status` lists what waits"
+    )]
+    NotOpen(crate::permission::PermissionId),
     /// Nothing came in time.
     #[error("no reply within {0:?}; the turn goes on, read again")]
     NoReplyYet(Duration),

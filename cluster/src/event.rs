@@ -11,6 +11,7 @@ use toolpool_pool_core::outcome::Usage;
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::instance::InstanceState;
+use crate::permission::PermissionId;
 
 /// One fact.
 #[derive(Clone, Debug, Serialize)]
@@ -84,8 +85,28 @@ pub enum EventKind {
         /// The instance.
         instance: Arc<str>,
     },
-    /// The tool asked for a permission, and the cluster's policy answered.
+    /// The tool asked for a permission, and its turn waits for somebody's answer.
+    PermissionAsked {
+        /// Names the question.
+        permission: PermissionId,
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// Its process.
+        generation: u64,
+        /// What it asked for: read, edit, execute or other.
+        act: &'static str,
+        /// The same in one line, for a human, in the tool's own words.
+        question: String,
+        /// How long it waits; then the answer is no.
+        #[serde(rename = "timeout_s", serialize_with = "seconds")]
+        timeout: Duration,
+    },
+    /// The tool was answered: by whom it was asked, or by the cluster's policy at once.
     PermissionAnswered {
+        /// Names the question.
+        permission: PermissionId,
         /// The turn.
         turn: TurnId,
         /// The instance.
@@ -94,6 +115,25 @@ pub enum EventKind {
         act: &'static str,
         /// The answer.
         allowed: bool,
+        /// Why: `person`, somebody said so; `timeout`, nobody did in time; and of what nobody was asked, `policy`,
+        /// `cancel`, the turn is being cancelled, or `limit`, too many questions were open.
+        by: &'static str,
+    },
+    /// A question needs no answer any more: the tool took it back, or its turn is over or being cancelled.
+    PermissionWithdrawn {
+        /// Names the question.
+        permission: PermissionId,
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// What it asked for: read, edit, execute or other.
+        act: &'static str,
+    },
+    /// Somebody answered a question that waits for no answer (any more). Nothing came of it.
+    AnswerRefused {
+        /// The name that was given.
+        permission: PermissionId,
     },
     /// A turn was not written to its instance and is queued again.
     TurnHandedBack {

@@ -8,6 +8,7 @@
 mod config;
 mod ending;
 mod messages;
+mod questions;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use toolpool_pool_core::prompt::TurnId;
 
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerState};
+use questions::Questions;
 
 /// What the owner wants of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ enum Phase {
     Busy {
         turn: TurnId,
         deadline: Instant,
+        /// The deadline is the caller's own: it passes while the turn waits for somebody too.
+        firm: bool,
         cancelled: bool,
     },
     Stopping {
@@ -70,6 +74,7 @@ pub(crate) struct Instance {
     config: InstanceConfig,
     phase: Phase,
     intent: Intent,
+    questions: Questions,
     generation: u64,
     breaker: Breaker,
     backoff: Backoff,
@@ -84,6 +89,7 @@ impl Instance {
             config,
             phase: Phase::Stopped,
             intent: Intent::Down,
+            questions: Questions::default(),
             generation: 0,
         }
     }
@@ -93,8 +99,9 @@ impl Instance {
         match self.phase {
             Phase::Starting { .. } => InstanceState::Starting,
             Phase::Ready { .. } => InstanceState::Ready,
-            Phase::Busy { .. } if self.intent == Intent::Up => InstanceState::Busy,
-            Phase::Busy { .. } => InstanceState::Draining,
+            Phase::Busy { .. } if self.intent != Intent::Up => InstanceState::Draining,
+            Phase::Busy { .. } if self.questions.is_empty() => InstanceState::Busy,
+            Phase::Busy { .. } => InstanceState::Waiting,
             Phase::Stopping { .. } => InstanceState::Stopping,
             Phase::Backoff { .. } => InstanceState::Backoff,
             Phase::Tripped { .. } => InstanceState::Tripped,
@@ -111,9 +118,12 @@ impl Instance {
     /// When [`Input::Timer`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Starting { deadline }
-            | Phase::Busy { deadline, .. }
-            | Phase::Stopping { deadline, .. } => Some(deadline),
+            Phase::Starting { deadline } | Phase::Stopping { deadline, .. } => Some(deadline),
+            Phase::Busy { deadline, firm, .. } => {
+                let asked = self.questions.deadline();
+                let works = (firm || asked.is_none()).then_some(deadline);
+                [works, asked].into_iter().flatten().min()
+            }
             Phase::Backoff { until } | Phase::Tripped { until } => Some(until),
             Phase::Ready { proven_at } => proven_at,
             Phase::Stopped | Phase::Failed => None,
@@ -133,6 +143,9 @@ impl Instance {
             Input::Refused(turn) => self.on_turn_over(now, turn, false, out),
             Input::TurnEnded(turn) => self.on_turn_over(now, turn, true, out),
             Input::Cancel(turn) => self.on_cancel(now, turn, out),
+            Input::Asked(question) => self.on_asked(now, question, out),
+            Input::Answer(id, answer) => self.on_answer(now, id, answer, out),
+            Input::Withdrawn(request) => self.on_withdrawn(now, &request, out),
             Input::Lost { cause, detail } => self.on_lost(now, cause, detail, out),
             Input::Exited {
                 exit,
@@ -148,6 +161,9 @@ impl Instance {
     /// The one door for transitions.
     fn set_phase(&mut self, phase: Phase, reason: impl Into<String>, out: &mut Vec<Action>) {
         let from = self.state();
+        if !matches!(phase, Phase::Busy { .. }) {
+            self.questions.withdraw_all(out);
+        }
         self.phase = phase;
         self.report(from, reason, out);
     }
@@ -246,6 +262,7 @@ impl Instance {
                 Phase::Busy {
                     turn,
                     deadline,
+                    firm: timeout.is_some(),
                     cancelled: false,
                 },
                 "turn started",
@@ -284,12 +301,15 @@ impl Instance {
     }
 
     fn on_cancel(&mut self, now: Instant, withdrawn: TurnId, out: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Busy { turn, .. } if turn == withdrawn) {
+            return;
+        }
+        self.withdraw_questions(now, "its turn was cancelled", out);
         if let Phase::Busy {
-            turn,
-            ref mut deadline,
-            ref mut cancelled,
-        } = self.phase
-            && turn == withdrawn
+            deadline,
+            cancelled,
+            ..
+        } = &mut self.phase
             && !*cancelled
         {
             *cancelled = true;
@@ -299,6 +319,7 @@ impl Instance {
     }
 
     fn on_timer(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.expire_questions(now, out);
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -312,16 +333,10 @@ impl Instance {
                 self.phase = Phase::Ready { proven_at: None };
                 self.heal(out);
             }
-            Phase::Busy {
-                turn,
-                deadline,
-                cancelled,
+            phase @ Phase::Busy {
+                turn, cancelled, ..
             } => {
-                self.phase = Phase::Busy {
-                    turn,
-                    deadline,
-                    cancelled,
-                };
+                self.phase = phase;
                 let doubt = if cancelled {
                     Doubt {
                         cause: DoubtCause::CancelUnconfirmed,

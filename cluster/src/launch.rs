@@ -97,7 +97,6 @@ pub fn launch_cluster(tool: impl Into<Tool>) -> ClusterBuilder {
         queue_timeout: None,
         drain_timeout: Duration::from_secs(30),
         launcher: Arc::new(PipeLauncher),
-        approvals: Approvals::default(),
         sinks: Vec::new(),
     }
 }
@@ -117,7 +116,6 @@ pub struct ClusterBuilder {
     queue_timeout: Option<Duration>,
     drain_timeout: Duration,
     launcher: Arc<dyn Launcher>,
-    approvals: Approvals,
     sinks: Vec<Box<dyn EventSink>>,
 }
 
@@ -188,7 +186,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// Longest run of a turn; then its process is killed. Default 20 minutes.
+    /// Longest run of a turn, without the time in which it waits for somebody's answer; then its process is killed.
+    /// Default 20 minutes.
     pub fn turn_timeout(mut self, timeout: Duration) -> Self {
         self.instance.turn_timeout = timeout;
         self
@@ -239,7 +238,14 @@ impl ClusterBuilder {
 
     /// What is answered when a tool asks for a permission. Default: what only reads is allowed.
     pub fn approvals(mut self, approvals: Approvals) -> Self {
-        self.approvals = approvals;
+        self.instance.approvals = approvals;
+        self
+    }
+
+    /// With [`Approvals::Ask`]: how long a question waits for [`ClusterManager::answer`]; then the answer is no. Default
+    /// 5 minutes.
+    pub fn approval_timeout(mut self, timeout: Duration) -> Self {
+        self.instance.approval_timeout = timeout;
         self
     }
 
@@ -287,7 +293,18 @@ impl ClusterBuilder {
     /// Checks all settings, makes the worktrees and starts the tasks.
     async fn start(mut self) -> Result<(ClusterManager, usize, String), ClusterError> {
         self.check_settings()?;
-        let profile = Arc::new(*self.tool.0?);
+        let mut profile = *self.tool.0?;
+        if self.instance.approvals == Approvals::Ask {
+            let tool = profile.name.clone();
+            profile = profile.asking().ok_or_else(|| ClusterError::Setting {
+                setting: "approvals",
+                value: "ask".to_owned(),
+                reason: format!(
+                    "{tool} never asks for a permission, so nobody could be asked; choose another policy, or another tool"
+                ),
+            })?;
+        }
+        let profile = Arc::new(profile);
         if self.options.cwd.as_os_str().is_empty() {
             self.options.cwd = PathBuf::from(".");
         }
@@ -307,6 +324,7 @@ impl ClusterBuilder {
         let now = tokio::time::Instant::now().into_std();
         let (dispatcher, inbox) = mpsc::channel(MAILBOX);
         let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
+        let permissions = Arc::new(AtomicU64::new(1));
         let subscribers = events.downgrade();
         let (alive, handles) = oneshot::channel();
         let mut roster = Vec::with_capacity(self.count);
@@ -330,7 +348,7 @@ impl ClusterBuilder {
                 profile: Arc::clone(&profile),
                 options,
                 launcher: Arc::clone(&self.launcher),
-                approvals: self.approvals,
+                permissions: Arc::clone(&permissions),
             };
             let machine = Instance::new(self.instance.clone(), index as u64);
             let supervisor = Supervisor::new(

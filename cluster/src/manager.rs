@@ -12,11 +12,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::prompt::TurnId;
+use toolpool_pool_core::protocol::Answer;
 
 use crate::error::{AskError, ControlError, SubmitError};
 use crate::event::Event;
 use crate::history::Events;
 use crate::mailbox::Mailbox;
+use crate::permission::PermissionId;
 use crate::reply::{self, Reply, ReplyReader, Run};
 use crate::scheduler::Ticket;
 use crate::session::{OnLoss, Session};
@@ -209,6 +211,22 @@ impl ClusterManager {
     /// If the cluster has shut down.
     pub async fn check_health(&self) -> Result<Health, ControlError> {
         Ok(self.status().await?.into())
+    }
+
+    /// Answers a tool that asks for a permission, where the cluster's policy is [`Approvals::Ask`]. The question and its
+    /// name are in the event `PermissionAsked`, and in the status of the instance while it waits.
+    ///
+    /// # Errors
+    /// [`ControlError::NotOpen`] if it waits for no answer (any more): nothing happened.
+    ///
+    /// [`Approvals::Ask`]: crate::Approvals::Ask
+    pub async fn answer(
+        &self,
+        permission: PermissionId,
+        answer: Answer,
+    ) -> Result<(), ControlError> {
+        self.control(|heard| Control::Answer(permission, answer, heard))
+            .await?
     }
 
     /// Replaces an instance's process: the old one is gone before the new one starts. A turn that runs there ends

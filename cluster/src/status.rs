@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::Serializer;
+use toolpool_pool_core::prompt::TurnId;
 
 use crate::instance::InstanceState;
+use crate::permission::PermissionId;
 use crate::scheduler::Books;
 
 /// A cluster at one moment.
@@ -43,6 +45,8 @@ pub struct InstanceStatus {
     pub reason: String,
     /// Seconds in this state.
     pub state_for_s: f64,
+    /// What its turn waits for, oldest first.
+    pub waiting: Vec<WaitingFor>,
     /// Whether it has a live process.
     pub alive: bool,
     /// That process's id.
@@ -69,6 +73,27 @@ pub struct InstanceStatus {
     pub cwd: String,
     /// The branch that its work is on, if it has a worktree of its own.
     pub branch: Option<String>,
+}
+
+/// A question that waits for [`ClusterManager::answer`].
+///
+/// [`ClusterManager::answer`]: crate::ClusterManager::answer
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WaitingFor {
+    /// What kind of answer it waits for: permission.
+    pub kind: &'static str,
+    /// Names the question.
+    pub permission: PermissionId,
+    /// The turn that waits.
+    pub turn: TurnId,
+    /// What the tool wants to do: read, edit, execute or other.
+    pub act: &'static str,
+    /// The same in one line, for a human, in the tool's own words.
+    pub question: String,
+    /// Seconds since it was asked.
+    pub asked_for_s: f64,
+    /// Seconds until the answer is no.
+    pub left_s: f64,
 }
 
 /// The aggregate of a health check. Alive, ready and answering are separate facts.
@@ -120,7 +145,12 @@ impl From<ClusterStatus> for Health {
         let ready = status
             .instances
             .iter()
-            .filter(|instance| matches!(instance.state, InstanceState::Ready | InstanceState::Busy))
+            .filter(|instance| {
+                matches!(
+                    instance.state,
+                    InstanceState::Ready | InstanceState::Busy | InstanceState::Waiting
+                )
+            })
             .count();
         Self {
             total: status.instances.len(),

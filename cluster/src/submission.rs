@@ -83,7 +83,7 @@ impl Submission {
         self
     }
 
-    /// Longest run; then the process is killed and the outcome is indeterminate.
+    /// Longest run, waiting for somebody's answer included; then the process is killed and the outcome is indeterminate.
     #[must_use]
     pub fn turn_timeout(mut self, timeout: Duration) -> Self {
         self.turn_timeout = Some(timeout);

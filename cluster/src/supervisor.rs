@@ -3,12 +3,14 @@
 //! Owns the live connection, the running turn and the timer of one instance. Must not decide: each decision is in
 //! [`Instance::handle`]. Invariant: `select!` only names the input.
 
+mod questions;
 mod turns;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -16,13 +18,12 @@ use tokio::time::Sleep;
 use toolpool_pool_core::launcher::{GroupSignal, Launcher};
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
-use toolpool_pool_core::protocol::{Answer, TurnEvent};
+use toolpool_pool_core::protocol::TurnEvent;
 use toolpool_pool_core::{Connection, Happening, LaunchError, LaunchOptions};
 
-use crate::approvals::Approvals;
 use crate::instance::{Action, Input, Instance, InstanceState};
 use crate::reply::End;
-use crate::turn::{Message, Order, Report, Turn};
+use crate::turn::{Heard, Message, Order, Report, Turn};
 use crate::worktree::Worktree;
 
 /// How many of its last lines a process leaves as evidence.
@@ -33,7 +34,8 @@ pub(crate) struct Recipe {
     pub(crate) profile: Arc<ToolProfile>,
     pub(crate) options: LaunchOptions,
     pub(crate) launcher: Arc<dyn Launcher>,
-    pub(crate) approvals: Approvals,
+    /// Counts the cluster's questions.
+    pub(crate) permissions: Arc<AtomicU64>,
 }
 
 type Launching = Pin<Box<dyn Future<Output = Launched> + Send>>;
@@ -51,6 +53,8 @@ pub(crate) struct Supervisor {
     spawned_at: Instant,
     connection: Option<Box<Connection>>,
     running: Option<Running>,
+    /// Waits to hear whether the answer that is being looked at was taken.
+    answering: Option<Heard>,
     /// No more orders are taken: the task ends with its process.
     quitting: bool,
     inputs: VecDeque<Input>,
@@ -109,6 +113,7 @@ impl Supervisor {
             spawned_at: now.into_std(),
             connection: None,
             running: None,
+            answering: None,
             quitting: false,
             inputs: VecDeque::from([Input::Start]),
             actions: Vec::new(),
@@ -177,6 +182,7 @@ impl Supervisor {
                 input
             }
             Some(Order::Cancel(turn)) => Input::Cancel(turn),
+            Some(Order::Answer(id, answer, heard)) => self.on_answer(id, answer, heard),
             Some(Order::Restart(answer)) => {
                 self.report(Report::Restarting(answer)).await;
                 Input::Restart
@@ -278,18 +284,17 @@ impl Supervisor {
                 detail,
             }),
             TurnEvent::Waiting {
-                turn, request, act, ..
+                turn,
+                request,
+                question,
+                act,
             } => {
-                let answer = self.recipe.approvals.answer(act);
-                if let Some(connection) = &mut self.connection {
-                    connection.answer(&request, answer);
-                }
-                let allowed = answer == Answer::Allow;
-                self.report(Report::Answered { turn, act, allowed }).await;
+                let input = self.on_question(turn, request, act, question);
+                self.inputs.push_back(input);
             }
-            // A question that was withdrawn has been answered already; the tool's own name for its conversation is
-            // not used yet.
-            TurnEvent::Withdrawn { .. } | TurnEvent::SessionChanged(_) => {}
+            TurnEvent::Withdrawn { request } => self.inputs.push_back(Input::Withdrawn(request)),
+            // The tool's own name for its conversation is not used yet.
+            TurnEvent::SessionChanged(_) => {}
             other => self.inputs.push_back(Input::Lost {
                 cause: DoubtCause::ProtocolLost,
                 detail: format!("unexpected {other:?}"),
@@ -320,6 +325,9 @@ impl Supervisor {
                     connection.interrupt();
                 }
             }
+            Action::Ask(question, until) => self.report(Report::Asked(question, until)).await,
+            Action::Settle(question, settlement) => self.settle(question, settlement).await,
+            Action::NotOpen(id) => self.not_open(id).await,
             Action::Terminate => self.signal(GroupSignal::Terminate),
             Action::Kill => {
                 self.signal(GroupSignal::Kill);
@@ -375,7 +383,10 @@ impl Supervisor {
         if matches!(
             (from, to),
             (InstanceState::Ready, InstanceState::Busy)
-                | (InstanceState::Busy, InstanceState::Ready)
+                | (
+                    InstanceState::Busy | InstanceState::Waiting,
+                    InstanceState::Ready
+                )
         ) {
             return;
         }

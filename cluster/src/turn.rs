@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::prompt::{Prompt, TurnId};
-use toolpool_pool_core::protocol::Act;
+use toolpool_pool_core::protocol::Answer;
 
 use crate::breaker::BreakerState;
 use crate::error::ControlError;
 use crate::instance::InstanceState;
+use crate::permission::{PermissionId, Question, Settlement};
 use crate::reply::{End, ReplyWriter, Run};
 use crate::scheduler::Ticket;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
@@ -61,12 +62,11 @@ pub(crate) enum Report {
     },
     Breaker(BreakerState),
     Retrying(TurnId),
-    /// A question was answered by the cluster's policy.
-    Answered {
-        turn: TurnId,
-        act: Act,
-        allowed: bool,
-    },
+    /// The tool asks, and waits for an answer until then.
+    Asked(Question, Instant),
+    Settled(Question, Settlement),
+    /// Somebody answered a question that is not open.
+    NotOpen(PermissionId),
     /// The turn carries its end.
     TurnEnded {
         turn: Box<Turn>,
@@ -79,11 +79,15 @@ pub(crate) enum Report {
     Gone(Option<KeptWork>),
 }
 
+/// Tells whoever gave an answer whether it was taken.
+pub(crate) type Heard = oneshot::Sender<Result<(), ControlError>>;
+
 /// What a handle asks of the dispatcher.
 pub(crate) enum Control {
     Cancel(TurnId),
     Forget(String),
     Status(oneshot::Sender<ClusterStatus>),
+    Answer(PermissionId, Answer, Heard),
     /// Answers when the instance has become ready, or has failed to.
     AwaitSettled(usize, oneshot::Sender<Result<(), ControlError>>),
     Restart(usize, oneshot::Sender<Result<(), ControlError>>),
@@ -98,6 +102,7 @@ pub(crate) enum Control {
 pub(crate) enum Order {
     Assign(Box<Turn>),
     Cancel(TurnId),
+    Answer(PermissionId, Answer, Heard),
     Restart(oneshot::Sender<Result<(), ControlError>>),
     Drain,
     /// Stop, and end the task once the process is gone.

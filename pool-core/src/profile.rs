@@ -28,8 +28,8 @@ use crate::protocol::lines::{Lines, LinesConfig};
 pub enum ProtocolKind {
     /// aider's own protocol on plain pipes.
     Aider,
-    /// codex's app-server: JSON-RPC.
-    Codex,
+    /// codex's app-server: JSON-RPC; whether codex asks before it acts.
+    Codex(Approvals),
     /// Claude Code: a stream of JSON.
     Claude,
     /// The Agent Client Protocol.
@@ -49,6 +49,8 @@ pub struct ToolProfile {
     pub program: String,
     /// Arguments; `{state}` stands for the instance's private folder.
     pub args: Vec<String>,
+    /// Arguments behind `args` for a tool that is to ask before it acts, see [`ToolProfile::asking`].
+    pub ask_args: Vec<String>,
     /// Whether the tool changes files in its working folder, so that instances need folders of their own.
     pub edits: bool,
     /// How to talk to it.
@@ -69,6 +71,8 @@ pub struct ToolProfile {
     pub env_pass: Vec<String>,
     /// Environment variables that the tool always gets.
     pub env_set: BTreeMap<String, String>,
+    /// Variables over `env_set` for a tool that is to ask before it acts.
+    pub ask_env: BTreeMap<String, String>,
     /// Files written into the instance's private folder before the start, by name.
     pub files: BTreeMap<String, String>,
     /// The tool's own commands that callers may send, with any arguments.
@@ -106,8 +110,8 @@ impl ToolProfile {
                 bare_commands: self.bare_commands.clone(),
                 max_prompt_bytes: self.max_prompt_bytes,
             })),
-            ProtocolKind::Codex => Box::new(Codex::new(CodexConfig {
-                approvals: Approvals::None,
+            ProtocolKind::Codex(approvals) => Box::new(Codex::new(CodexConfig {
+                approvals: *approvals,
                 max_prompt_bytes: self.max_prompt_bytes,
             })),
             ProtocolKind::Claude => Box::new(Claude::new(ClaudeConfig {
@@ -128,10 +132,23 @@ impl ToolProfile {
         }
     }
 
+    /// The same tool, made to ask before every act that it does not know to be harmless. None if it cannot ask.
+    pub fn asking(mut self) -> Option<Self> {
+        match &mut self.protocol {
+            ProtocolKind::Codex(approvals) => *approvals = Approvals::Ask,
+            ProtocolKind::Acp(quirks) => quirks.mode = quirks.ask_mode.take().or(quirks.mode.take()),
+            ProtocolKind::Claude => {}
+            ProtocolKind::Aider | ProtocolKind::Lines(_) => return None,
+        }
+        self.args.append(&mut self.ask_args);
+        self.env_set.append(&mut self.ask_env);
+        Some(self)
+    }
+
     /// How surely its replies can be told apart.
     pub fn grade(&self) -> Grade {
         match self.protocol {
-            ProtocolKind::Acp(_) | ProtocolKind::Codex | ProtocolKind::Claude => Grade::A,
+            ProtocolKind::Acp(_) | ProtocolKind::Codex(_) | ProtocolKind::Claude => Grade::A,
             ProtocolKind::Aider | ProtocolKind::Lines(_) => Grade::C,
         }
     }
@@ -140,7 +157,7 @@ impl ToolProfile {
     pub fn protocol_name(&self) -> &'static str {
         match self.protocol {
             ProtocolKind::Aider => "aider",
-            ProtocolKind::Codex => "codex",
+            ProtocolKind::Codex(_) => "codex",
             ProtocolKind::Claude => "claude",
             ProtocolKind::Acp(_) => "acp",
             ProtocolKind::Lines(_) => "lines",
@@ -153,7 +170,7 @@ impl ToolProfile {
     pub fn shares(&self) -> bool {
         matches!(
             self.protocol,
-            ProtocolKind::Codex | ProtocolKind::Acp(_)
+            ProtocolKind::Codex(_) | ProtocolKind::Acp(_)
         )
     }
 

@@ -50,7 +50,8 @@ pub trait Protocol: Send {
     /// Takes the contents of a file that was asked for by [`Outbox::read_file`]; empty if it does not exist.
     fn file(&mut self, _name: SideFile, _contents: &[u8], _out: &mut Outbox) {}
     /// Asks the tool to stop the running turn and stay alive. A protocol that cannot do so leaves this empty; the
-    /// shell then kills the process when the interrupt grace is over.
+    /// shell then kills the process when the interrupt grace is over. Questions that are open are the protocol's own to
+    /// take back or to answer with a no: the shell forgets them.
     fn interrupt(&mut self, _out: &mut Outbox) {}
     /// Answers a question that came as [`TurnEvent::Waiting`]. One that is not open any more is ignored.
     fn answer(&mut self, _request: &RequestId, _answer: Answer, _out: &mut Outbox) {}

@@ -13,7 +13,8 @@ use toolpool_pool_core::rss_bytes;
 
 use crate::error::ControlError;
 use crate::instance::InstanceState;
-use crate::status::InstanceStatus;
+use crate::permission::{PermissionId, Question};
+use crate::status::{InstanceStatus, WaitingFor};
 use crate::turn::Order;
 
 /// What never changes in a cluster's life.
@@ -54,10 +55,18 @@ pub(crate) struct Entry {
     turns: u64,
     turns_failed: u64,
     last_error: Option<String>,
+    questions: Vec<Open>,
     pub(crate) gone: bool,
     pub(crate) waiters: Vec<(u64, oneshot::Sender<Result<(), ControlError>>)>,
     cwd: String,
     branch: Option<String>,
+}
+
+/// A question that waits for somebody's answer.
+struct Open {
+    question: Question,
+    asked: Instant,
+    until: Instant,
 }
 
 impl Entry {
@@ -82,6 +91,7 @@ impl Entry {
             turns: 0,
             turns_failed: 0,
             last_error: None,
+            questions: Vec::new(),
             gone: false,
             waiters: Vec::new(),
             cwd,
@@ -94,7 +104,7 @@ impl Entry {
     pub(crate) fn order(&mut self, order: Order) {
         let Some(orders) = &self.orders else { return };
         match order {
-            Order::Restart(answer) if orders.capacity() < 2 => {
+            Order::Restart(answer) | Order::Answer(_, _, answer) if orders.capacity() < 2 => {
                 let refusal = ControlError::NotReady {
                     instance: self.name.to_string(),
                     reason: "too many orders for it are waiting; ask again".to_owned(),
@@ -104,6 +114,27 @@ impl Entry {
             Order::Drain | Order::Cancel(_) if orders.capacity() < 2 => {}
             order => drop(orders.try_send(order)),
         }
+    }
+
+    pub(crate) fn on_asked(&mut self, now: Instant, question: Question, until: Instant) {
+        self.questions.push(Open {
+            question,
+            asked: now,
+            until,
+        });
+    }
+
+    pub(crate) fn on_settled(&mut self, permission: PermissionId) {
+        self.questions.retain(|open| open.question.id != permission);
+    }
+
+    pub(crate) fn waits_for(&self, permission: PermissionId) -> bool {
+        let mut open = self.questions.iter();
+        open.any(|open| open.question.id == permission)
+    }
+
+    pub(crate) fn take_questions(&mut self) -> Vec<Question> {
+        self.questions.drain(..).map(|open| open.question).collect()
     }
 
     /// No more orders will come.
@@ -172,6 +203,7 @@ impl Entry {
                 _ => self.reason.clone(),
             },
             state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
+            waiting: self.questions.iter().map(|open| open.status(now)).collect(),
             alive: self.pid.is_some(),
             pid: self.pid,
             generation: self.generation,
@@ -185,6 +217,20 @@ impl Entry {
             sessions,
             cwd: self.cwd.clone(),
             branch: self.branch.clone(),
+        }
+    }
+}
+
+impl Open {
+    fn status(&self, now: Instant) -> WaitingFor {
+        WaitingFor {
+            kind: "permission",
+            permission: self.question.id,
+            turn: self.question.turn,
+            act: self.question.act.word(),
+            question: self.question.text.clone(),
+            asked_for_s: now.saturating_duration_since(self.asked).as_secs_f64(),
+            left_s: self.until.saturating_duration_since(now).as_secs_f64(),
         }
     }
 }

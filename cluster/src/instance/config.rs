@@ -1,9 +1,10 @@
-//! The limits of one instance.
+//! The limits of one instance, and what its tool may do.
 //!
 //! Owns their defaults. Must not know where they are set. Invariant: each wait of the machine has a limit here.
 
 use std::time::{Duration, Instant};
 
+use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
 
 /// Callers say "no limit" with the largest duration there is. This much is no limit either, and can be added to a time.
@@ -19,8 +20,12 @@ pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
 pub(crate) struct InstanceConfig {
     /// From spawn to ready.
     pub(crate) start_timeout: Duration,
-    /// From a turn's start to its end; then the process is killed.
+    /// From a turn's start to its end, without the time in which it waits for a human; then the process is killed.
     pub(crate) turn_timeout: Duration,
+    /// What is answered when its tool asks for a permission.
+    pub(crate) approvals: Approvals,
+    /// From a question to a human's answer; then the answer is no.
+    pub(crate) approval_timeout: Duration,
     /// From a cancel to the tool's confirmation; then the process is killed.
     pub(crate) interrupt_grace: Duration,
     /// From SIGTERM to SIGKILL.
@@ -42,6 +47,8 @@ impl Default for InstanceConfig {
         Self {
             start_timeout: Duration::from_secs(60),
             turn_timeout: Duration::from_secs(20 * 60),
+            approvals: Approvals::default(),
+            approval_timeout: Duration::from_secs(5 * 60),
             interrupt_grace: Duration::from_secs(10),
             stop_grace: Duration::from_secs(3),
             kill_wait: Duration::from_secs(5),

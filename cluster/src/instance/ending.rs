@@ -52,16 +52,9 @@ impl Instance {
             format!("{exit}; last: {last}")
         };
         match std::mem::replace(&mut self.phase, Phase::Failed) {
-            Phase::Busy {
-                turn,
-                deadline,
-                cancelled,
-            } => {
-                self.phase = Phase::Busy {
-                    turn,
-                    deadline,
-                    cancelled,
-                };
+            phase @ Phase::Busy { turn, .. } => {
+                self.phase = phase;
+                self.withdraw_questions(now, "its process has ended", out);
                 if written {
                     let doubt = Doubt {
                         cause: DoubtCause::Crashed,

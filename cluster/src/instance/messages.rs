@@ -2,14 +2,16 @@
 //!
 //! Owns the inputs and the actions. Must not decide. Invariant: plain data, so that every life can be replayed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
+use toolpool_pool_core::protocol::{Answer, RequestId};
 
 use super::InstanceState;
 use crate::breaker::BreakerState;
+use crate::permission::{PermissionId, Question, Settlement};
 
 /// What can happen to an instance.
 #[derive(Clone, Debug)]
@@ -38,6 +40,12 @@ pub(crate) enum Input {
     TurnEnded(TurnId),
     /// The caller withdraws the turn.
     Cancel(TurnId),
+    /// The tool asks for a permission.
+    Asked(Question),
+    /// Somebody answers a question.
+    Answer(PermissionId, Answer),
+    /// The tool takes a question back.
+    Withdrawn(RequestId),
     /// Nobody can follow the tool's output any more.
     Lost {
         /// What it cost the running turn.
@@ -73,6 +81,12 @@ pub(crate) enum Action {
     Submit(TurnId),
     /// Ask the tool to stop the turn and live on.
     Interrupt,
+    /// Show the question to whoever can answer it, until then.
+    Ask(Question, Instant),
+    /// The question has its end: pass an answer on, and stop showing it.
+    Settle(Question, Settlement),
+    /// Somebody answered a question that is not open, and is to be told.
+    NotOpen(PermissionId),
     /// SIGTERM to the process group; to one that is only being born, once it is there.
     Terminate,
     /// SIGKILL to the process group. A start that has not become a process by now is given up.

@@ -11,7 +11,7 @@ pub enum InstanceState {
     Ready,
     /// It runs a turn.
     Busy,
-    /// It waits for a human, or for a limit to pass.
+    /// Its turn waits for a human.
     Waiting,
     /// It waits before the next start.
     Backoff,
@@ -49,7 +49,7 @@ impl InstanceState {
 
     /// Its tool is at work on a turn.
     pub(crate) fn runs_turn(self) -> bool {
-        matches!(self, Self::Busy | Self::Draining)
+        matches!(self, Self::Busy | Self::Waiting | Self::Draining)
     }
 
     /// The state's word in the CLI, the events and the metrics.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{ProtocolKind, ToolProfile};
 use crate::protocol::acp::AcpQuirks;
+use crate::protocol::codex::Approvals;
 use crate::protocol::lines::{LinesConfig, LinesFile};
 
 /// Why there is no such profile.
@@ -77,6 +78,7 @@ pub(super) struct ProfileFile {
     title: Option<String>,
     program: Option<String>,
     args: Option<Vec<String>>,
+    ask_args: Option<Vec<String>>,
     edits: Option<bool>,
     protocol: Option<String>,
     install: Option<String>,
@@ -99,6 +101,7 @@ pub(super) struct ProfileFile {
 struct EnvFile {
     pass: Option<Vec<String>>,
     set: BTreeMap<String, String>,
+    ask: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -125,6 +128,8 @@ impl ProfileFile {
     pub(super) fn over(self, base: Self) -> Self {
         let mut set = base.env.set;
         set.extend(self.env.set);
+        let mut ask = base.env.ask;
+        ask.extend(self.env.ask);
         let mut files = base.files;
         files.extend(self.files);
         Self {
@@ -133,6 +138,7 @@ impl ProfileFile {
             title: self.title.or(base.title),
             program: self.program.or(base.program),
             args: self.args.or(base.args),
+            ask_args: self.ask_args.or(base.ask_args),
             edits: self.edits.or(base.edits),
             protocol: self.protocol.or(base.protocol),
             install: self.install.or(base.install),
@@ -146,6 +152,7 @@ impl ProfileFile {
             env: EnvFile {
                 pass: self.env.pass.or(base.env.pass),
                 set,
+                ask,
             },
             files,
             commands: CommandsFile {
@@ -187,7 +194,7 @@ impl ProfileFile {
         };
         let protocol = match (self.protocol.as_deref(), self.lines) {
             (Some("aider"), _) => ProtocolKind::Aider,
-            (Some("codex"), _) => ProtocolKind::Codex,
+            (Some("codex"), _) => ProtocolKind::Codex(Approvals::None),
             (Some("claude"), _) => ProtocolKind::Claude,
             (Some("acp"), _) => ProtocolKind::Acp(self.acp.unwrap_or_default()),
             (Some("lines") | None, Some(lines)) => ProtocolKind::Lines(
@@ -218,6 +225,7 @@ impl ProfileFile {
             name,
             program,
             args: self.args.unwrap_or_default(),
+            ask_args: self.ask_args.unwrap_or_default(),
             edits: self.edits.unwrap_or(false),
             protocol,
             install: self.install,
@@ -228,6 +236,7 @@ impl ProfileFile {
             max_reply_bytes: self.max_reply_bytes.unwrap_or(16 << 20),
             env_pass: self.env.pass.unwrap_or_default(),
             env_set: self.env.set,
+            ask_env: self.env.ask,
             files: self.files,
             commands: self.commands.allow.unwrap_or_default(),
             bare_commands: self.commands.bare.unwrap_or_default(),
@@ -296,6 +305,20 @@ mod tests {
         assert!(message.contains("start_timeout"), "{message}");
         let message = error_of("program = \"x\"\nprotocol = \"telepathy\"\n");
         assert!(message.contains("telepathy"), "{message}");
+    }
+
+    #[test]
+    fn a_tool_that_can_ask_is_made_to_ask_by_its_profile() {
+        for name in builtin_names() {
+            let plain = ToolProfile::builtin(name).expect("valid");
+            let (args, more) = (plain.args.clone(), plain.ask_args.clone());
+            let can_ask = matches!(plain.protocol_name(), "acp" | "claude" | "codex");
+            let asking = plain.asking();
+            assert_eq!(asking.is_some(), can_ask, "{name}");
+            if let Some(asking) = asking {
+                assert_eq!(asking.args, [args, more].concat(), "{name}");
+            }
+        }
     }
 
     #[test]

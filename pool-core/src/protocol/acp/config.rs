@@ -29,6 +29,8 @@ pub struct AcpQuirks {
     /// The mode that each new session is given before its first prompt, such as qwen's `default`. None: as the agent
     /// begins.
     pub mode: Option<String>,
+    /// The mode in place of `mode` for an agent that is to ask before every act. None: `mode` does so.
+    pub ask_mode: Option<String>,
     /// Characters that make a text a command where one of them comes first, whatever blanks stand before it. Default:
     /// `/`. gemini also takes `$`.
     pub command_marks: String,
@@ -42,6 +44,7 @@ impl Default for AcpQuirks {
     fn default() -> Self {
         Self {
             mode: None,
+            ask_mode: None,
             command_marks: "/".to_owned(),
             model_use: None,
         }
