@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::tool::{Tool, Tools, one, settle};
+use crate::claude::claude;
+use crate::tool::{one, settle};
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_question_withdraws_it() {
@@ -89,40 +90,9 @@ async fn a_turn_of_which_nothing_was_written_is_not_in_doubt_when_its_instance_i
     assert_eq!(reply.generation, 2);
 }
 
-/// Claude Code's dialect, as far as a turn and its interruption need it.
-impl Tool {
-    async fn say_json(&mut self, message: Value) {
-        self.say(&format!("{message}\n")).await;
-    }
-
-    async fn confirm(&mut self, request: &Value) {
-        let response =
-            json!({"subtype": "success", "request_id": request["request_id"], "response": {}});
-        self.say_json(json!({"type": "control_response", "response": response}))
-            .await;
-    }
-
-    /// Takes the next prompt up; its id is needed to end it.
-    async fn take_up(&mut self) -> Value {
-        let message = self.read_json().await;
-        assert_eq!(message["type"], "user");
-        self.say_json(json!({"type": "system", "subtype": "init", "session_id": "s"}))
-            .await;
-        message["uuid"].clone()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_withdrawn_turn_whose_tool_confirms_is_canceled_and_costs_no_process() {
-    let (builder, mut tools) = Tools::cluster_of("claude", 1);
-    let start = async {
-        let mut tool = tools.next().await;
-        let hello = tool.read_json().await;
-        tool.confirm(&hello).await;
-        tool
-    };
-    let (cluster, mut tool) = tokio::join!(builder.into_future(), start);
-    let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+    let (cluster, mut tool, _tools) = claude(|builder| builder).await;
     let asked = cluster.stream("runs").await.expect("accepted");
     let id = tool.take_up().await;
     settle().await;
@@ -141,11 +111,7 @@ async fn a_withdrawn_turn_whose_tool_confirms_is_canceled_and_costs_no_process()
     );
     let answer = async {
         let id = tool.take_up().await;
-        tool.say_json(json!({
-            "type": "result", "subtype": "success", "is_error": false, "result": "fine", "session_id": "s",
-            "user_message_uuid": id, "terminal_reason": "completed",
-        }))
-        .await;
+        tool.end_turn(&id, "fine").await;
     };
     let (reply, ()) = tokio::join!(cluster.ask("next"), answer);
     let reply = reply.expect("completed");

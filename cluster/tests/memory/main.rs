@@ -2,9 +2,11 @@
 
 mod asking;
 mod canceling;
+mod claude;
 mod ending;
 mod failing;
 mod floods;
 mod operating;
+mod permissions;
 mod telling;
 mod tool;
