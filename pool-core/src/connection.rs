@@ -106,15 +106,14 @@ impl Connection {
         launcher: &dyn Launcher,
     ) -> Result<Self, LaunchError> {
         let spec = prepare(profile, options)?;
-        let process =
-            launcher
-                .launch(&spec)
-                .await
-                .map_err(|source| LaunchError::System {
-                    tool: profile.name.clone(),
-                    what: format!("start {}", spec.program.display()),
-                    source,
-                })?;
+        let process = launcher
+            .launch(&spec)
+            .await
+            .map_err(|source| LaunchError::System {
+                tool: profile.name.clone(),
+                what: format!("start {}", spec.program.display()),
+                source,
+            })?;
         let mut connection = Self {
             process,
             protocol: profile.protocol(&spec.cwd),

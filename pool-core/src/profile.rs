@@ -136,7 +136,9 @@ impl ToolProfile {
     pub fn asking(mut self) -> Option<Self> {
         match &mut self.protocol {
             ProtocolKind::Codex(approvals) => *approvals = Approvals::Ask,
-            ProtocolKind::Acp(quirks) => quirks.mode = quirks.ask_mode.take().or(quirks.mode.take()),
+            ProtocolKind::Acp(quirks) => {
+                quirks.mode = quirks.ask_mode.take().or(quirks.mode.take())
+            }
             ProtocolKind::Claude => {}
             ProtocolKind::Aider | ProtocolKind::Lines(_) => return None,
         }
@@ -168,10 +170,7 @@ impl ToolProfile {
     ///
     /// [`SharingLauncher`]: crate::SharingLauncher
     pub fn shares(&self) -> bool {
-        matches!(
-            self.protocol,
-            ProtocolKind::Codex(_) | ProtocolKind::Acp(_)
-        )
+        matches!(self.protocol, ProtocolKind::Codex(_) | ProtocolKind::Acp(_))
     }
 
     /// Whether stderr must share stdout's pipe.

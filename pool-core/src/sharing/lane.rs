@@ -123,7 +123,7 @@ impl Shared {
         while let Ok(count @ 1..) = input.read(&mut buffer).await {
             let mut bytes = &buffer[..count];
             while let Ok(Some(line)) = splitter.next_line(&mut bytes) {
-                let delivery = lock(&self.desk).lanes.from_lane(lane, &line);
+                let delivery = lock(&self.desk).lanes.said_by(lane, &line);
                 match delivery {
                     Some(Delivery::Process(line)) => {
                         self.to_process.send(line).await.ok();
@@ -136,7 +136,10 @@ impl Shared {
     }
 
     async fn send(&self, lane: Lane, line: Vec<u8>) {
-        let output = lock(&self.desk).ports.get(&lane).map(|port| port.output.clone());
+        let output = lock(&self.desk)
+            .ports
+            .get(&lane)
+            .map(|port| port.output.clone());
         if let Some(output) = output {
             output.send(line).await.ok();
         }
@@ -213,7 +216,7 @@ impl Shared {
     async fn take_line(&self, line: &[u8], unsent: &mut Unsent) {
         let (deliveries, everybody) = {
             let mut desk = lock(&self.desk);
-            let deliveries = desk.lanes.from_process(line);
+            let deliveries = desk.lanes.said_by_process(line);
             (deliveries, desk.ports.keys().copied().collect::<Vec<_>>())
         };
         for delivery in deliveries {

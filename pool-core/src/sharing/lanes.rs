@@ -100,7 +100,7 @@ impl Lanes {
     }
 
     /// Takes a line that a lane's protocol wrote. What a closed lane had still on its way is dropped.
-    pub(super) fn from_lane(&mut self, lane: Lane, line: &[u8]) -> Option<Delivery> {
+    pub(super) fn said_by(&mut self, lane: Lane, line: &[u8]) -> Option<Delivery> {
         let mut message = self.lanes.contains_key(&lane).then(|| object(line))??;
         let id = message.get("id").cloned();
         let method = message.get("method").and_then(Value::as_str);
@@ -161,7 +161,7 @@ impl Lanes {
     }
 
     /// Takes a line that the process wrote.
-    pub(super) fn from_process(&mut self, line: &[u8]) -> Vec<Delivery> {
+    pub(super) fn said_by_process(&mut self, line: &[u8]) -> Vec<Delivery> {
         let Some(message) = object(line) else {
             return Vec::new();
         };
@@ -251,7 +251,8 @@ fn line_of(message: &Map<String, Value>) -> Vec<u8> {
 }
 
 fn declined(id: &Value) -> Vec<u8> {
-    let error = json!({"code": METHOD_NOT_FOUND, "message": "no conversation of this client is named"});
+    let error =
+        json!({"code": METHOD_NOT_FOUND, "message": "no conversation of this client is named"});
     let message = json!({"jsonrpc": "2.0", "id": id, "error": error});
     format!("{message}\n").into_bytes()
 }

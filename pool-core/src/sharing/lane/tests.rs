@@ -69,7 +69,8 @@ impl Played {
     async fn answers(&mut self, method: &str, result: Value) -> Value {
         let request = self.hears().await;
         assert_eq!(request["method"], method);
-        self.says(json!({"id": request["id"], "result": result})).await;
+        self.says(json!({"id": request["id"], "result": result}))
+            .await;
         request
     }
 
@@ -86,14 +87,19 @@ impl Played {
     async fn completes(&mut self, thread: &str, turn: &str, answer: &str) {
         let item = json!({"type": "agentMessage", "id": "i", "text": answer});
         let params = json!({"threadId": thread, "turnId": turn, "item": item});
-        self.says(json!({"method": "item/completed", "params": params})).await;
+        self.says(json!({"method": "item/completed", "params": params}))
+            .await;
         let turn = json!({"id": turn, "status": "completed", "items": []});
         let params = json!({"threadId": thread, "turn": turn});
-        self.says(json!({"method": "turn/completed", "params": params})).await;
+        self.says(json!({"method": "turn/completed", "params": params}))
+            .await;
     }
 
     fn ends(&mut self, code: i32) {
-        let exit = Exit { code: Some(code), signal: None };
+        let exit = Exit {
+            code: Some(code),
+            signal: None,
+        };
         self.exit.take().expect("once").send(exit).expect("awaited");
     }
 }
@@ -132,7 +138,9 @@ impl Stage {
                 if message["method"] == "thread/start" {
                     let name = if message["id"] == 2 { "one" } else { "two" };
                     let result = json!({"thread": {"id": name}});
-                    process.says(json!({"id": message["id"], "result": result})).await;
+                    process
+                        .says(json!({"id": message["id"], "result": result}))
+                        .await;
                 } else {
                     assert_eq!(message["method"], "initialized");
                 }
@@ -140,7 +148,11 @@ impl Stage {
         };
         let ((), a, b) = tokio::join!(play, until_ready(&mut first), until_ready(&mut second));
         // Which of the two was first is the scheduler's business.
-        let (one, two) = if a == "one" { (first, second) } else { (second, first) };
+        let (one, two) = if a == "one" {
+            (first, second)
+        } else {
+            (second, first)
+        };
         assert_eq!([a, b].iter().filter(|name| *name == "one").count(), 1);
         assert!(stage.processes.try_recv().is_err(), "one process is enough");
         (stage, process, one, two)
@@ -161,7 +173,9 @@ async fn until_ready(connection: &mut Connection) -> String {
 async fn until_ended(connection: &mut Connection) -> (Outcome, Option<String>) {
     loop {
         match connection.next().await {
-            Happening::Turn(TurnEvent::TurnEnded { outcome, answer, .. }) => return (outcome, answer),
+            Happening::Turn(TurnEvent::TurnEnded {
+                outcome, answer, ..
+            }) => return (outcome, answer),
             Happening::Turn(_) => {}
             other => panic!("{other:?}"),
         }
@@ -188,15 +202,22 @@ async fn two_turns_run_in_one_process_at_the_same_time_and_each_gets_its_own_ans
     let play = async {
         for _ in 0..2 {
             let request = process.hears().await;
-            let thread = request["params"]["threadId"].as_str().expect("a thread").to_owned();
-            let turn = json!({"id": format!("turn of {thread}"), "status": "inProgress", "items": []});
-            process.says(json!({"id": request["id"], "result": {"turn": turn}})).await;
+            let thread = request["params"]["threadId"]
+                .as_str()
+                .expect("a thread")
+                .to_owned();
+            let turn =
+                json!({"id": format!("turn of {thread}"), "status": "inProgress", "items": []});
+            process
+                .says(json!({"id": request["id"], "result": {"turn": turn}}))
+                .await;
         }
         process.completes("two", "turn of two", "for two").await;
         process.completes("one", "turn of one", "for one").await;
         process
     };
-    let (_process, first, second) = tokio::join!(play, until_ended(&mut one), until_ended(&mut two));
+    let (_process, first, second) =
+        tokio::join!(play, until_ended(&mut one), until_ended(&mut two));
     assert_eq!(first, (Outcome::Completed, Some("for one".to_owned())));
     assert_eq!(second, (Outcome::Completed, Some("for two".to_owned())));
 }
@@ -218,7 +239,10 @@ async fn an_idle_lane_ends_alone_and_makes_room_for_another() {
     let mut third = stage.connect().await;
     let play = process.answers("thread/start", json!({"thread": {"id": "three"}}));
     let (_, name) = tokio::join!(play, until_ready(&mut third));
-    assert_eq!(name, "three", "the process was greeted before, so it is not again");
+    assert_eq!(
+        name, "three",
+        "the process was greeted before, so it is not again"
+    );
 }
 
 #[tokio::test]
@@ -236,7 +260,10 @@ async fn whoever_is_stopped_in_the_middle_of_a_turn_takes_the_process_along() {
     one.signal(GroupSignal::Kill);
     assert_eq!(process.signals.recv().await, Some(GroupSignal::Kill));
     let third = stage.connect().await;
-    assert!(stage.processes.recv().await.is_some(), "it takes nobody any more");
+    assert!(
+        stage.processes.recv().await.is_some(),
+        "it takes nobody any more"
+    );
     process.ends(3);
     drop(process);
     assert_eq!(until_exit(&mut one).await.code, Some(3));

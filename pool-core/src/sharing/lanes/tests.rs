@@ -10,12 +10,12 @@ fn lanes(count: Lane) -> Lanes {
 
 fn says(lanes: &mut Lanes, lane: Lane, message: &Value) -> Option<(Option<Lane>, Value)> {
     lanes
-        .from_lane(lane, message.to_string().as_bytes())
+        .said_by(lane, message.to_string().as_bytes())
         .map(read)
 }
 
 fn hears(lanes: &mut Lanes, message: &Value) -> Vec<(Option<Lane>, Value)> {
-    let deliveries = lanes.from_process(message.to_string().as_bytes());
+    let deliveries = lanes.said_by_process(message.to_string().as_bytes());
     deliveries.into_iter().map(read).collect()
 }
 
@@ -85,7 +85,10 @@ fn responses_news_and_questions_reach_the_lane_that_they_belong_to() {
     hears(&mut lanes, &question);
     assert_eq!(says(&mut lanes, 2, &answer), Some((None, answer.clone())));
     assert_eq!(says(&mut lanes, 2, &answer), None, "only once");
-    let heard = hears(&mut lanes, &json!({"id": of_two, "result": {"stopReason": "end_turn"}}));
+    let heard = hears(
+        &mut lanes,
+        &json!({"id": of_two, "result": {"stopReason": "end_turn"}}),
+    );
     assert_eq!(heard[0].0, Some(2));
     assert_eq!(heard[0].1["id"], 3);
 }
@@ -104,12 +107,15 @@ fn what_belongs_to_nobody_reaches_nobody_and_a_question_to_nobody_is_declined() 
         assert_eq!(hears(&mut lanes, &message), []);
     }
     for params in [json!({"threadId": "gone"}), json!({}), Value::Null] {
-        let declined = hears(&mut lanes, &json!({"id": "q", "method": "ask", "params": params}));
+        let declined = hears(
+            &mut lanes,
+            &json!({"id": "q", "method": "ask", "params": params}),
+        );
         assert_eq!((declined.len(), declined[0].0), (1, None));
         assert_eq!(declined[0].1["id"], "q");
         assert!(declined[0].1["error"]["code"].is_i64());
     }
-    assert_eq!(lanes.from_process(b"a notice"), []);
+    assert_eq!(lanes.said_by_process(b"a notice"), []);
     let about_all = json!({"method": "warning", "params": {"text": "x"}});
     assert_eq!(hears(&mut lanes, &about_all), [(Some(0), about_all)]);
     let unreadable = json!({"id": null, "error": {"code": -32700}});
@@ -140,7 +146,10 @@ fn a_lane_is_busy_while_the_process_owes_it_anything() {
     assert!(!lanes.is_busy(1) && !lanes.is_busy(2));
     // codex answers the request at once, and the turn goes on.
     let turn = ask(&mut lanes, 1, 9, "turn/start");
-    hears(&mut lanes, &json!({"id": turn, "result": {"turn": {"id": "t"}}}));
+    hears(
+        &mut lanes,
+        &json!({"id": turn, "result": {"turn": {"id": "t"}}}),
+    );
     assert!(lanes.is_busy(1) && !lanes.is_busy(2));
     let foreign = json!({"method": "turn/completed", "params": {"threadId": "two"}});
     hears(&mut lanes, &foreign);
@@ -154,7 +163,10 @@ fn a_lane_is_busy_while_the_process_owes_it_anything() {
     assert!(!lanes.is_busy(1));
     let turn = ask(&mut lanes, 2, 9, "session/prompt");
     assert!(lanes.is_busy(2));
-    hears(&mut lanes, &json!({"id": turn, "result": {"stopReason": "end_turn"}}));
+    hears(
+        &mut lanes,
+        &json!({"id": turn, "result": {"stopReason": "end_turn"}}),
+    );
     assert!(!lanes.is_busy(2));
 }
 
