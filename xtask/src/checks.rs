@@ -58,6 +58,17 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
         ])
         .env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    // A workspace of its own, see its manifest.
+    runner.step("official ACP types", || {
+        run(&mut cargo(&[
+            "test",
+            "--locked",
+            "--manifest-path",
+            "pool-core/acp-schema/Cargo.toml",
+            "--target-dir",
+            "target/acp-schema",
+        ]))
+    })?;
     runner.step("examples", || {
         run(&mut cargo(&["build", "--workspace", "--examples"]))
     })?;
