@@ -53,6 +53,7 @@ impl Dispatcher {
         self.history.record(EventKind::ClusterStarted {
             cluster: Arc::clone(&self.facts.cluster),
             tool: Arc::clone(&self.facts.tool),
+            tools: self.facts.groups.tools(),
             instances: self
                 .roster
                 .iter()
@@ -97,12 +98,15 @@ impl Dispatcher {
 
     fn on_submit(&mut self, now: Instant, mut turn: Box<Turn>) {
         turn.since = now;
-        let (id, ticket, bytes) = (turn.id, turn.ticket.clone(), turn.ticket.bytes);
-        let admitted = match self.facts.unfit(&turn.prompt) {
-            Some(refusal) => Err(self.scheduler.refuse(refusal.into())),
-            None => self
-                .scheduler
-                .on_submit(now, id, ticket, &mut self.decisions),
+        let (id, bytes) = (turn.id, turn.ticket.bytes);
+        let groups = &self.facts.groups;
+        let admitted = match groups.admit(&turn.prompt, &turn.asked, turn.ticket.target) {
+            Err(refusal) => Err(self.scheduler.refuse(refusal)),
+            Ok(groups) => {
+                turn.ticket.groups = groups;
+                self.scheduler
+                    .on_submit(now, id, turn.ticket.clone(), &mut self.decisions)
+            }
         };
         match admitted {
             Ok(()) => {
@@ -180,7 +184,8 @@ impl Dispatcher {
                 turn,
                 instance: name,
             }),
-            Report::TurnEnded { turn, ready } => {
+            Report::TurnEnded { mut turn, ready } => {
+                turn.run.tool = Some(Arc::clone(&self.roster[instance].tool));
                 // A supervisor always says how; a turn without an end is dropped, and so ends in doubt.
                 let Some(end) = &turn.end else { return };
                 self.scheduler.on_turn_ended(

@@ -18,6 +18,9 @@ pub enum ClusterError {
     /// The tool's profile is missing or wrong.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A tool's text cannot be understood.
+    #[error(transparent)]
+    ToolSpec(#[from] crate::launch::ToolSpecError),
     /// A setting makes no sense.
     #[error("{setting} = {value}: {reason}")]
     Setting {
@@ -33,10 +36,10 @@ pub enum ClusterError {
     Launch(#[from] LaunchError),
     /// Every instance failed to become ready.
     #[error(
-        "none of the {count} instances of {tool} became ready; {instance}: {reason}. Run the tool by hand to see why, or `toolpool doctor {tool}`"
+        "none of {count} instances became ready; {instance} ({tool}): {reason}. Run the tool by hand to see why, or `toolpool doctor {tool}`"
     )]
     NoneReady {
-        /// The tool's name.
+        /// The tool of that one.
         tool: String,
         /// How many were tried.
         count: usize,
@@ -59,7 +62,7 @@ impl ClusterError {
         match self {
             Self::Profile(ProfileError::UnknownTool { .. }) => "unknown_tool",
             Self::Profile(_) => "bad_profile",
-            Self::Setting { .. } => "invalid",
+            Self::ToolSpec(_) | Self::Setting { .. } => "invalid",
             Self::Launch(
                 LaunchError::ProgramNotFound { .. } | LaunchError::NotExecutable { .. },
             ) => "tool_missing",
@@ -94,6 +97,14 @@ pub enum SubmitError {
         /// The last one there is.
         last: usize,
     },
+    /// No instance is what the prompt asks for.
+    #[error("there is no instance {asked}; this cluster has {known}")]
+    NoFit {
+        /// What it asks for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
     /// The strategy refused it.
     #[error("the routing strategy refused the prompt: {0}")]
     Unroutable(&'static str),
@@ -108,7 +119,7 @@ impl SubmitError {
         match self {
             Self::QueueFull { .. } => "queue_full",
             Self::Draining => "draining",
-            Self::NoInstance { .. } => "not_found",
+            Self::NoInstance { .. } | Self::NoFit { .. } => "not_found",
             Self::Unroutable(_) => "unroutable",
             Self::Prompt(_) => "invalid",
         }

@@ -35,8 +35,10 @@ pub enum EventKind {
     ClusterStarted {
         /// The cluster's name.
         cluster: Arc<str>,
-        /// The tool's name.
+        /// The tool's name, or all of them: `aider+codex`.
         tool: Arc<str>,
+        /// The tool of each instance.
+        tools: Vec<Arc<str>>,
         /// The names of its instances.
         instances: Vec<Arc<str>>,
         /// The strategy's name.

@@ -3,9 +3,11 @@
 //! Owns the builder, its defaults and the start of all tasks. Must not run anything itself afterwards. Invariant: an
 //! error here leaves no process and no worktree behind.
 
+mod group;
+
 use std::collections::HashMap;
 use std::future::IntoFuture;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use toolpool_pool_core::LaunchOptions;
 use toolpool_pool_core::launcher::{Launcher, PipeLauncher};
-use toolpool_pool_core::profile::{ProfileError, ToolProfile};
+use toolpool_pool_core::profile::ToolProfile;
 use toolpool_routing::{Routing, Strategy};
 
 use crate::approvals::Approvals;
@@ -22,6 +24,7 @@ use crate::breaker::BreakerConfig;
 use crate::dispatcher::{Dispatcher, Entry, Facts};
 use crate::error::{ClusterError, ControlError};
 use crate::event::EventSink;
+use crate::fit::{Groups, MAX_GROUPS, Offer};
 use crate::history::{History, SUBSCRIBER_BUFFER};
 use crate::instance::{Instance, InstanceConfig};
 use crate::mailbox::Mailbox;
@@ -29,6 +32,8 @@ use crate::manager::{ClusterManager, Inner};
 use crate::scheduler::Scheduler;
 use crate::supervisor::{Recipe, Supervisor};
 use crate::worktree::{Repository, Worktree};
+
+pub use group::{Group, ToolSet, ToolSpec, ToolSpecError};
 
 /// Instances that one cluster may have.
 pub const MAX_COUNT: usize = 1000;
@@ -49,28 +54,11 @@ pub enum Isolation {
     Shared,
 }
 
-/// A tool: the name of a built-in profile, the path of a profile's file (ending in `.toml`), or a profile.
-pub struct Tool(Result<Box<ToolProfile>, ProfileError>);
-
-impl From<&str> for Tool {
-    fn from(name: &str) -> Self {
-        Self(ToolProfile::builtin(name).map(Box::new))
-    }
-}
-
-impl From<String> for Tool {
-    fn from(name: String) -> Self {
-        Self::from(name.as_str())
-    }
-}
-
-impl From<ToolProfile> for Tool {
-    fn from(profile: ToolProfile) -> Self {
-        Self(Ok(Box::new(profile)))
-    }
-}
-
-/// Launches N instances of a tool as one cluster. Awaiting the builder launches it.
+/// Launches instances of a tool, or of several, as one cluster. Awaiting the builder launches it.
+///
+/// A tool is the name of a built-in profile, the path of a profile's file (ending in `.toml`) or a [`ToolProfile`]; a text
+/// may say how many instances of it, as `aider:2`. A list of tools makes a mixed cluster, whose prompts run on whichever
+/// instance is free unless they ask for [a tool](crate::Submission::to_tool) or [a role](crate::Submission::role).
 ///
 /// ```no_run
 /// use toolpool_cluster::launch_cluster;
@@ -83,11 +71,22 @@ impl From<ToolProfile> for Tool {
 /// # Ok(())
 /// # }
 /// ```
-pub fn launch_cluster(tool: impl Into<Tool>) -> ClusterBuilder {
+///
+/// ```no_run
+/// use toolpool_cluster::{Submission, launch_cluster};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = launch_cluster(["aider:2", "codex:1"]).role("security", "codex").await?;
+/// cluster.ask(Submission::text("What can go wrong in auth.rs?").role("security")).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
     ClusterBuilder {
-        tool: tool.into(),
+        groups: tools.into().0,
+        roles: Vec::new(),
         name: "main".to_owned(),
-        count: 1,
+        count: None,
         strategy: Routing::default().strategy(),
         options: LaunchOptions::default(),
         isolation: Isolation::default(),
@@ -104,9 +103,11 @@ pub fn launch_cluster(tool: impl Into<Tool>) -> ClusterBuilder {
 /// What a cluster is to be. Each setting has a default; awaiting it launches the cluster.
 #[must_use = "a builder does nothing until it is awaited"]
 pub struct ClusterBuilder {
-    tool: Tool,
+    groups: Vec<Group>,
+    /// Roles by the name of their tool.
+    roles: Vec<(String, String)>,
     name: String,
-    count: usize,
+    count: Option<usize>,
     strategy: Box<dyn Strategy>,
     options: LaunchOptions,
     isolation: Isolation,
@@ -126,9 +127,16 @@ impl ClusterBuilder {
         self
     }
 
-    /// How many instances, 1 to [`MAX_COUNT`]. Default 1.
+    /// How many instances of the one tool, 1 to [`MAX_COUNT`]. Default 1. In a mixed cluster each tool says it for itself,
+    /// as `aider:2`.
     pub fn count(mut self, count: usize) -> Self {
-        self.count = count;
+        self.count = Some(count);
+        self
+    }
+
+    /// Gives all instances of a tool a role that prompts can ask for with [`Submission::role`](crate::Submission::role).
+    pub fn role(mut self, role: impl Into<String>, tool: impl Into<String>) -> Self {
+        self.roles.push((role.into(), tool.into()));
         self
     }
 
@@ -218,7 +226,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How many prompts the queue holds; more are refused. Default 1,024.
+    /// How many prompts the queue holds; more are refused. Default 1,024. In a mixed cluster it holds so many for each
+    /// tool, so that prompts for one that is stuck do not keep out the others.
     pub fn queue_limit(mut self, limit: usize) -> Self {
         self.queue_limit = limit;
         self
@@ -262,25 +271,26 @@ impl ClusterBuilder {
     }
 
     async fn launch(self) -> Result<ClusterManager, ClusterError> {
-        let (manager, count, tool) = self.start().await?;
+        let manager = self.start().await?;
+        let count = manager.instances().len();
         // Every instance gets its first chance; the cluster is up if one took it.
         let mut failure = None;
         let mut ready = 0;
         for index in 0..count {
             match manager.await_settled(index).await {
                 Ok(()) => ready += 1,
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => failure = failure.or(Some((index, error))),
             }
         }
         match failure {
-            Some(error) if ready == 0 => {
+            Some((index, error)) if ready == 0 => {
                 manager.shutdown_within(Duration::ZERO).await;
                 let (instance, reason) = match error {
                     ControlError::NotReady { instance, reason } => (instance, reason),
-                    other => ("all".to_owned(), other.to_string()),
+                    other => (manager.instances()[index].to_string(), other.to_string()),
                 };
                 Err(ClusterError::NoneReady {
-                    tool,
+                    tool: manager.profiles()[index].name.clone(),
                     count,
                     instance,
                     reason,
@@ -291,65 +301,53 @@ impl ClusterBuilder {
     }
 
     /// Checks all settings, makes the worktrees and starts the tasks.
-    async fn start(mut self) -> Result<(ClusterManager, usize, String), ClusterError> {
+    async fn start(mut self) -> Result<ClusterManager, ClusterError> {
         self.check_settings()?;
-        let mut profile = *self.tool.0?;
-        if self.instance.approvals == Approvals::Ask {
-            let tool = profile.name.clone();
-            profile = profile.asking().ok_or_else(|| ClusterError::Setting {
-                setting: "approvals",
-                value: "ask".to_owned(),
-                reason: format!(
-                    "{tool} never asks for a permission, so nobody could be asked; choose another policy, or another tool"
-                ),
-            })?;
-        }
-        let profile = Arc::new(profile);
-        if self.options.cwd.as_os_str().is_empty() {
-            self.options.cwd = PathBuf::from(".");
-        }
-        if let Ok(cwd) = self.options.cwd.canonicalize() {
-            self.options.cwd = cwd;
-        }
-        toolpool_pool_core::check(&profile, &self.options)?;
-        toolpool_pool_core::reserve_open_files(self.count)?;
-        self.instance.start_timeout = self.start_timeout.unwrap_or(profile.start_timeout);
+        let plans = self.plans()?;
+        let groups = Groups::new(plans.iter().map(Plan::offer).collect());
+        let group_of = groups.of_instances();
+        let profiles: Vec<Arc<ToolProfile>> = group_of
+            .iter()
+            .map(|group| Arc::clone(&plans[*group].profile))
+            .collect();
+        toolpool_pool_core::reserve_open_files(group_of.len())?;
 
-        let names: Vec<Arc<str>> = (1..=self.count)
+        let names: Vec<Arc<str>> = (1..=group_of.len())
             .map(|place| Arc::from(format!("{}/{place}", self.name)))
             .collect();
-        let mut worktrees = worktrees(self.isolation, &self.options.cwd, &profile, &names)
-            .await?
-            .into_iter();
+        let mut worktrees = worktrees(self.isolation, &plans, &group_of, &names).await?;
         let now = tokio::time::Instant::now().into_std();
         let (dispatcher, inbox) = mpsc::channel(MAILBOX);
         let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
         let permissions = Arc::new(AtomicU64::new(1));
         let subscribers = events.downgrade();
         let (alive, handles) = oneshot::channel();
-        let mut roster = Vec::with_capacity(self.count);
-        for (index, name) in names.iter().enumerate() {
-            let mut options = self.options.clone();
+        let mut roster = Vec::with_capacity(names.len());
+        for (index, (name, tool)) in names.iter().zip(groups.tools()).enumerate() {
+            let plan = &plans[group_of[index]];
+            let mut options = plan.options.clone();
             let mut branch = None;
-            let worktree = worktrees.next();
+            let worktree = worktrees[index].take();
             if let Some(worktree) = &worktree {
-                options.cwd = worktree.cwd_for(&self.options.cwd)?;
+                options.cwd = worktree.cwd_for(&plan.options.cwd)?;
                 branch = Some(worktree.branch().to_owned());
             }
             let (orders, taken) = mpsc::channel(ORDERS);
             roster.push(Entry::new(
                 Arc::clone(name),
+                tool,
                 orders,
                 options.cwd.display().to_string(),
                 branch,
                 now,
             ));
             let recipe = Recipe {
-                profile: Arc::clone(&profile),
+                profile: Arc::clone(&plan.profile),
                 options,
                 launcher: Arc::clone(&self.launcher),
                 permissions: Arc::clone(&permissions),
             };
+            self.instance.start_timeout = self.start_timeout.unwrap_or(plan.profile.start_timeout);
             let machine = Instance::new(self.instance.clone(), index as u64);
             let supervisor = Supervisor::new(
                 index,
@@ -364,14 +362,14 @@ impl ClusterBuilder {
         }
         let facts = Facts {
             cluster: Arc::from(self.name),
-            tool: Arc::from(profile.name.as_str()),
+            tool: groups.tool(),
             strategy: self.strategy.name(),
             queue_limit: self.queue_limit,
-            max_prompt_bytes: profile.max_prompt_bytes,
+            groups,
         };
         let task = Dispatcher {
             facts,
-            scheduler: Scheduler::new(self.count, self.queue_limit, self.strategy, now),
+            scheduler: Scheduler::new(&group_of, self.queue_limit, self.strategy, now),
             history: History::new(self.sinks, events),
             roster,
             inbox,
@@ -382,44 +380,117 @@ impl ClusterBuilder {
             kept: Vec::new(),
         };
         tokio::spawn(task.run());
-        let tool = profile.name.clone();
-        let manager = ClusterManager {
+        Ok(ClusterManager {
             inner: Arc::new(Inner {
                 dispatcher,
                 events: subscribers,
                 next_turn: AtomicU64::new(1),
-                profile,
+                profiles,
                 names,
                 queue_timeout: self.queue_timeout,
                 drain_timeout: self.drain_timeout,
                 mailbox: Mailbox::default(),
                 _alive: alive,
             }),
-        };
-        Ok((manager, self.count, tool))
+        })
+    }
+
+    /// What each group is to be, with the cluster's settings under its own, checked as far as that goes without a start.
+    fn plans(&mut self) -> Result<Vec<Plan>, ClusterError> {
+        let several = self.groups.len() > 1;
+        let mut plans = Vec::new();
+        for group in std::mem::take(&mut self.groups) {
+            let profile = self.asking(*group.profile.map_err(|error| *error)?)?;
+            let count = match (self.count, group.count) {
+                (Some(count), Some(own)) => {
+                    return Err(setting(
+                        "count",
+                        count,
+                        format!(
+                            "{} says {own} for itself; leave one of them out",
+                            profile.name
+                        ),
+                    ));
+                }
+                (Some(count), None) if several => {
+                    return Err(setting(
+                        "count",
+                        count,
+                        format!("it is for a single tool; write {}:{count}", profile.name),
+                    ));
+                }
+                (count, own) => own.or(count).unwrap_or(1),
+            };
+            let mut options = self.options.clone();
+            options.cwd = group.cwd.unwrap_or(options.cwd);
+            if options.cwd.as_os_str().is_empty() {
+                options.cwd = PathBuf::from(".");
+            }
+            if let Ok(cwd) = options.cwd.canonicalize() {
+                options.cwd = cwd;
+            }
+            options.args.extend(group.args);
+            options.env.extend(group.env);
+            plans.push(Plan {
+                profile,
+                count,
+                roles: group.roles,
+                options,
+            });
+        }
+        let tools: Vec<String> = plans.iter().map(|plan| plan.profile.name.clone()).collect();
+        for (role, tool) in &self.roles {
+            if !tools.contains(tool) {
+                return Err(setting(
+                    "role",
+                    format!("{role}={tool}"),
+                    format!("the tools of this cluster are {}", tools.join(", ")),
+                ));
+            }
+            for plan in plans.iter_mut().filter(|plan| plan.profile.name == *tool) {
+                plan.roles.push(role.clone());
+            }
+        }
+        let count: usize = plans.iter().map(|plan| plan.count).sum();
+        if !(1..=MAX_COUNT).contains(&count) || plans.iter().any(|plan| plan.count == 0) {
+            let reason = format!("choose 1 to {MAX_COUNT} instances");
+            return Err(setting("count", count, reason));
+        }
+        for plan in &plans {
+            toolpool_pool_core::check(&plan.profile, &plan.options)?;
+        }
+        Ok(plans)
+    }
+
+    /// The profile as the policy for permissions needs it.
+    fn asking(&self, profile: ToolProfile) -> Result<Arc<ToolProfile>, ClusterError> {
+        if self.instance.approvals != Approvals::Ask {
+            return Ok(Arc::new(profile));
+        }
+        let tool = profile.name.clone();
+        let asking = profile.asking().map(Arc::new);
+        asking.ok_or_else(|| {
+            setting(
+                "approvals",
+                "ask",
+                format!(
+                    "{tool} never asks for a permission, so nobody could be asked; choose another policy, or another tool"
+                ),
+            )
+        })
     }
 
     fn check_settings(&self) -> Result<(), ClusterError> {
-        let refuse = |setting, value: String, reason: String| {
-            Err(ClusterError::Setting {
-                setting,
-                value,
-                reason,
-            })
-        };
-        if !(1..=MAX_COUNT).contains(&self.count) {
-            return refuse(
-                "count",
-                self.count.to_string(),
-                format!("choose 1 to {MAX_COUNT} instances"),
-            );
+        if !(1..=MAX_GROUPS).contains(&self.groups.len()) {
+            return Err(setting(
+                "tools",
+                self.groups.len(),
+                format!("choose 1 to {MAX_GROUPS} tools"),
+            ));
         }
         if self.queue_limit == 0 {
-            return refuse(
-                "queue_limit",
-                "0".to_owned(),
-                "a queue must hold at least one prompt".to_owned(),
-            );
+            let reason = "a queue must hold at least one prompt".to_owned();
+            return Err(setting("queue_limit", 0, reason));
         }
         if self.name.is_empty()
             || !self
@@ -427,53 +498,87 @@ impl ClusterBuilder {
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         {
-            return refuse(
-                "name",
-                self.name.clone(),
-                "use letters, digits, `-` and `_`".to_owned(),
-            );
+            let reason = "use letters, digits, `-` and `_`".to_owned();
+            return Err(setting("name", &self.name, reason));
         }
         if self.instance.breaker.failures == 0 {
-            return refuse(
-                "breaker.failures",
-                "0".to_owned(),
-                "a breaker trips at 1 failure or more".to_owned(),
-            );
+            let reason = "a breaker trips at 1 failure or more".to_owned();
+            return Err(setting("breaker.failures", 0, reason));
         }
         Ok(())
     }
 }
 
-/// One worktree for each instance of a tool that edits files in a git repository, none otherwise.
+fn setting(setting: &'static str, value: impl ToString, reason: String) -> ClusterError {
+    ClusterError::Setting {
+        setting,
+        value: value.to_string(),
+        reason,
+    }
+}
+
+/// A group with all its settings.
+struct Plan {
+    profile: Arc<ToolProfile>,
+    count: usize,
+    roles: Vec<String>,
+    options: LaunchOptions,
+}
+
+impl Plan {
+    fn offer(&self) -> Offer {
+        Offer {
+            tool: Arc::from(self.profile.name.as_str()),
+            roles: self.roles.clone(),
+            count: self.count,
+            max_prompt_bytes: self.profile.max_prompt_bytes,
+        }
+    }
+}
+
+/// A worktree for each instance of a tool that edits files, where its folder is in a git repository.
 async fn worktrees(
     isolation: Isolation,
-    cwd: &Path,
-    profile: &ToolProfile,
+    plans: &[Plan],
+    group_of: &[usize],
     names: &[Arc<str>],
-) -> Result<Vec<Worktree>, ClusterError> {
-    if !profile.edits || isolation == Isolation::Shared {
-        return Ok(Vec::new());
+) -> Result<Vec<Option<Worktree>>, ClusterError> {
+    let mut repositories = Vec::new();
+    for plan in plans {
+        repositories.push(match isolation {
+            Isolation::Worktree if plan.profile.edits => repository(plan).await?,
+            Isolation::Worktree | Isolation::Shared => None,
+        });
     }
-    let Some(repository) = Repository::discover(cwd).await? else {
-        return Ok(Vec::new());
-    };
-    let litter: Vec<&str> = profile.litter.iter().map(String::as_str).collect();
-    repository.exclude(&litter).await?;
     let mut worktrees = Vec::new();
     // One at a time: git's own locks make parallel ones fail.
-    for name in names {
-        match repository.add_worktree(name).await {
+    for (name, group) in names.iter().zip(group_of) {
+        let added = match &repositories[*group] {
+            Some(repository) => repository.add_worktree(name).await.map(Some),
+            None => Ok(None),
+        };
+        match added {
             Ok(worktree) => worktrees.push(worktree),
             Err(error) => {
-                for worktree in worktrees {
+                for worktree in worktrees.into_iter().flatten() {
                     // The first error is the one to tell; what cannot be removed is reused by the next run.
-                    worktree.release().await.ok();
+                    Worktree::release(worktree).await.ok();
                 }
                 return Err(error.into());
             }
         }
     }
     Ok(worktrees)
+}
+
+/// The repository that a group works in, told of its tool's litter.
+async fn repository(plan: &Plan) -> Result<Option<Repository>, ClusterError> {
+    let Some(repository) = Repository::discover(&plan.options.cwd).await? else {
+        return Ok(None);
+    };
+    let litter: Vec<&str> = plan.profile.litter.iter().map(String::as_str).collect();
+    repository.exclude(&litter).await?;
+    Ok(Some(repository))
 }
 
 impl IntoFuture for ClusterBuilder {

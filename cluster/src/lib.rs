@@ -11,6 +11,7 @@ mod breaker;
 mod dispatcher;
 mod error;
 mod event;
+mod fit;
 mod history;
 mod instance;
 mod launch;
@@ -30,9 +31,12 @@ pub use approvals::Approvals;
 pub use breaker::BreakerConfig;
 pub use error::{AskError, ClusterError, ControlError, SubmitError};
 pub use event::{Event, EventKind, EventSink};
+pub use fit::MAX_GROUPS;
 pub use history::{Events, Heard};
 pub use instance::InstanceState;
-pub use launch::{ClusterBuilder, Isolation, MAX_COUNT, Tool, launch_cluster};
+pub use launch::{
+    ClusterBuilder, Group, Isolation, MAX_COUNT, ToolSet, ToolSpec, ToolSpecError, launch_cluster,
+};
 pub use manager::{ClusterManager, ReplyStream};
 pub use permission::PermissionId;
 pub use reply::Reply;

@@ -16,6 +16,7 @@ use toolpool_pool_core::protocol::Answer;
 
 use crate::error::{AskError, ControlError, SubmitError};
 use crate::event::Event;
+use crate::fit::GroupSet;
 use crate::history::Events;
 use crate::mailbox::Mailbox;
 use crate::permission::PermissionId;
@@ -37,7 +38,8 @@ pub(crate) struct Inner {
     /// The dispatcher has the strong end, so that the history ends with it.
     pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) next_turn: AtomicU64,
-    pub(crate) profile: Arc<ToolProfile>,
+    /// The tool of each instance.
+    pub(crate) profiles: Vec<Arc<ToolProfile>>,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
@@ -49,7 +51,6 @@ pub(crate) struct Inner {
 impl std::fmt::Debug for ClusterManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClusterManager")
-            .field("tool", &self.inner.profile.name)
             .field("instances", &self.inner.names)
             .finish_non_exhaustive()
     }
@@ -115,11 +116,13 @@ impl ClusterManager {
                 session: submission.session,
                 on_loss: submission.on_loss,
                 target: submission.target,
+                groups: GroupSet::ALL,
                 labels: submission.labels,
                 fresh: submission.prompt.fresh,
                 bytes,
                 queue_timeout: submission.queue_timeout.or(self.inner.queue_timeout),
             },
+            asked: submission.asked,
             prompt: submission.prompt,
             timeout: submission.turn_timeout,
             land: submission.land,
@@ -286,9 +289,9 @@ impl ClusterManager {
         &self.inner.names
     }
 
-    /// The tool's profile.
-    pub fn profile(&self) -> &ToolProfile {
-        &self.inner.profile
+    /// The profiles of the instances' tools, by index.
+    pub fn profiles(&self) -> &[Arc<ToolProfile>] {
+        &self.inner.profiles
     }
 
     fn instance_name(&self, index: usize) -> Result<&Arc<str>, ControlError> {

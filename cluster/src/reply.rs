@@ -31,6 +31,8 @@ pub struct Reply {
     pub attribution: Option<Attribution>,
     /// Which instance ran it; None if it never ran.
     pub instance: Option<Arc<str>>,
+    /// The tool of that instance.
+    pub tool: Option<Arc<str>>,
     /// Which of the instance's processes ran it.
     pub generation: u64,
     /// Time in the queue.
@@ -72,6 +74,7 @@ impl End {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
     pub(crate) instance: Option<Arc<str>>,
+    pub(crate) tool: Option<Arc<str>>,
     pub(crate) generation: u64,
     pub(crate) queued: Duration,
     pub(crate) took: Duration,
@@ -153,6 +156,7 @@ impl Shared {
             outcome: end.outcome,
             attribution: end.attribution,
             instance: run.instance,
+            tool: run.tool,
             generation: run.generation,
             queued: run.queued,
             took: run.took,

@@ -3,13 +3,15 @@
 //! Owns the queue, the deadlines of queued prompts, the candidates' view, the sessions' bindings and the books. Must not
 //! know tasks, processes or the texts of prompts: it deals in turn numbers. Invariants: what was accepted is queued, or
 //! runs, or has its one outcome in the books; a turn that was handed back goes to the front; a session's prompts run in
-//! order on the instance that has the conversation, or fail honestly.
+//! order on the instance that has the conversation, or fail honestly; prompts for one group of instances hold up none for
+//! another.
 
 mod load;
 mod slot;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Sticky, Strategy};
 
 use crate::error::SubmitError;
+use crate::fit::GroupSet;
 use crate::instance::{InstanceState, after};
 use crate::session::OnLoss;
 use slot::Slot;
@@ -66,6 +69,8 @@ pub(crate) struct Ticket {
     pub(crate) session: Option<String>,
     pub(crate) on_loss: OnLoss,
     pub(crate) target: Option<usize>,
+    /// The groups of instances that it may run on.
+    pub(crate) groups: GroupSet,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) fresh: bool,
     pub(crate) bytes: usize,
@@ -112,6 +117,8 @@ pub(crate) enum Decision {
 pub(crate) struct Scheduler {
     queue: VecDeque<Queued>,
     queue_limit: usize,
+    /// How many queued prompts may run on each group.
+    waiting: Vec<usize>,
     deadlines: BTreeSet<(Instant, TurnId)>,
     slots: Vec<Slot>,
     candidates: Vec<Candidate>,
@@ -125,8 +132,10 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
+    /// A scheduler for instances of these groups. The limit of the queue holds for each group, so that prompts which wait
+    /// for one do not keep out those for another.
     pub(crate) fn new(
-        count: usize,
+        groups: &[usize],
         queue_limit: usize,
         strategy: Box<dyn Strategy>,
         now: Instant,
@@ -135,8 +144,9 @@ impl Scheduler {
             queue: VecDeque::new(),
             queue_limit,
             deadlines: BTreeSet::new(),
-            slots: (0..count).map(|_| Slot::new(now)).collect(),
-            candidates: (0..count).map(slot::candidate).collect(),
+            waiting: vec![0; groups.iter().max().map_or(0, |last| last + 1)],
+            slots: groups.iter().map(|group| Slot::new(*group, now)).collect(),
+            candidates: (0..groups.len()).map(slot::candidate).collect(),
             strategy: Sticky::new(strategy),
             conversations: HashMap::new(),
             books: Books::default(),
@@ -189,7 +199,7 @@ impl Scheduler {
     ) -> Result<(), SubmitError> {
         let admitted = if self.draining {
             Err(SubmitError::Draining)
-        } else if self.queue.len() >= self.queue_limit {
+        } else if self.is_full_for(ticket.groups) {
             Err(SubmitError::QueueFull {
                 limit: self.queue_limit,
             })
@@ -212,6 +222,7 @@ impl Scheduler {
                 .queue
                 .iter()
                 .any(|queued| queued.ticket.session == ticket.session);
+        self.count_waiting(ticket.groups, |count| count + 1);
         self.queue.push_back(Queued {
             turn,
             ticket,
@@ -333,6 +344,7 @@ impl Scheduler {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, turn));
         }
+        self.count_waiting(ticket.groups, |count| count + 1);
         self.queue.push_front(Queued {
             turn,
             ticket,
@@ -413,7 +425,7 @@ impl Scheduler {
         if !self.slots.iter().any(Slot::is_down) {
             return;
         }
-        let none_left = self.slots.iter().all(Slot::is_down);
+        let left = self.groups_with(|slot| !slot.is_down());
         let mut moves = false;
         while at < self.queue.len() {
             let ticket = &self.queue[at].ticket;
@@ -423,6 +435,7 @@ impl Scheduler {
                 .or(home)
                 .is_some_and(|instance| self.slots[instance].is_down());
             let may_move = ticket.target.is_none() && ticket.on_loss == OnLoss::Fresh;
+            let none_left = !ticket.groups.meets(left);
             let session = ticket.session.clone().filter(|_| is_bound);
             if let Some(session) = &session {
                 // What else it has queued may begin it anew.
@@ -445,6 +458,7 @@ impl Scheduler {
     /// Takes a prompt out of the queue, with all that was noted about it there.
     fn take(&mut self, at: usize) -> Option<Queued> {
         let queued = self.queue.remove(at)?;
+        self.count_waiting(queued.ticket.groups, |count| count - 1);
         if let Some(deadline) = queued.deadline {
             self.deadlines.remove(&(deadline, queued.turn));
         }
@@ -498,6 +512,26 @@ impl Scheduler {
         }
     }
 
+    fn is_full_for(&self, groups: GroupSet) -> bool {
+        let each = self.waiting.iter().enumerate();
+        each.filter(|(group, _)| groups.contains(*group))
+            .all(|(_, waiting)| *waiting >= self.queue_limit)
+    }
+
+    fn count_waiting(&mut self, groups: GroupSet, change: impl Fn(usize) -> usize) {
+        for (group, waiting) in self.waiting.iter_mut().enumerate() {
+            if groups.contains(group) {
+                *waiting = change(*waiting);
+            }
+        }
+    }
+
+    /// The groups that have such an instance.
+    fn groups_with(&self, has: impl Fn(&Slot) -> bool) -> GroupSet {
+        let slots = self.slots.iter().filter(|slot| has(slot));
+        slots.fold(GroupSet::NONE, |groups, slot| groups.with(slot.group))
+    }
+
     fn pinned_to(&self, ticket: &Ticket) -> Option<usize> {
         let session = ticket.session.as_deref()?;
         self.strategy.pinned(session).map(|id| id.0)
@@ -507,23 +541,31 @@ impl Scheduler {
         self.route_from(0, now, out);
     }
 
-    /// Asks the strategy for every queued prompt from `at` on, in order, while any instance can take one.
+    /// Asks the strategy for every queued prompt from `at` on, in order, while any instance can take one. What waits for
+    /// one group is passed over, so that it holds up nobody who can run on another.
     fn route_from(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
         // Every end of a turn comes here, mostly with nothing queued: then nobody looks at the view.
         if at >= self.queue.len() {
             return;
         }
         self.view_all(now);
+        let mut free = self.groups_with(Slot::is_available);
         // Prompts of one session must not overtake each other, so one that has to wait holds its whole session.
         let mut held: Vec<String> = Vec::new();
-        while at < self.queue.len() && self.candidates.iter().any(|candidate| candidate.available) {
-            let session = self.queue[at].ticket.session.as_deref();
+        while at < self.queue.len() && !free.is_empty() {
+            let ticket = &self.queue[at].ticket;
+            let session = ticket.session.as_deref();
             if session.is_some_and(|session| held.iter().any(|key| key == session)) {
                 at += 1;
                 continue;
             }
-            match self.place(at, now, out) {
-                Placed::Gone => {}
+            let placed = if ticket.groups.meets(free) {
+                self.place(at, now, out)
+            } else {
+                Placed::Waits
+            };
+            match placed {
+                Placed::Gone => free = self.groups_with(Slot::is_available),
                 Placed::Waits => {
                     if let Some(session) = self.queue[at].ticket.session.clone() {
                         held.push(session);
@@ -538,32 +580,28 @@ impl Scheduler {
     fn place(&mut self, at: usize, now: Instant, out: &mut Vec<Decision>) -> Placed {
         let queued = &self.queue[at];
         let ticket = &queued.ticket;
-        let (target, already_pinned) = (ticket.target, self.pinned_to(ticket).is_some());
-        let (route, how) = match (target, &ticket.session) {
-            (Some(target), None) => (Route::To(InstanceId(target)), "target"),
-            (target, session) => {
-                let narrowed = match target {
-                    Some(target) => only(&mut self.candidates, target),
-                    None => ticket.fresh && session.is_none() && self.spare_sessions(),
-                };
-                let queued = &self.queue[at];
+        let home = self.pinned_to(ticket);
+        if home.is_some_and(|home| !self.slots[home].fits(home, ticket)) {
+            self.end_queued(at, now, unroutable(LIVES_ELSEWHERE), out);
+            return Placed::Gone;
+        }
+        let route = match (ticket.target, &ticket.session) {
+            (Some(target), None) => Route::To(InstanceId(target)),
+            (_, session) => {
                 let request = RouteRequest {
-                    session: queued.ticket.session.as_deref(),
-                    labels: &queued.ticket.labels,
+                    session: session.as_deref(),
+                    labels: &ticket.labels,
                     waited: now.saturating_duration_since(queued.since),
-                    prompt_bytes: queued.ticket.bytes,
+                    prompt_bytes: ticket.bytes,
                 };
-                let route = self.strategy.route(&request, &self.candidates);
-                if narrowed {
-                    self.view_all(now);
-                }
-                let how = match target {
-                    Some(_) => "target",
-                    None if already_pinned => "sticky",
-                    None => "direct",
-                };
-                (route, how)
+                let fitting = fitting(ticket, &self.candidates, &self.slots);
+                self.strategy.route(&request, &fitting)
             }
+        };
+        let how = match (ticket.target, home) {
+            (Some(_), _) => "target",
+            (None, Some(_)) => "sticky",
+            (None, None) => "direct",
         };
         match route {
             Route::Wait => Placed::Waits,
@@ -571,38 +609,16 @@ impl Scheduler {
                 self.end_queued(at, now, unroutable(reason), out);
                 Placed::Gone
             }
-            Route::To(id) if id.0 >= self.slots.len() => {
-                self.end_queued(
-                    at,
-                    now,
-                    unroutable("the strategy named an instance that is not there"),
-                    out,
-                );
-                Placed::Gone
-            }
-            Route::To(id) if target.is_some_and(|target| target != id.0) => {
-                self.end_queued(at, now, unroutable(LIVES_ELSEWHERE), out);
-                Placed::Gone
-            }
-            Route::To(id) => self.place_on(at, id.0, !already_pinned, how, now, out),
+            Route::To(InstanceId(instance)) => match self.slots.get(instance) {
+                Some(slot) if slot.fits(instance, ticket) => {
+                    self.place_on(at, instance, home.is_none(), how, now, out)
+                }
+                _ => {
+                    self.end_queued(at, now, unroutable(NOT_SHOWN), out);
+                    Placed::Gone
+                }
+            },
         }
-    }
-
-    /// A fresh prompt would wipe the conversations of an instance's sessions, so it is shown such instances only where
-    /// there are no others. True if the view was changed.
-    fn spare_sessions(&mut self) -> bool {
-        let free = |candidate: &Candidate| candidate.sessions == 0;
-        let choice = self
-            .candidates
-            .iter()
-            .any(|candidate| free(candidate) && !self.slots[candidate.id.0].is_down())
-            && !self.candidates.iter().all(free);
-        if choice {
-            for candidate in &mut self.candidates {
-                candidate.available &= candidate.sessions == 0;
-            }
-        }
-        choice
     }
 
     fn place_on(
@@ -672,15 +688,32 @@ enum Placed {
 const NONE_LEFT: &str =
     "no instance is left that could run it; see `status` for the reasons, then `restart_instance`";
 const INSTANCE_DOWN: &str = "the instance that it must run on is stopped or has failed";
-const LIVES_ELSEWHERE: &str =
-    "its session lives on another instance; leave the instance out, or close the session first";
+const LIVES_ELSEWHERE: &str = "its session lives on another instance; leave the instance, tool or role out, or close the session first";
+const NOT_SHOWN: &str = "the strategy named an instance that it was not shown";
 
-/// Shows no instance but this one as available.
-fn only(candidates: &mut [Candidate], target: usize) -> bool {
-    for candidate in candidates {
-        candidate.available &= candidate.id.0 == target;
+/// What the strategy is shown for a prompt: the instances that fit it. A fresh prompt would wipe the conversations of an
+/// instance's sessions, so it is shown such instances only where there are no others.
+fn fitting<'a>(
+    ticket: &Ticket,
+    candidates: &'a [Candidate],
+    slots: &[Slot],
+) -> Cow<'a, [Candidate]> {
+    let is_alone = ticket.fresh && ticket.session.is_none();
+    if ticket.target.is_none() && ticket.groups == GroupSet::ALL && !is_alone {
+        return Cow::Borrowed(candidates);
     }
-    true
+    let mut fitting = candidates.to_vec();
+    fitting.retain(|candidate| slots[candidate.id.0].fits(candidate.id.0, ticket));
+    let spares = |candidate: &Candidate| candidate.sessions == 0;
+    let choice = fitting
+        .iter()
+        .any(|candidate| spares(candidate) && !slots[candidate.id.0].is_down());
+    if is_alone && choice {
+        for candidate in &mut fitting {
+            candidate.available &= spares(candidate);
+        }
+    }
+    Cow::Owned(fitting)
 }
 
 fn unroutable(reason: &str) -> Outcome {

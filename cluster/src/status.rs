@@ -17,7 +17,7 @@ use crate::scheduler::Books;
 pub struct ClusterStatus {
     /// Its name.
     pub cluster: Arc<str>,
-    /// Its tool.
+    /// Its tool, or all of them: `aider+codex`.
     pub tool: Arc<str>,
     /// Its strategy.
     pub strategy: &'static str,
@@ -38,6 +38,8 @@ pub struct InstanceStatus {
     pub index: usize,
     /// Its name.
     pub name: Arc<str>,
+    /// Its tool.
+    pub tool: Arc<str>,
     /// What it is doing.
     #[serde(serialize_with = "word")]
     pub state: InstanceState,

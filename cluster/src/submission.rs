@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toolpool_pool_core::prompt::Prompt;
 
+use crate::fit::Asked;
 use crate::session::OnLoss;
 
 /// A prompt, and how it is to be run.
@@ -15,6 +16,7 @@ pub struct Submission {
     pub(crate) prompt: Prompt,
     pub(crate) session: Option<String>,
     pub(crate) target: Option<usize>,
+    pub(crate) asked: Asked,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) turn_timeout: Option<Duration>,
@@ -44,6 +46,22 @@ impl Submission {
     #[must_use]
     pub fn on_instance(mut self, index: usize) -> Self {
         self.target = Some(index);
+        self
+    }
+
+    /// Runs it on an instance of this tool, in a cluster of several. It waits for one of them while others are free, and
+    /// is refused if there is none.
+    #[must_use]
+    pub fn to_tool(mut self, tool: impl Into<String>) -> Self {
+        self.asked.tool = Some(tool.into());
+        self
+    }
+
+    /// Runs it on an instance in this role; see [`ClusterBuilder::role`](crate::ClusterBuilder::role). It waits for one of
+    /// them while others are free, and is refused if there is none.
+    #[must_use]
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.asked.role = Some(role.into());
         self
     }
 
@@ -97,6 +115,7 @@ impl From<Prompt> for Submission {
             prompt,
             session: None,
             target: None,
+            asked: Asked::default(),
             labels: Vec::new(),
             queue_timeout: None,
             turn_timeout: None,

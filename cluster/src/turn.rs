@@ -12,6 +12,7 @@ use toolpool_pool_core::protocol::Answer;
 
 use crate::breaker::BreakerState;
 use crate::error::ControlError;
+use crate::fit::Asked;
 use crate::instance::InstanceState;
 use crate::permission::{PermissionId, Question, Settlement};
 use crate::reply::{End, ReplyWriter, Run};
@@ -24,6 +25,7 @@ pub(crate) struct Turn {
     pub(crate) id: TurnId,
     pub(crate) prompt: Prompt,
     pub(crate) ticket: Ticket,
+    pub(crate) asked: Asked,
     pub(crate) timeout: Option<Duration>,
     /// The item that its changes are brought home as.
     pub(crate) land: Option<String>,

@@ -56,7 +56,7 @@ impl Strategy for LeastBusy {
             .map(|candidate| candidate.id);
         match least {
             Some(id) => {
-                self.rotation.take_turn(id, candidates);
+                self.rotation.take_turn(id);
                 Route::To(id)
             }
             None => Route::Wait,

@@ -4,9 +4,9 @@
 //! Invariant: the instance whose last turn is longest ago comes first, so one that was passed over while it was
 //! unavailable keeps its place instead of losing a whole round.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::{Candidate, InstanceId};
+use crate::InstanceId;
 
 /// Remembers when each instance was last chosen, counted in choices and not in time.
 #[derive(Clone, Debug, Default)]
@@ -21,14 +21,10 @@ impl Rotation {
         (self.last_turn.get(&id).copied().unwrap_or(0), id)
     }
 
-    /// Sends the chosen instance to the end of the rotation. `candidates` are all that exist now; instances that are
-    /// gone are dropped from the table as soon as it would outgrow them, which bounds it.
-    pub(crate) fn take_turn(&mut self, id: InstanceId, candidates: &[Candidate]) {
+    /// Sends the chosen instance to the end of the rotation. The others keep their places whether they were shown or not:
+    /// a prompt may be for some of the instances only. Ids are the places in a cluster, which bounds the table.
+    pub(crate) fn take_turn(&mut self, id: InstanceId) {
         self.choices += 1;
         self.last_turn.insert(id, self.choices);
-        if self.last_turn.len() > candidates.len() {
-            let present: BTreeSet<_> = candidates.iter().map(|candidate| candidate.id).collect();
-            self.last_turn.retain(|id, _| present.contains(id));
-        }
     }
 }

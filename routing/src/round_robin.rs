@@ -54,7 +54,7 @@ impl Strategy for RoundRobin {
             .min_by_key(|&id| self.rotation.place(id));
         match next {
             Some(id) => {
-                self.rotation.take_turn(id, candidates);
+                self.rotation.take_turn(id);
                 Route::To(id)
             }
             None => Route::Wait,

@@ -33,7 +33,8 @@ impl RouteRequest<'_> {
 }
 
 /// One instance as a strategy sees it. Instances that cannot take a prompt now are listed too, with `available` false,
-/// so that a strategy may prefer to wait for one of them.
+/// so that a strategy may prefer to wait for one of them. Instances that do not fit the prompt, because it asks for
+/// another tool or role, are not shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// Which instance this is.

@@ -8,10 +8,10 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::Outcome;
-use toolpool_pool_core::prompt::{Prompt, Refusal};
 use toolpool_pool_core::rss_bytes;
 
 use crate::error::ControlError;
+use crate::fit::Groups;
 use crate::instance::InstanceState;
 use crate::permission::{PermissionId, Question};
 use crate::status::{InstanceStatus, WaitingFor};
@@ -23,25 +23,12 @@ pub(crate) struct Facts {
     pub(crate) tool: Arc<str>,
     pub(crate) strategy: &'static str,
     pub(crate) queue_limit: usize,
-    pub(crate) max_prompt_bytes: usize,
-}
-
-impl Facts {
-    /// Why no instance could take this prompt.
-    pub(crate) fn unfit(&self, prompt: &Prompt) -> Option<Refusal> {
-        let (bytes, limit) = (prompt.text.len(), self.max_prompt_bytes);
-        if prompt.text.trim().is_empty() {
-            Some(Refusal::Empty)
-        } else if bytes > limit {
-            Some(Refusal::TooLarge { bytes, limit })
-        } else {
-            None
-        }
-    }
+    pub(crate) groups: Groups,
 }
 
 pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
+    pub(crate) tool: Arc<str>,
     orders: Option<mpsc::Sender<Order>>,
     pub(crate) state: InstanceState,
     pub(crate) reason: String,
@@ -72,6 +59,7 @@ struct Open {
 impl Entry {
     pub(crate) fn new(
         name: Arc<str>,
+        tool: Arc<str>,
         orders: mpsc::Sender<Order>,
         cwd: String,
         branch: Option<String>,
@@ -79,6 +67,7 @@ impl Entry {
     ) -> Self {
         Self {
             name,
+            tool,
             orders: Some(orders),
             state: InstanceState::Starting,
             reason: "not started yet".to_owned(),
@@ -197,6 +186,7 @@ impl Entry {
         InstanceStatus {
             index,
             name: Arc::clone(&self.name),
+            tool: Arc::clone(&self.tool),
             state: self.state,
             reason: match self.state {
                 InstanceState::Ready | InstanceState::Busy => String::new(),

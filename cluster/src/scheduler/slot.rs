@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::{Candidate, InstanceId};
 
+use super::Ticket;
 use super::load::Load;
 use crate::instance::InstanceState;
 
 #[derive(Debug)]
 pub(super) struct Slot {
+    pub(super) group: usize,
     pub(super) state: InstanceState,
     pub(super) running: Option<TurnId>,
     /// The caller of the running turn does not want it any more.
@@ -25,8 +27,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(group: usize, now: Instant) -> Self {
         Self {
+            group,
             state: InstanceState::Starting,
             running: None,
             withdrawn: false,
@@ -44,6 +47,11 @@ impl Slot {
     /// It will not come back by itself.
     pub(super) fn is_down(&self) -> bool {
         self.state.is_down()
+    }
+
+    /// Whether a prompt may run on it, which is the instance of that index.
+    pub(super) fn fits(&self, index: usize, ticket: &Ticket) -> bool {
+        ticket.groups.contains(self.group) && ticket.target.is_none_or(|target| target == index)
     }
 
     pub(super) fn runs(&self, turn: TurnId) -> bool {

@@ -105,6 +105,7 @@ impl Supervisor {
         };
         running.turn.run = Run {
             instance: Some(Arc::clone(&self.name)),
+            tool: None,
             generation: self.machine.generation(),
             queued: running.turn.run.queued,
             took: now() - running.started,

@@ -8,32 +8,35 @@ use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::{Candidate, Route, RouteRequest, Strategy as Routes};
 
 use super::model::{Model, Step, Wish};
+use crate::fit::GroupSet;
 use crate::instance::InstanceState;
 use crate::scheduler::{Decision, Scheduler, Ticket};
 use crate::session::OnLoss;
 
-fn plain() -> Wish {
+pub(super) fn plain() -> Wish {
     Wish {
         session: None,
         target: None,
+        group: None,
         fresh: false,
         on_loss: OnLoss::Fail,
         timeout: None,
     }
 }
 
-fn of_session(session: u8) -> Wish {
+pub(super) fn of_session(session: u8) -> Wish {
     Wish {
         session: Some(session),
         ..plain()
     }
 }
 
-fn ticket(session: Option<&str>) -> Ticket {
+pub(super) fn ticket(session: Option<&str>) -> Ticket {
     Ticket {
         session: session.map(str::to_owned),
         on_loss: OnLoss::Fail,
         target: None,
+        groups: GroupSet::ALL,
         labels: Vec::new(),
         fresh: false,
         bytes: 1,
@@ -42,7 +45,7 @@ fn ticket(session: Option<&str>) -> Ticket {
 }
 
 /// The outcomes of the last step.
-fn ends(model: &Model) -> Vec<&'static str> {
+pub(super) fn ends(model: &Model) -> Vec<&'static str> {
     let ends = model.decided.iter().filter_map(|decision| match decision {
         Decision::End {
             outcome: Outcome::Failed(Failure { class, .. }),
@@ -277,7 +280,7 @@ fn prompts_of_a_session_keep_their_order_under_a_strategy_that_waits() {
         patience: 1,
         asked: 0,
     };
-    let mut scheduler = Scheduler::new(2, 9, Box::new(hesitant), now);
+    let mut scheduler = Scheduler::new(&[0, 0], 9, Box::new(hesitant), now);
     let mut out = Vec::new();
     for instance in 0..2 {
         scheduler.on_instance(now, instance, InstanceState::Ready, &mut out);

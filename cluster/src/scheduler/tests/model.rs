@@ -9,6 +9,7 @@ use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::RoundRobin;
 
 use crate::error::SubmitError;
+use crate::fit::GroupSet;
 use crate::instance::InstanceState;
 use crate::scheduler::{Books, Decision, Scheduler, Ticket};
 use crate::session::OnLoss;
@@ -18,6 +19,8 @@ use crate::session::OnLoss;
 pub(super) struct Wish {
     pub(super) session: Option<u8>,
     pub(super) target: Option<usize>,
+    /// The group of instances that it asks for.
+    pub(super) group: Option<usize>,
     pub(super) fresh: bool,
     pub(super) on_loss: OnLoss,
     pub(super) timeout: Option<u64>,
@@ -49,13 +52,15 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
     let wish = (
         prop::option::weighted(0.5, 0u8..3),
         prop::option::weighted(0.2, 0usize..4),
+        prop::option::weighted(0.4, 0usize..3),
         prop::bool::weighted(0.15),
         prop::bool::weighted(0.3),
         prop::option::weighted(0.3, 1u64..100),
     )
-        .prop_map(|(session, target, fresh, anew, timeout)| Wish {
+        .prop_map(|(session, target, group, fresh, anew, timeout)| Wish {
             session,
             target,
+            group,
             fresh,
             on_loss: if anew { OnLoss::Fresh } else { OnLoss::Fail },
             timeout,
@@ -89,12 +94,14 @@ struct Place {
     state: InstanceState,
     running: Option<TurnId>,
     conversation: u64,
+    group: usize,
 }
 
 pub(super) struct Model {
     pub(super) scheduler: Scheduler,
     pub(super) now: Instant,
     places: Vec<Place>,
+    groups: usize,
     queue: Vec<TurnId>,
     prompts: HashMap<TurnId, Prompt>,
     /// Where each session's conversation is.
@@ -109,17 +116,20 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(instances: usize, queue_limit: usize) -> Self {
+    /// A model whose instances belong to these groups.
+    pub(super) fn new(groups: &[usize], queue_limit: usize) -> Self {
         let now = Instant::now();
-        let place = Place {
+        let place = |group: &usize| Place {
             state: InstanceState::Starting,
             running: None,
             conversation: 0,
+            group: *group,
         };
         Self {
-            scheduler: Scheduler::new(instances, queue_limit, Box::new(RoundRobin::new()), now),
+            scheduler: Scheduler::new(groups, queue_limit, Box::new(RoundRobin::new()), now),
             now,
-            places: vec![place; instances],
+            places: groups.iter().map(place).collect(),
+            groups: groups.iter().max().map_or(0, |last| last + 1),
             queue: Vec::new(),
             prompts: HashMap::new(),
             homes: HashMap::new(),
@@ -132,10 +142,15 @@ impl Model {
         }
     }
 
-    /// A model with all instances ready.
+    /// A model of one group with all instances ready.
     pub(super) fn ready(instances: usize, queue_limit: usize) -> Self {
-        let mut model = Self::new(instances, queue_limit);
-        for instance in 0..instances {
+        Self::ready_groups(&vec![0; instances], queue_limit)
+    }
+
+    /// A model of several groups with all instances ready.
+    pub(super) fn ready_groups(groups: &[usize], queue_limit: usize) -> Self {
+        let mut model = Self::new(groups, queue_limit);
+        for instance in 0..groups.len() {
             model.take(Step::Ready(instance));
         }
         model
@@ -193,18 +208,11 @@ impl Model {
     fn submit(&mut self, wish: Wish, out: &mut Vec<Decision>) {
         self.offered += 1;
         let turn = TurnId(self.offered);
-        let ticket = Ticket {
-            session: wish.session.map(key),
-            on_loss: wish.on_loss,
-            target: wish.target,
-            labels: Vec::new(),
-            fresh: wish.fresh,
-            bytes: 1,
-            queue_timeout: wish.timeout.map(Duration::from_millis),
-        };
+        let wish = self.possible(wish);
+        let ticket = ticket_of(&wish);
         let expected = if self.draining {
             Err("draining")
-        } else if self.queue.len() >= self.queue_limit {
+        } else if self.is_full_for(&wish) {
             Err("queue_full")
         } else if wish
             .target
@@ -239,6 +247,39 @@ impl Model {
                 opens: false,
             },
         );
+    }
+
+    /// A wish for a group that is not there, or for another than that of its instance, never gets to the scheduler.
+    fn possible(&self, mut wish: Wish) -> Wish {
+        let target = wish.target.and_then(|target| self.places.get(target));
+        wish.group = wish.group.map(|group| match target {
+            Some(place) => place.group,
+            None => group % self.groups,
+        });
+        wish
+    }
+
+    /// Every group that could run it has as many prompts waiting as a queue may hold.
+    fn is_full_for(&self, wish: &Wish) -> bool {
+        let full = |group: &usize| {
+            let waiting = self.queue.iter().filter(|turn| {
+                let asked = self.prompts[turn].wish.group;
+                asked.is_none_or(|asked| asked == *group)
+            });
+            waiting.count() >= self.queue_limit
+        };
+        match wish.group {
+            Some(group) => full(&group),
+            None => (0..self.groups).all(|group| full(&group)),
+        }
+    }
+
+    /// Whether the wish allows it to run there, whatever is going on.
+    fn fits(&self, wish: &Wish, instance: usize) -> bool {
+        wish.target.is_none_or(|target| target == instance)
+            && wish
+                .group
+                .is_none_or(|group| group == self.places[instance].group)
     }
 
     fn cancel(&mut self, choice: usize, out: &mut Vec<Decision>) {
@@ -328,15 +369,7 @@ impl Model {
 
     fn hand_back(&mut self, instance: usize, turn: TurnId, out: &mut Vec<Decision>) {
         let prompt = &self.prompts[&turn];
-        let ticket = Ticket {
-            session: prompt.wish.session.map(key),
-            on_loss: prompt.wish.on_loss,
-            target: prompt.wish.target,
-            labels: Vec::new(),
-            fresh: prompt.wish.fresh,
-            bytes: 1,
-            queue_timeout: prompt.wish.timeout.map(Duration::from_millis),
-        };
+        let ticket = ticket_of(&prompt.wish);
         if let (true, Some(session)) = (prompt.opens, prompt.wish.session) {
             // Nothing was said yet, so nothing is lost with the process.
             self.homes.remove(&session);
@@ -376,20 +409,17 @@ impl Model {
         );
         let at = self.leave_queue(turn);
         let wish = self.prompts[&turn].wish.clone();
-        assert!(
-            wish.target.is_none_or(|target| target == instance),
-            "{turn} is for another instance"
-        );
+        assert!(self.fits(&wish, instance), "{turn} is for another instance");
         for earlier in &self.queue[..at] {
             let other = &self.prompts[earlier].wish;
             assert!(
                 wish.session.is_none() || other.session != wish.session,
                 "{turn} overtakes {earlier} of its session"
             );
-            let is_bound = other.session.is_some() || other.target.is_some() || other.fresh;
+            let is_bound = other.session.is_some() || other.fresh;
             assert!(
-                is_bound,
-                "{turn} overtakes {earlier}, which could run anywhere"
+                is_bound || !self.fits(other, instance),
+                "{turn} overtakes {earlier}, which could run there"
             );
         }
         let place = &mut self.places[instance];
@@ -438,35 +468,30 @@ impl Model {
             }
             Outcome::Failed(failure) => {
                 self.books.failed += 1;
-                let down = |instance: usize| {
-                    matches!(
-                        self.places[instance].state,
-                        InstanceState::Stopped | InstanceState::Failed
-                    )
-                };
-                let elsewhere = prompt.wish.target.is_some() && home.is_some();
+                let wish = &prompt.wish;
+                let elsewhere = home.is_some_and(|(at, _)| !self.fits(wish, at));
+                let bound = wish.target.or(home.map(|(at, _)| at));
+                let none_left =
+                    (0..self.places.len()).all(|at| self.is_down(at) || !self.fits(wish, at));
                 match failure.class {
                     FailureClass::SessionLost => {
                         let lost =
                             home.is_some_and(|(at, known)| self.places[at].conversation != known);
                         assert!(
-                            lost && prompt.wish.on_loss == OnLoss::Fail && !prompt.wish.fresh,
+                            lost && wish.on_loss == OnLoss::Fail && !wish.fresh,
                             "{turn}: {home:?}"
                         );
                     }
                     FailureClass::Unroutable => assert!(
-                        (0..self.places.len()).all(down)
-                            || prompt.wish.target.is_some_and(down)
-                            || home.is_some_and(|(at, _)| down(at))
-                            || elsewhere,
+                        none_left || bound.is_some_and(|at| self.is_down(at)) || elsewhere,
                         "{turn} could run: {failure:?}"
                     ),
                     other => panic!("{turn} failed for {other:?}"),
                 }
-                if let (Some(session), false) = (
-                    prompt.wish.session,
-                    failure.message.contains("another instance"),
-                ) {
+                let lost = failure.class == FailureClass::SessionLost;
+                if let Some(session) = wish.session
+                    && (lost || bound.is_some_and(|at| self.is_down(at)))
+                {
                     self.homes.remove(&session);
                 }
             }
@@ -540,7 +565,9 @@ impl Model {
     /// Nothing waits without a reason.
     fn look_at_waiting(&self, at: usize, turn: TurnId) {
         let wish = &self.prompts[&turn].wish;
-        let all_down = (0..self.places.len()).all(|instance| self.is_down(instance));
+        let fitting = (0..self.places.len()).filter(|instance| self.fits(wish, *instance));
+        let fitting: Vec<usize> = fitting.collect();
+        let all_down = fitting.iter().all(|instance| self.is_down(*instance));
         assert!(!all_down, "{turn} waits for nobody");
         let behind = |earlier: &TurnId| {
             wish.session.is_some() && self.prompts[earlier].wish.session == wish.session
@@ -559,13 +586,13 @@ impl Model {
                     "{turn} waits for an instance that will not come"
                 );
                 assert!(
-                    !self.is_available(instance),
+                    !self.is_available(instance) || !fitting.contains(&instance),
                     "{turn} waits for an instance that is free"
                 );
             }
             None if wish.fresh => {}
             None => {
-                let free = (0..self.places.len()).find(|&instance| self.is_available(instance));
+                let free = fitting.into_iter().find(|at| self.is_available(*at));
                 assert_eq!(free, None, "{turn} waits while an instance is free");
             }
         }
@@ -586,6 +613,19 @@ impl Model {
         self.places
             .iter()
             .position(|place| place.running == Some(TurnId(turn)))
+    }
+}
+
+fn ticket_of(wish: &Wish) -> Ticket {
+    Ticket {
+        session: wish.session.map(key),
+        on_loss: wish.on_loss,
+        target: wish.target,
+        groups: wish.group.map_or(GroupSet::ALL, GroupSet::of),
+        labels: Vec::new(),
+        fresh: wish.fresh,
+        bytes: 1,
+        queue_timeout: wish.timeout.map(Duration::from_millis),
     }
 }
 
