@@ -429,25 +429,30 @@ impl Scheduler {
         let mut moves = false;
         while at < self.queue.len() {
             let ticket = &self.queue[at].ticket;
-            let home = self.pinned_to(ticket);
-            let is_bound = ticket
-                .target
-                .or(home)
-                .is_some_and(|instance| self.slots[instance].is_down());
-            let may_move = ticket.target.is_none() && ticket.on_loss == OnLoss::Fresh;
-            let none_left = !ticket.groups.meets(left);
-            let session = ticket.session.clone().filter(|_| is_bound);
-            if let Some(session) = &session {
-                // What else it has queued may begin it anew.
-                self.forget(session, out);
-                moves = true;
-            }
-            if none_left {
-                self.end_queued(at, now, unroutable(NONE_LEFT), out);
-            } else if is_bound && !may_move {
-                self.end_queued(at, now, unroutable(INSTANCE_DOWN), out);
+            let is_down = |instance: Option<usize>| {
+                instance.is_some_and(|instance| self.slots[instance].is_down())
+            };
+            let target_down = is_down(ticket.target);
+            let home_down = is_down(self.pinned_to(ticket));
+            let end = if !ticket.groups.meets(left) {
+                Some(NONE_LEFT)
+            } else if target_down || (home_down && ticket.on_loss == OnLoss::Fail) {
+                Some(INSTANCE_DOWN)
             } else {
-                at += 1;
+                None
+            };
+            if let Some(session) = ticket.session.clone()
+                && (home_down || end.is_some())
+            {
+                // What else it has queued waited behind this one, and may begin it anew.
+                moves = true;
+                if home_down {
+                    self.forget(&session, out);
+                }
+            }
+            match end {
+                Some(reason) => self.end_queued(at, now, unroutable(reason), out),
+                None => at += 1,
             }
         }
         if moves {
@@ -581,7 +586,11 @@ impl Scheduler {
         let queued = &self.queue[at];
         let ticket = &queued.ticket;
         let home = self.pinned_to(ticket);
-        if home.is_some_and(|home| !self.slots[home].fits(home, ticket)) {
+        if let Some(home) = home.filter(|home| !self.slots[*home].fits(*home, ticket)) {
+            if self.slots[home].is_down() {
+                // What its end means for the session is decided for all of its prompts alike.
+                return Placed::Waits;
+            }
             self.end_queued(at, now, unroutable(LIVES_ELSEWHERE), out);
             return Placed::Gone;
         }

@@ -5,5 +5,6 @@
 mod census;
 mod containment;
 mod faults;
+mod mixed;
 mod shapes;
 mod support;

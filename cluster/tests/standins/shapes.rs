@@ -67,7 +67,7 @@ async fn prompts_of_every_shape_arrive_as_they_are() {
         assert!(!reply.lossy);
     }
     let too_long = cluster
-        .ask("x".repeat(cluster.profile().max_prompt_bytes + 1))
+        .ask("x".repeat(cluster.profiles()[0].max_prompt_bytes + 1))
         .await;
     assert_eq!(too_long.expect_err("too long").code(), "invalid");
 }

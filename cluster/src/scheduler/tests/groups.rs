@@ -9,6 +9,7 @@ use super::model::{Model, Step, Wish};
 use crate::fit::GroupSet;
 use crate::instance::InstanceState;
 use crate::scheduler::{Decision, Scheduler, Ticket};
+use crate::session::OnLoss;
 
 fn of_group(group: usize) -> Wish {
     Wish {
@@ -122,6 +123,42 @@ fn a_prompt_of_a_session_that_waits_for_a_group_holds_the_whole_session() {
     assert_eq!(model.runs_on(3), None, "it would overtake");
     model.take(Step::End(1, true));
     model.take(Step::End(1, true));
+    assert_eq!(model.runs_on(3), Some(1));
+}
+
+#[test]
+fn what_a_session_has_queued_goes_on_when_the_group_of_its_next_prompt_is_gone() {
+    let mut model = Model::ready_groups(&[0, 1], 9);
+    model.take(Step::Submit(of_group(1)));
+    model.take(Step::Submit(Wish {
+        group: Some(1),
+        ..of_session(1)
+    }));
+    model.take(Step::Submit(of_session(1)));
+    model.take(Step::Down(1, false));
+    assert_eq!(ends(&model), ["unroutable"]);
+    assert_eq!(model.runs_on(3), Some(0));
+}
+
+#[test]
+fn a_session_whose_instance_is_gone_may_begin_anew_in_another_group() {
+    let mut model = Model::ready_groups(&[0, 1], 9);
+    model.take(Step::Submit(Wish {
+        group: Some(0),
+        ..of_session(1)
+    }));
+    model.take(Step::Down(0, false));
+    let there = Wish {
+        group: Some(1),
+        ..of_session(1)
+    };
+    model.take(Step::Submit(Wish {
+        on_loss: OnLoss::Fresh,
+        ..there.clone()
+    }));
+    assert_eq!(model.runs_on(2), Some(1));
+    model.take(Step::End(1, true));
+    model.take(Step::Submit(there));
     assert_eq!(model.runs_on(3), Some(1));
 }
 

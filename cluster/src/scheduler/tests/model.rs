@@ -470,7 +470,8 @@ impl Model {
                 self.books.failed += 1;
                 let wish = &prompt.wish;
                 let elsewhere = home.is_some_and(|(at, _)| !self.fits(wish, at));
-                let bound = wish.target.or(home.map(|(at, _)| at));
+                let home_down = home.is_some_and(|(at, _)| self.is_down(at));
+                let target_down = wish.target.is_some_and(|at| self.is_down(at));
                 let none_left =
                     (0..self.places.len()).all(|at| self.is_down(at) || !self.fits(wish, at));
                 match failure.class {
@@ -483,14 +484,14 @@ impl Model {
                         );
                     }
                     FailureClass::Unroutable => assert!(
-                        none_left || bound.is_some_and(|at| self.is_down(at)) || elsewhere,
+                        none_left || home_down || target_down || elsewhere,
                         "{turn} could run: {failure:?}"
                     ),
                     other => panic!("{turn} failed for {other:?}"),
                 }
                 let lost = failure.class == FailureClass::SessionLost;
                 if let Some(session) = wish.session
-                    && (lost || bound.is_some_and(|at| self.is_down(at)))
+                    && (lost || home_down)
                 {
                     self.homes.remove(&session);
                 }
@@ -505,7 +506,7 @@ impl Model {
             let wish = &self.prompts[turn].wish;
             if let Some(session) = wish.session
                 && wish.on_loss == OnLoss::Fresh
-                && wish.target.is_none()
+                && wish.target.is_none_or(|target| !self.is_down(target))
                 && self
                     .homes
                     .get(&session)
