@@ -12,7 +12,7 @@ use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
 
 use crate::queue::Queue;
 use crate::registry::Metrics;
-use crate::series::{BREAKER_STATES, ClusterSeries, InstanceSeries, STATES};
+use crate::series::{BREAKER_STATES, ClusterSeries, InstanceSeries, STATES, ToolSeries};
 
 /// Instances of a cluster that get series of their own. Each takes 15 of them, and Prometheus pays for every one.
 const MAX_INSTANCE_SERIES: usize = 64;
@@ -52,6 +52,7 @@ impl EventSink for MetricsSink {
         if let EventKind::ClusterStarted {
             cluster,
             tool,
+            tools,
             instances,
             strategy,
             queue_limit,
@@ -61,7 +62,7 @@ impl EventSink for MetricsSink {
             self.fold = Some(Fold::new(
                 &self.metrics,
                 cluster,
-                tool,
+                tools,
                 instances,
                 series,
                 at,
@@ -74,6 +75,8 @@ impl EventSink for MetricsSink {
 
 /// What is remembered of an instance.
 struct Instance {
+    /// Its tool's place among the cluster's.
+    tool: usize,
     state: InstanceState,
     /// Its breaker's place in [`BREAKER_STATES`].
     breaker: usize,
@@ -85,33 +88,48 @@ struct Instance {
 struct Fold {
     metrics: Metrics,
     cluster: Arc<str>,
-    tool: Arc<str>,
     series: ClusterSeries,
+    tools: Vec<Tool>,
     instances: Vec<Instance>,
     indices: HashMap<Arc<str>, usize>,
+    queue: Queue,
+    samples: usize,
+}
+
+/// What is remembered of a tool.
+struct Tool {
+    name: Arc<str>,
     /// How many instances are in each state.
     in_state: [usize; STATES],
-    queue: Queue,
     in_flight: usize,
-    samples: usize,
+    series: ToolSeries,
 }
 
 impl Fold {
     fn new(
         metrics: &Metrics,
         cluster: &Arc<str>,
-        tool: &Arc<str>,
+        tools_of: &[Arc<str>],
         names: &[Arc<str>],
         series: ClusterSeries,
         at: f64,
     ) -> Self {
+        let mut tools: Vec<Tool> = Vec::new();
         let instances: Vec<Instance> = names
             .iter()
+            .zip(tools_of)
             .enumerate()
-            .map(|(index, name)| {
+            .map(|(index, (name, tool))| {
+                let known = tools.iter().position(|known| known.name == *tool);
+                let place = known.unwrap_or_else(|| {
+                    tools.push(Tool::new(metrics, cluster, tool));
+                    tools.len() - 1
+                });
+                tools[place].in_state[InstanceState::Starting as usize] += 1;
                 let series = (index < MAX_INSTANCE_SERIES)
                     .then(|| InstanceSeries::new(metrics, cluster, name));
                 let instance = Instance {
+                    tool: place,
                     state: InstanceState::Starting,
                     breaker: 0,
                     accepted_at: at,
@@ -122,27 +140,25 @@ impl Fold {
                 instance
             })
             .collect();
-        let mut in_state = [0; STATES];
-        in_state[InstanceState::Starting as usize] = instances.len();
-        for (gauge, count) in series.instances.iter().zip(in_state) {
-            gauge.set(count as f64);
+        for tool in &tools {
+            for (gauge, count) in tool.series.instances.iter().zip(tool.in_state) {
+                gauge.set(count as f64);
+            }
+            tool.series.in_flight.set(0.0);
         }
         series.instances_desired.set(instances.len() as f64);
         series.sessions.set(0.0);
         let fold = Self {
             metrics: metrics.clone(),
             cluster: Arc::clone(cluster),
-            tool: Arc::clone(tool),
             series,
+            tools,
             instances,
             indices: names.iter().cloned().zip(0..).collect(),
-            in_state,
             queue: Queue::default(),
-            in_flight: 0,
             samples: 0,
         };
         fold.show_queue();
-        fold.show_in_flight();
         fold
     }
 
@@ -164,10 +180,10 @@ impl Fold {
             EventKind::TurnRetrying { .. } => self.series.retries.add(&self.metrics, "tool", 1),
             EventKind::TurnHandedBack { turn, instance } => {
                 self.series.retries.add(&self.metrics, "handed_back", 1);
-                self.leave_flight();
-                let accepted_at = self
-                    .index(instance)
-                    .map_or(at, |index| self.instances[index].accepted_at);
+                let accepted_at = self.index(instance).map_or(at, |index| {
+                    self.tool(index).fly(|count| count.saturating_sub(1));
+                    self.instances[index].accepted_at
+                });
                 self.enqueue(turn.0, accepted_at);
             }
             EventKind::TurnEnded { .. } => self.on_turn_ended(at, event),
@@ -191,10 +207,11 @@ impl Fold {
                         self.count_restart(index, *from);
                     }
                     self.set_state(index, *to, at);
-                }
-                if let Some(start) = start {
-                    self.series.start_duration.record(start.as_secs_f64());
-                    self.note_samples(1);
+                    if let Some(start) = start {
+                        let series = &self.tool(index).series;
+                        series.start_duration.record(start.as_secs_f64());
+                        self.note_samples(1);
+                    }
                 }
             }
             EventKind::InstanceExited {
@@ -223,9 +240,8 @@ impl Fold {
         route: &'static str,
     ) {
         let accepted_at = self.dequeue(turn).unwrap_or(at - queued.as_secs_f64());
-        self.in_flight += 1;
-        self.show_in_flight();
         if let Some(index) = self.index(instance) {
+            self.tool(index).fly(|count| count + 1);
             self.instances[index].accepted_at = accepted_at;
             self.set_state(index, InstanceState::Busy, at);
         }
@@ -249,21 +265,22 @@ impl Fold {
         else {
             return;
         };
-        self.series.turns.add(&self.metrics, outcome, 1);
-        if let Some(instance) = instance {
-            self.leave_flight();
-            if *ready && let Some(index) = self.index(instance) {
-                self.set_state(index, InstanceState::Ready, at);
-            }
-            self.series.duration.record(took.as_secs_f64());
-            if let Some(first_output) = first_output {
-                self.series.first_output.record(first_output.as_secs_f64());
-            }
-            self.note_samples(1 + usize::from(first_output.is_some()));
-        } else {
+        let Some(index) = instance.as_ref().and_then(|name| self.index(name)) else {
+            self.series.turns.add(&self.metrics, outcome, 1);
             self.dequeue(turn.0);
             self.series.queue_wait.record(queued.as_secs_f64());
             self.note_samples(1);
+            return;
+        };
+        if *ready {
+            self.set_state(index, InstanceState::Ready, at);
+        }
+        let tool = &mut self.tools[self.instances[index].tool];
+        tool.fly(|count| count.saturating_sub(1));
+        tool.series.turns.add(&self.metrics, outcome, 1);
+        tool.series.duration.record(took.as_secs_f64());
+        if let Some(first_output) = first_output {
+            tool.series.first_output.record(first_output.as_secs_f64());
         }
         if let Some(usage) = usage {
             let kinds = [
@@ -272,13 +289,14 @@ impl Fold {
             ];
             for (kind, tokens) in kinds {
                 if let Some(tokens) = tokens {
-                    self.series.tokens.add(&self.metrics, kind, tokens);
+                    tool.series.tokens.add(&self.metrics, kind, tokens);
                 }
             }
             if let Some(usd) = usage.cost_usd {
-                self.metrics.costs().add(&self.cluster, &self.tool, usd);
+                self.metrics.costs().add(&self.cluster, &tool.name, usd);
             }
         }
+        self.note_samples(1 + usize::from(first_output.is_some()));
     }
 
     fn on_breaker(&mut self, instance: &Arc<str>, to: &'static str) {
@@ -291,16 +309,18 @@ impl Fold {
     }
 
     fn count_exit(&mut self, instance: &Arc<str>, code: Option<i32>, signal: Option<i32>) {
-        let stopping = self
-            .instance(instance)
-            .is_some_and(|instance| instance.state == InstanceState::Stopping);
+        let Some(index) = self.index(instance) else {
+            return;
+        };
+        let stopping = self.instances[index].state == InstanceState::Stopping;
         let reason = match (code, signal) {
             _ if stopping => "stopped",
             (Some(_), _) => "exit",
             (None, Some(_)) => "signal",
             (None, None) => "unknown",
         };
-        self.series.exits.add(&self.metrics, reason, 1);
+        let tool = &mut self.tools[self.instances[index].tool];
+        tool.series.exits.add(&self.metrics, reason, 1);
     }
 
     fn count_restart(&mut self, index: usize, from: InstanceState) {
@@ -310,7 +330,8 @@ impl Fold {
             InstanceState::Tripped if probes => "probe",
             _ => "manual",
         };
-        self.series.restarts.add(&self.metrics, reason, 1);
+        let tool = &mut self.tools[self.instances[index].tool];
+        tool.series.restarts.add(&self.metrics, reason, 1);
     }
 
     fn set_state(&mut self, index: usize, to: InstanceState, at: f64) {
@@ -320,10 +341,11 @@ impl Fold {
             return;
         }
         instance.show_state(from, at);
-        self.in_state[from as usize] -= 1;
-        self.in_state[to as usize] += 1;
+        let tool = self.tool(index);
+        tool.in_state[from as usize] -= 1;
+        tool.in_state[to as usize] += 1;
         for state in [from as usize, to as usize] {
-            self.series.instances[state].set(self.in_state[state] as f64);
+            tool.series.instances[state].set(tool.in_state[state] as f64);
         }
     }
 
@@ -338,19 +360,15 @@ impl Fold {
         accepted_at
     }
 
-    fn leave_flight(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.show_in_flight();
+    /// The tool of an instance.
+    fn tool(&mut self, instance: usize) -> &mut Tool {
+        &mut self.tools[self.instances[instance].tool]
     }
 
     fn show_queue(&self) {
         self.series.queue_depth.set(self.queue.len() as f64);
         let oldest = self.queue.oldest();
         self.series.queue_oldest.set(oldest.unwrap_or_default());
-    }
-
-    fn show_in_flight(&self) {
-        self.series.in_flight.set(self.in_flight as f64);
     }
 
     fn note_samples(&mut self, more: usize) {
@@ -367,6 +385,22 @@ impl Fold {
 
     fn instance(&self, instance: &Arc<str>) -> Option<&Instance> {
         self.index(instance).map(|index| &self.instances[index])
+    }
+}
+
+impl Tool {
+    fn new(metrics: &Metrics, cluster: &Arc<str>, name: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            in_state: [0; STATES],
+            in_flight: 0,
+            series: ToolSeries::new(metrics, cluster, name),
+        }
+    }
+
+    fn fly(&mut self, change: impl Fn(usize) -> usize) {
+        self.in_flight = change(self.in_flight);
+        self.series.in_flight.set(self.in_flight as f64);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The series of one cluster and of its instances.
+//! The series of one cluster, of its tools and of its instances.
 //!
 //! Owns the cached handles: finding a series by its labels costs more than everything else about an event. Must not know
 //! events. Invariant: what can be counted is there, at 0, from the start.
@@ -70,15 +70,7 @@ impl Words {
 
 /// What is shown of a whole cluster.
 pub(crate) struct ClusterSeries {
-    pub(crate) instances: [Gauge; STATES],
     pub(crate) instances_desired: Gauge,
-    pub(crate) exits: Words,
-    pub(crate) restarts: Words,
-    pub(crate) start_duration: Histogram,
-    pub(crate) turns: Words,
-    pub(crate) in_flight: Gauge,
-    pub(crate) duration: Histogram,
-    pub(crate) first_output: Histogram,
     pub(crate) queue_wait: Histogram,
     pub(crate) retries: Words,
     pub(crate) rejected: Words,
@@ -87,8 +79,8 @@ pub(crate) struct ClusterSeries {
     pub(crate) routes: Words,
     pub(crate) sessions: Gauge,
     pub(crate) breaker_transitions: Words,
-    /// Empty until the tool reports some.
-    pub(crate) tokens: Words,
+    /// Turns that never ran, under the name for all tools of the cluster.
+    pub(crate) turns: Words,
 }
 
 impl ClusterSeries {
@@ -113,25 +105,7 @@ impl ClusterSeries {
             .gauge(QUEUE_CAPACITY, cluster.clone())
             .set(queue_limit as f64);
         Self {
-            instances: states(metrics, INSTANCES, &tool),
             instances_desired: metrics.gauge(INSTANCES_DESIRED, cluster.clone()),
-            exits: words(
-                INSTANCE_EXITS,
-                &tool,
-                "reason",
-                &["exit", "signal", "stopped", "unknown"],
-            ),
-            restarts: words(
-                INSTANCE_RESTARTS,
-                &tool,
-                "reason",
-                &["failure", "probe", "manual"],
-            ),
-            start_duration: metrics.histogram(INSTANCE_START_DURATION, tool.clone()),
-            turns: words(TURNS, &tool, "outcome", OUTCOMES),
-            in_flight: metrics.gauge(TURNS_IN_FLIGHT, tool.clone()),
-            duration: metrics.histogram(TURN_DURATION, tool.clone()),
-            first_output: metrics.histogram(TURN_FIRST_OUTPUT, tool.clone()),
             queue_wait: metrics.histogram(TURN_QUEUE_WAIT, cluster.clone()),
             retries: words(TURN_RETRIES, &cluster, "reason", &["tool", "handed_back"]),
             rejected: words(REJECTED, &cluster, "reason", &refusals),
@@ -140,7 +114,46 @@ impl ClusterSeries {
             routes: words(ROUTE_DECISIONS, &strategy, "result", ROUTES),
             sessions: metrics.gauge(SESSIONS, cluster.clone()),
             breaker_transitions: words(BREAKER_TRANSITIONS, &cluster, "to", &BREAKER_STATES),
-            tokens: words(TOKENS, &tool, "kind", &[]),
+            turns: words(TURNS, &tool, "outcome", OUTCOMES),
+        }
+    }
+}
+
+/// What is shown of one tool of a cluster.
+pub(crate) struct ToolSeries {
+    pub(crate) instances: [Gauge; STATES],
+    pub(crate) exits: Words,
+    pub(crate) restarts: Words,
+    pub(crate) start_duration: Histogram,
+    pub(crate) turns: Words,
+    pub(crate) in_flight: Gauge,
+    pub(crate) duration: Histogram,
+    pub(crate) first_output: Histogram,
+    /// Empty until the tool reports some.
+    pub(crate) tokens: Words,
+}
+
+impl ToolSeries {
+    pub(crate) fn new(metrics: &Metrics, cluster: &Arc<str>, tool: &Arc<str>) -> Self {
+        let tool = vec![
+            Label::new("cluster", Arc::clone(cluster)),
+            Label::new("tool", Arc::clone(tool)),
+        ];
+        let words = |family, key, words| Words::new(metrics, family, &tool, key, words);
+        Self {
+            instances: states(metrics, INSTANCES, &tool),
+            exits: words(
+                INSTANCE_EXITS,
+                "reason",
+                &["exit", "signal", "stopped", "unknown"],
+            ),
+            restarts: words(INSTANCE_RESTARTS, "reason", &["failure", "probe", "manual"]),
+            start_duration: metrics.histogram(INSTANCE_START_DURATION, tool.clone()),
+            turns: words(TURNS, "outcome", OUTCOMES),
+            in_flight: metrics.gauge(TURNS_IN_FLIGHT, tool.clone()),
+            duration: metrics.histogram(TURN_DURATION, tool.clone()),
+            first_output: metrics.histogram(TURN_FIRST_OUTPUT, tool.clone()),
+            tokens: words(TOKENS, "kind", &[]),
         }
     }
 }

@@ -541,6 +541,71 @@ fn clusters_that_share_the_metrics_do_not_mix() {
 }
 
 #[test]
+fn each_tool_of_a_mixed_cluster_counts_for_itself_and_what_never_ran_for_all_of_them() {
+    let mut story = Story::sharing(&Metrics::new());
+    story.tell(started_mixed());
+    story.tell_all([
+        changed(1, 1, Starting, Ready),
+        changed(3, 1, Starting, Ready),
+        accepted(1),
+        accepted(2),
+        accepted(3),
+        began(1, 1),
+        began(2, 3),
+        ended(1, 1, "failed", true),
+        ended_in_queue(3, "expired"),
+    ]);
+    let samples = story.samples();
+    for (series, value) in [
+        (
+            "instances{cluster=\"main\",tool=\"aider\",state=\"ready\"}",
+            1.0,
+        ),
+        (
+            "instances{cluster=\"main\",tool=\"aider\",state=\"starting\"}",
+            1.0,
+        ),
+        (
+            "instances{cluster=\"main\",tool=\"codex\",state=\"busy\"}",
+            1.0,
+        ),
+        ("instances_desired{cluster=\"main\"}", 3.0),
+        ("turns_in_flight{cluster=\"main\",tool=\"aider\"}", 0.0),
+        ("turns_in_flight{cluster=\"main\",tool=\"codex\"}", 1.0),
+        (
+            "turns_total{cluster=\"main\",tool=\"aider\",outcome=\"failed\"}",
+            1.0,
+        ),
+        (
+            "turns_total{cluster=\"main\",tool=\"codex\",outcome=\"failed\"}",
+            0.0,
+        ),
+        (
+            "turns_total{cluster=\"main\",tool=\"aider+codex\",outcome=\"expired\"}",
+            1.0,
+        ),
+        (
+            "turns_total{cluster=\"main\",tool=\"aider\",outcome=\"expired\"}",
+            0.0,
+        ),
+        (
+            "turn_duration_seconds_count{cluster=\"main\",tool=\"aider\"}",
+            1.0,
+        ),
+        (
+            "turn_duration_seconds_count{cluster=\"main\",tool=\"codex\"}",
+            0.0,
+        ),
+    ] {
+        assert_eq!(
+            samples.get(&format!("toolpool_{series}")),
+            Some(&value),
+            "{series}"
+        );
+    }
+}
+
+#[test]
 fn no_sample_is_lost_when_nobody_scrapes() {
     let mut story = Story::of(1);
     for turn in 0..20_000 {

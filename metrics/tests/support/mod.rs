@@ -90,9 +90,22 @@ pub(crate) fn started(cluster: &str, instances: usize) -> EventKind {
     EventKind::ClusterStarted {
         cluster: Arc::from(cluster),
         tool: Arc::from("aider"),
+        tools: vec![Arc::from("aider"); instances],
         instances: (1..=instances)
             .map(|place| Arc::from(format!("{cluster}/{place}")))
             .collect(),
+        strategy: "least-busy",
+        queue_limit: 1024,
+    }
+}
+
+/// A cluster of two aiders and a codex, `main/3`.
+pub(crate) fn started_mixed() -> EventKind {
+    EventKind::ClusterStarted {
+        cluster: Arc::from("main"),
+        tool: Arc::from("aider+codex"),
+        tools: ["aider", "aider", "codex"].map(Arc::from).to_vec(),
+        instances: (1..=3).map(name).collect(),
         strategy: "least-busy",
         queue_limit: 1024,
     }
