@@ -39,6 +39,8 @@ Examples:
   git diff | toolpool ask --tool aider -q 'One-line commit message for this'
   toolpool ask --tool aider --file src/auth.rs 'Add a docstring to every function'
   toolpool ask --tool aider -n 3 --all 'In one line: riskiest file here?'
+  toolpool ask --tool aider:2 --tool codex --all 'In one line: riskiest file here?'
+  toolpool ask --tool aider --tool codex --role security=codex --role security 'What can go wrong in auth.rs?'
   toolpool ask --tool aider --command /tokens
 
 In a git repository, a tool that edits files works in a worktree, and its changes land as one commit on the \

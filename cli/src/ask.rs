@@ -40,7 +40,7 @@ pub(crate) struct AskArgs {
     /// Send one of the tool's own commands, such as /tokens, instead of a prompt
     #[arg(long)]
     command: bool,
-    /// Ask every instance; what they change does not land but stays on a branch each
+    /// Ask every instance, or with --role every one that has it; what they change does not land but stays on a branch each
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let settings = args.cluster.resolve().await?;
     let text = tokio::select! {
-        text = prompt::read(args.prompt, settings.profile.max_prompt_bytes, console) => text?,
+        text = prompt::read(args.prompt, settings.max_prompt_bytes(), console) => text?,
         _ = interrupts.next() => return Err(interrupted(&interrupts)),
     };
     let submission = submission(&settings, &text, args.command, &args.file)?;
@@ -61,6 +61,7 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
         everyone::ask(
             &mut running,
             &submission,
+            &settings.asked_instances(),
             args.output,
             &mut interrupts,
             console,
@@ -75,10 +76,13 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
             Some(_) => submission.land(crate::console::shortened(&text, SUBJECT)),
             None => submission,
         };
+        let hears_aider = settings
+            .asked()
+            .any(|group| group.profile.protocol_name() == "aider");
         one(
             &mut running,
             submission,
-            args.output,
+            (args.output, !hears_aider),
             branch,
             &mut interrupts,
             console,
@@ -107,12 +111,15 @@ fn submission(
     } else {
         Submission::text(text)
     };
-    if !files.is_empty() && !settings.takes_files() {
+    let submission = match &settings.role {
+        Some(role) => submission.role(role),
+        None => submission,
+    };
+    if let (false, Some(tool)) = (files.is_empty(), settings.takes_no_files()) {
         return Err(CliError::usage(
             "invalid",
             format!(
-                "{} takes no files apart from the prompt; name them in the prompt, or pipe them in",
-                settings.profile.name
+                "{tool} takes no files apart from the prompt; name them in the prompt, or pipe them in"
             ),
         ));
     }
@@ -147,17 +154,13 @@ pub(crate) fn inside(cwd: &Path, file: &Path) -> Result<PathBuf, CliError> {
 async fn one(
     running: &mut Running,
     submission: Submission,
-    format: Format,
+    (format, streams): (Format, bool),
     branch: Option<&str>,
     interrupts: &mut Interrupts,
     console: Console,
 ) -> Result<Exit, CliError> {
     let mut stream = running.cluster.stream(submission).await?;
-    let mut output = Answer::new(
-        format,
-        stream.turn(),
-        running.cluster.profile().protocol_name(),
-    );
+    let mut output = Answer::new(format, stream.turn(), streams);
     // A reader of stdout that has gone ends the command as it ends others: at once.
     loop {
         tokio::select! {
@@ -235,12 +238,12 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(format: Format, turn: TurnId, protocol: &str) -> Self {
+    fn new(format: Format, turn: TurnId, streams: bool) -> Self {
         Self {
             format,
             turn,
             pieces: Pieces::default(),
-            streams: protocol != "aider" || std::io::stdout().is_terminal(),
+            streams: streams || std::io::stdout().is_terminal(),
             ends_with_newline: true,
         }
     }

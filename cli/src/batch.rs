@@ -60,12 +60,11 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
             &settings.cwd,
             &args.pattern,
             &args.prompt,
-            settings.takes_files(),
+            settings.takes_no_files().is_none(),
         )?,
     };
-    items::check_sizes(&items, settings.profile.max_prompt_bytes)?;
-    // More instances than items would only cost their start.
-    settings.count = settings.count.min(items.len());
+    items::check_sizes(&items, settings.max_prompt_bytes())?;
+    settings.start_at_most(items.len());
     if args.dry_run {
         return plan(&settings, &items, args.output);
     }
@@ -100,8 +99,8 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
 
 fn plan(settings: &Settings, items: &[Item], format: Format) -> Result<Exit, CliError> {
     let plan = BatchPlan {
-        tool: settings.profile.name.clone(),
-        instances: settings.count,
+        tool: settings.tool(),
+        instances: settings.count(),
         lands_on: settings
             .landing
             .as_ref()

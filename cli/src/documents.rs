@@ -59,6 +59,8 @@ pub(crate) struct TurnReply {
     pub(crate) attributed_by: Option<&'static str>,
     /// Which instance ran it.
     pub(crate) instance: Option<String>,
+    /// The tool of that instance.
+    pub(crate) tool: Option<String>,
     /// Which of the instance's processes.
     pub(crate) generation: u64,
     pub(crate) queued_s: f64,
@@ -170,6 +172,7 @@ impl From<&Reply> for TurnReply {
                 .map(|attribution| format!("{:?}", attribution.grade)),
             attributed_by: reply.attribution.map(|attribution| attribution.by),
             instance: reply.instance.as_ref().map(ToString::to_string),
+            tool: reply.tool.as_ref().map(ToString::to_string),
             generation: reply.generation,
             queued_s: reply.queued.as_secs_f64(),
             took_s: reply.took.as_secs_f64(),
@@ -187,11 +190,24 @@ impl From<&Reply> for TurnReply {
 /// The replies of all instances to one prompt.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TurnReplies {
+    /// In the order of the instances, each with its instance and tool, whether it ran there or ended before.
     pub(crate) items: Vec<TurnReply>,
+    /// Instances whose prompt was not accepted.
+    pub(crate) refused: Vec<RefusedReport>,
 }
 
 impl Document for TurnReplies {
     const KIND: &'static str = "turn.replies";
+}
+
+/// A prompt that was not accepted for an instance.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RefusedReport {
+    pub(crate) instance: String,
+    pub(crate) tool: String,
+    /// The refusal's stable code.
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
 }
 
 /// The account of all prompts: accepted is the sum of the others but `refused`.

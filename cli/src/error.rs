@@ -179,7 +179,9 @@ impl From<SubmitError> for CliError {
     fn from(error: SubmitError) -> Self {
         let (code, message) = (error.code(), error.to_string());
         match error {
-            SubmitError::Prompt(_) | SubmitError::NoInstance { .. } => Self::usage(code, message),
+            SubmitError::Prompt(_) | SubmitError::NoInstance { .. } | SubmitError::NoFit { .. } => {
+                Self::usage(code, message)
+            }
             _ => Self::new(Exit::TryLater, code, message).retryable(),
         }
     }

@@ -16,6 +16,7 @@ mod duration;
 mod error;
 mod exit;
 mod exporter;
+mod groups;
 mod help;
 mod interrupts;
 mod probe;

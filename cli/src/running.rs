@@ -63,7 +63,7 @@ pub(crate) async fn launch(
             console.tell(tone, &line);
         }
         // A single instance that is ready shows it by its answer.
-        if settings.count > 1
+        if settings.count() > 1
             && let EventKind::InstanceChanged {
                 instance,
                 generation: 1,
@@ -92,20 +92,20 @@ pub(crate) async fn launch(
     while let Ok(event) = events.try_recv() {
         tell(event);
     }
-    if settings.count > 1 {
+    if settings.count() > 1 {
         let ready = cluster
             .check_health()
             .await
             .map_or(0, |health| health.ready);
         console.tell(
-            if ready == settings.count {
+            if ready == settings.count() {
                 Tone::Good
             } else {
                 Tone::Note
             },
             &format!(
                 "{ready} of {} ready in {}",
-                settings.count,
+                settings.count(),
                 duration::show(started.elapsed())
             ),
         );
@@ -118,7 +118,7 @@ pub(crate) async fn launch(
 }
 
 fn introduction(settings: &Settings) -> String {
-    let (tool, count) = (&settings.profile.name, settings.count);
+    let count = settings.count();
     let place = match &settings.landing {
         Some(landing) => format!(
             " in {}; changes land on {}",
@@ -129,12 +129,21 @@ fn introduction(settings: &Settings) -> String {
             },
             landing.branch
         ),
-        None if settings.profile.edits => format!(" in {}", settings.cwd.display()),
+        None if settings.edits() => format!(" in {}", settings.cwd.display()),
         None => String::new(),
     };
-    match count {
-        1 => format!("starting {tool}{place}"),
-        _ => format!("starting {count} instances of {tool}{place}"),
+    match settings.groups.as_slice() {
+        [group] if count == 1 => format!("starting {}{place}", group.profile.name),
+        [group] => format!(
+            "starting {count} instances of {}{place}",
+            group.profile.name
+        ),
+        groups => {
+            let each = groups.iter();
+            let each = each.map(|group| format!("{} of {}", group.count, group.profile.name));
+            let each = each.collect::<Vec<_>>().join(", ");
+            format!("starting {count} instances ({each}){place}")
+        }
     }
 }
 

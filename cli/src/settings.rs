@@ -15,23 +15,28 @@ use toolpool::{
 
 use crate::duration;
 use crate::error::CliError;
+use crate::groups::{self, Role, ToolGroup};
 
 /// Options of the cluster that a command launches for itself.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ClusterArgs {
-    /// The tool: a name from `toolpool tools`, or the path of a profile ending in .toml
+    /// The tool: a name from `toolpool tools`, or the path of a profile ending in .toml; with how many instances, such as
+    /// aider:2. May be repeated: then the cluster has several tools
     #[arg(
         short,
         long,
-        value_name = "NAME|FILE.toml",
+        value_name = "TOOL[:N]",
         env = "TOOLPOOL_TOOL",
         hide_env_values = true
     )]
-    tool: Option<String>,
-    /// How many instances
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = instances)]
-    pub(crate) count: usize,
+    tool: Vec<String>,
+    /// How many instances of a single tool [default: 1]
+    #[arg(short = 'n', long, value_name = "N", value_parser = instances)]
+    count: Option<usize>,
+    /// NAME=TOOL gives a tool's instances a role; NAME alone sends to those that have it. May be repeated
+    #[arg(long, value_name = "NAME[=TOOL]", value_parser = groups::role)]
+    role: Vec<Role>,
     /// Who gets the next prompt: round-robin, least-busy or sticky
     #[arg(long, value_name = "STRATEGY", default_value_t = Routing::LeastBusy)]
     routing: Routing,
@@ -58,13 +63,13 @@ pub(crate) struct ClusterArgs {
     /// Serve Prometheus metrics at this loopback address while it runs, such as 127.0.0.1:9464
     #[arg(long, value_name = "ADDR", value_parser = address)]
     metrics: Option<SocketAddr>,
-    /// An argument for the tool, after those of its profile; may be repeated
+    /// An argument for the tool, after those of its profile; with several tools TOOL:ARG says which. May be repeated
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     arg: Vec<String>,
     /// A variable for the tool; may be repeated. Not for secrets on a shared machine: others can see a command line
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
-    /// More arguments for the tool
+    /// More arguments for a single tool
     #[arg(last = true, value_name = "TOOL ARGS")]
     tool_args: Vec<String>,
 }
@@ -99,8 +104,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
 /// A cluster, checked and ready to be launched.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) profile: ToolProfile,
-    pub(crate) count: usize,
+    pub(crate) groups: Vec<ToolGroup>,
+    /// The role that prompts are for, if for one.
+    pub(crate) role: Option<String>,
     /// The folder that all paths are relative to, absolute and without links.
     pub(crate) cwd: PathBuf,
     pub(crate) metrics: Option<SocketAddr>,
@@ -111,7 +117,6 @@ pub(crate) struct Settings {
     trust_folder: bool,
     turn_timeout: Duration,
     start_timeout: Option<Duration>,
-    args: Vec<String>,
     env: Vec<(String, String)>,
 }
 
@@ -123,9 +128,11 @@ pub(crate) struct Landing {
 
 impl ClusterArgs {
     pub(crate) async fn resolve(self) -> Result<Settings, CliError> {
-        let profile = profile(self.tool.as_deref())?;
+        let mut groups = groups::chosen(&self.tool, self.count)?;
+        groups::give_args(&mut groups, self.arg, self.tool_args)?;
+        let role = groups::give_roles(&mut groups, self.role)?;
         let folder_gone = || LaunchError::NoFolder {
-            tool: profile.name.clone(),
+            tool: groups[0].profile.name.clone(),
             cwd: self.cwd.clone(),
         };
         let cwd = self.cwd.canonicalize().map_err(|_| folder_gone())?;
@@ -136,14 +143,15 @@ impl ClusterArgs {
             IsolationArg::Worktree => Isolation::Worktree,
             IsolationArg::Shared => Isolation::Shared,
         };
-        let landing = if profile.edits && isolation == Isolation::Worktree {
+        let edits = groups.iter().any(|group| group.profile.edits);
+        let landing = if edits && isolation == Isolation::Worktree {
             landing(&cwd).await.map_err(ClusterError::from)?
         } else {
             None
         };
         Ok(Settings {
-            profile,
-            count: self.count,
+            groups,
+            role,
             cwd,
             metrics: self.metrics,
             landing,
@@ -152,7 +160,6 @@ impl ClusterArgs {
             trust_folder: self.trust_folder,
             turn_timeout: self.turn_timeout,
             start_timeout: self.start_timeout,
-            args: self.arg.into_iter().chain(self.tool_args).collect(),
             env: self.env,
         })
     }
@@ -166,8 +173,13 @@ impl Settings {
         args: Vec<String>,
     ) -> Result<Self, CliError> {
         Ok(Self {
-            profile: named("standin")?,
-            count,
+            groups: vec![ToolGroup {
+                profile: named("standin")?,
+                count,
+                roles: Vec::new(),
+                args,
+            }],
+            role: None,
             landing: landing(&cwd).await.map_err(ClusterError::from)?,
             cwd,
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -176,26 +188,81 @@ impl Settings {
             trust_folder: false,
             turn_timeout: Duration::from_secs(60),
             start_timeout: None,
-            args,
             env: Vec::new(),
         })
     }
 
-    /// Whether the tool is told about files apart from the prompt's text.
-    pub(crate) fn takes_files(&self) -> bool {
-        self.profile.protocol_name() != "lines"
+    /// How many instances there are to be.
+    pub(crate) fn count(&self) -> usize {
+        self.groups.iter().map(|group| group.count).sum()
+    }
+
+    /// The name for all tools together: `aider`, or `aider+codex`.
+    pub(crate) fn tool(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for group in &self.groups {
+            if !names.contains(&group.profile.name.as_str()) {
+                names.push(&group.profile.name);
+            }
+        }
+        names.join("+")
+    }
+
+    /// Whether any of the tools changes files.
+    pub(crate) fn edits(&self) -> bool {
+        self.groups.iter().any(|group| group.profile.edits)
+    }
+
+    /// The groups that a prompt may run on.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = &ToolGroup> {
+        self.groups.iter().filter(|group| self.may_ask(group))
+    }
+
+    /// The places of the instances that a prompt may run on.
+    pub(crate) fn asked_instances(&self) -> Vec<usize> {
+        let each = self.groups.iter();
+        each.flat_map(|group| std::iter::repeat_n(self.may_ask(group), group.count))
+            .enumerate()
+            .filter_map(|(index, may)| may.then_some(index))
+            .collect()
+    }
+
+    fn may_ask(&self, group: &ToolGroup) -> bool {
+        let role = self.role.as_ref();
+        role.is_none_or(|role| group.roles.contains(role))
+    }
+
+    /// The longest prompt that one of the tools takes.
+    pub(crate) fn max_prompt_bytes(&self) -> usize {
+        let limits = self.asked().map(|group| group.profile.max_prompt_bytes);
+        limits.max().unwrap_or_default()
+    }
+
+    /// More instances than prompts would only cost their start.
+    pub(crate) fn start_at_most(&mut self, prompts: usize) {
+        if let [group] = self.groups.as_mut_slice() {
+            group.count = group.count.min(prompts);
+        }
+    }
+
+    /// A tool that a prompt may run on and that is not told about files apart from the prompt's text.
+    pub(crate) fn takes_no_files(&self) -> Option<&str> {
+        self.asked()
+            .find(|group| group.profile.protocol_name() == "lines")
+            .map(|group| group.profile.name.as_str())
     }
 
     pub(crate) fn builder(&self) -> ClusterBuilder {
-        let builder = launch_cluster(self.profile.clone())
-            .count(self.count)
+        let groups: Vec<_> = self.groups.iter().map(ToolGroup::group).collect();
+        let mut builder = launch_cluster(groups)
             .routing(self.routing)
             .cwd(&self.cwd)
             .isolation(self.isolation)
             .trust_folder(self.trust_folder)
-            .turn_timeout(self.turn_timeout)
-            .start_timeout(self.start_timeout.unwrap_or(self.profile.start_timeout))
-            .args(&self.args);
+            .turn_timeout(self.turn_timeout);
+        if let Some(timeout) = self.start_timeout {
+            builder = builder.start_timeout(timeout);
+        }
         self.env
             .iter()
             .fold(builder, |builder, (key, value)| builder.env(key, value))
@@ -203,13 +270,16 @@ impl Settings {
 
     /// Everything about a start that can be checked without one.
     pub(crate) fn check(&self) -> Result<(), LaunchError> {
-        let options = LaunchOptions {
-            cwd: self.cwd.clone(),
-            args: self.args.clone(),
-            env: self.env.clone(),
-            trust_folder: self.trust_folder,
-        };
-        toolpool::check(&self.profile, &options).map(drop)
+        for group in &self.groups {
+            let options = LaunchOptions {
+                cwd: self.cwd.clone(),
+                args: group.args.clone(),
+                env: self.env.clone(),
+                trust_folder: self.trust_folder,
+            };
+            toolpool::check(&group.profile, &options)?;
+        }
+        Ok(())
     }
 }
 
@@ -257,19 +327,6 @@ pub(crate) fn embed(mut profile: ToolProfile) -> ToolProfile {
             .splice(0..0, ["standin".to_owned(), "--edits".to_owned()]);
     }
     profile
-}
-
-fn profile(tool: Option<&str>) -> Result<ToolProfile, CliError> {
-    match tool.map(str::trim) {
-        Some(name) if !name.is_empty() => named(name),
-        _ => Err(CliError::usage(
-            "no_tool",
-            "no tool was chosen; give `--tool NAME`, or set TOOLPOOL_TOOL",
-        )
-        .hint(format!("known tools: {}", catalog()?.names().join(", ")))
-        .next("toolpool demo")
-        .next("toolpool tools")),
-    }
 }
 
 #[cfg(test)]

@@ -3,34 +3,42 @@
 //! Owns the fan-out. Must not know formats beyond printing. Invariant: every instance is asked at the same time, and an
 //! answer is shown whole, when it is there.
 
+use std::collections::BTreeMap;
+
 use tokio::task::JoinSet;
-use toolpool::{AskError, Reply, Submission};
+use toolpool::{AskError, Submission};
 
 use crate::console::{Console, Format, Tone, print, print_answer, print_document};
-use crate::documents::{TurnReplies, TurnReply};
+use crate::documents::{RefusedReport, TurnReplies, TurnReply};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::running::Running;
 use crate::{duration, story};
 
+/// What came of the prompt to one instance.
+enum Answer {
+    Reply(Box<TurnReply>),
+    Refused(RefusedReport),
+}
+
+/// Asks the instances of these indices.
 pub(super) async fn ask(
     running: &mut Running,
     submission: &Submission,
+    instances: &[usize],
     format: Format,
     interrupts: &mut Interrupts,
     console: Console,
 ) -> Result<Exit, CliError> {
     let mut asking = JoinSet::new();
-    for index in 0..running.cluster.instances().len() {
+    for index in instances.iter().copied() {
         let cluster = running.cluster.clone();
         let submission = submission.clone().on_instance(index);
-        asking.spawn(async move {
-            let instance = cluster.instances()[index].to_string();
-            (instance, cluster.ask(submission).await)
-        });
+        asking.spawn(async move { (index, cluster.ask(submission).await) });
     }
-    let mut replies = Vec::new();
+    // By instance: the order in which they are told at the end is not that of their speed.
+    let mut answers = BTreeMap::new();
     let mut failed = 0;
     loop {
         tokio::select! {
@@ -45,41 +53,35 @@ pub(super) async fn ask(
             joined = asking.join_next() => match joined {
                 None => break,
                 Some(joined) => {
-                    let (instance, answer) = joined.expect("asking does not panic and is not aborted");
-                    let problem = answer.as_ref().err().map(ToString::to_string);
-                    let reply = match answer {
-                        Ok(reply) => Some(reply),
-                        Err(AskError::Turn(reply)) => Some(*reply),
-                        Err(_) => None,
-                    };
-                    if let Some(problem) = problem {
+                    let (index, asked) = joined.expect("asking does not panic and is not aborted");
+                    if let Err(problem) = &asked {
                         failed += 1;
+                        let instance = &running.cluster.instances()[index];
                         console.tell(Tone::Bad, &format!("{instance}: {problem}"));
                     }
-                    if let Some(reply) = reply {
-                        show(&instance, &reply, format)?;
-                        replies.push((instance, reply));
+                    let answer = answer(running, index, asked);
+                    if let Answer::Reply(reply) = &answer {
+                        show(reply, format)?;
                     }
+                    answers.insert(index, answer);
                 }
             }
         }
     }
     if format == Format::Json {
-        // In the order of the instances, not of their speed.
-        replies.sort_by_key(|(instance, _)| {
-            running
-                .cluster
-                .instances()
-                .iter()
-                .position(|name| **name == **instance)
-        });
-        let items = replies
-            .iter()
-            .map(|(_, reply)| TurnReply::from(reply))
-            .collect();
-        print_document(&TurnReplies { items })?;
+        let mut document = TurnReplies {
+            items: Vec::new(),
+            refused: Vec::new(),
+        };
+        for answer in answers.into_values() {
+            match answer {
+                Answer::Reply(reply) => document.items.push(*reply),
+                Answer::Refused(refused) => document.refused.push(refused),
+            }
+        }
+        print_document(&document)?;
     }
-    let asked = running.cluster.instances().len();
+    let asked = instances.len();
     console.tell(
         Tone::Plain,
         &format!("{} of {asked} answered", asked - failed),
@@ -91,17 +93,40 @@ pub(super) async fn ask(
     })
 }
 
-fn show(instance: &str, reply: &Reply, format: Format) -> Result<(), CliError> {
+/// The answer under the name of the instance that was asked, even if it never got to run.
+fn answer(running: &Running, index: usize, asked: Result<toolpool::Reply, AskError>) -> Answer {
+    let instance = running.cluster.instances()[index].to_string();
+    let tool = running.cluster.profiles()[index].name.clone();
+    let reply = match asked {
+        Ok(reply) => reply,
+        Err(AskError::Turn(reply)) => *reply,
+        Err(refusal) => {
+            return Answer::Refused(RefusedReport {
+                instance,
+                tool,
+                code: refusal.code(),
+                message: refusal.to_string(),
+            });
+        }
+    };
+    Answer::Reply(Box::new(TurnReply {
+        instance: Some(instance),
+        tool: Some(tool),
+        ..TurnReply::from(&reply)
+    }))
+}
+
+fn show(reply: &TurnReply, format: Format) -> Result<(), CliError> {
     match format {
         Format::Text => {
-            print(
-                format!(
-                    "── {instance} · {} · {}\n",
-                    reply.outcome.word(),
-                    duration::show(reply.took)
-                )
-                .as_bytes(),
-            )?;
+            let header = format!(
+                "── {} · {} · {} · {}\n",
+                reply.instance.as_deref().unwrap_or_default(),
+                reply.tool.as_deref().unwrap_or_default(),
+                reply.outcome,
+                duration::show(std::time::Duration::from_secs_f64(reply.took_s))
+            );
+            print(header.as_bytes())?;
             print_answer(reply.text.as_bytes())?;
             if reply.text.ends_with('\n') || reply.text.is_empty() {
                 Ok(())
@@ -110,6 +135,6 @@ fn show(instance: &str, reply: &Reply, format: Format) -> Result<(), CliError> {
             }
         }
         Format::Json => Ok(()),
-        Format::Jsonl => print_document(&TurnReply::from(reply)),
+        Format::Jsonl => print_document(reply),
     }
 }

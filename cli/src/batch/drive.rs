@@ -41,10 +41,12 @@ pub(super) async fn all(
     console: Console,
 ) -> Driven {
     let started = Instant::now();
+    let width = settings.asked_instances().len();
     let wishes = Wishes {
         retries,
         land: settings.landing.is_some(),
-        name_file: settings.takes_files(),
+        name_file: settings.takes_no_files().is_none(),
+        role: settings.role.clone(),
     };
     let branch = settings
         .landing
@@ -63,7 +65,7 @@ pub(super) async fn all(
     let mut places: HashMap<Id, usize> = HashMap::new();
     let mut written = Ok(());
     loop {
-        while active.len() < settings.count
+        while active.len() < width
             && let Some(place) = pending.pop()
         {
             let item = items[place].clone();
@@ -71,7 +73,7 @@ pub(super) async fn all(
             let task = active.spawn(item::run(
                 running.cluster.clone(),
                 item,
-                wishes,
+                wishes.clone(),
                 withdrawn.clone(),
             ));
             places.insert(task.id(), place);
@@ -140,7 +142,8 @@ async fn missing_in_worktree(
     {
         worktree = status
             .instances
-            .first()
+            .iter()
+            .find(|instance| instance.branch.is_some())
             .map(|instance| instance.cwd.clone());
     }
     let mut there = Vec::new();

@@ -27,11 +27,13 @@ pub(super) struct Done {
 }
 
 /// How an item is to be run.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Wishes {
     pub(super) retries: u32,
     pub(super) land: bool,
     pub(super) name_file: bool,
+    /// The role that it is for, if for one.
+    pub(super) role: Option<String>,
 }
 
 pub(super) async fn run(
@@ -45,7 +47,7 @@ pub(super) async fn run(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let answer = one_turn(&cluster, submission(&item, wishes), &mut withdrawn).await;
+        let answer = one_turn(&cluster, submission(&item, &wishes), &mut withdrawn).await;
         let (reply, refusal) = match answer {
             Ok(reply) => (Some(reply), None),
             Err(AskError::Turn(reply)) => (Some(*reply), None),
@@ -90,13 +92,16 @@ pub(super) async fn run(
     }
 }
 
-fn submission(item: &Item, wishes: Wishes) -> Submission {
+fn submission(item: &Item, wishes: &Wishes) -> Submission {
     let mut submission = Submission::text(&item.prompt).fresh();
     if item.is_file && wishes.name_file {
         submission = submission.file(&item.name);
     }
     if wishes.land {
         submission = submission.land(&item.name);
+    }
+    if let Some(role) = &wishes.role {
+        submission = submission.role(role);
     }
     submission
 }

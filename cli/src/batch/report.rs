@@ -136,8 +136,8 @@ impl BatchReport {
         let count =
             |choose: &dyn Fn(&BatchItem) -> bool| items.iter().filter(|item| choose(item)).count();
         let summary = BatchSummary {
-            tool: settings.profile.name.clone(),
-            instances: settings.count,
+            tool: settings.tool(),
+            instances: settings.count(),
             lands_on: settings
                 .landing
                 .as_ref()
