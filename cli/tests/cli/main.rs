@@ -6,6 +6,7 @@ mod demo;
 mod documents;
 mod errors;
 mod interrupts;
+mod mixed;
 mod schema;
 mod support;
 mod texts;
