@@ -1,15 +1,17 @@
-//! Three reviewers look at the same change, each in its own role; their findings come as they are ready.
+//! Three reviewers look at the same change, each in its own role and with a tool of its own; their findings come as they
+//! are ready.
 //!
-//! `cargo run --example multi_agent_review` runs on the stand-in;
-//! `git diff main | cargo run --example multi_agent_review -- --tool aider` reviews a real change with a real tool.
+//! `cargo run --example multi_agent_review` runs on the stand-in under three names;
+//! `git diff main | cargo run --example multi_agent_review -- --tool codex --tool claude` reviews a real change with real
+//! tools, which share the roles.
 
 mod standin;
 
 use std::io::{IsTerminal, Read};
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use toolpool::{Isolation, Outcome};
+use anyhow::Result;
+use tokio::task::JoinSet;
+use toolpool::{AskError, Group, Isolation, Reply, Submission, launch_cluster};
 
 const ROLES: [(&str, &str); 3] = [
     ("security", "Look for holes that an attacker could use."),
@@ -41,32 +43,61 @@ async fn run() -> Result<()> {
         change.push_str(SAMPLE);
     }
     // Nobody edits anything here, so all may share the folder.
-    let cluster = choice
-        .cluster()?
-        .count(ROLES.len())
+    let cluster = launch_cluster(reviewers(&choice)?)
         .isolation(Isolation::Shared)
         .await?;
-    for (place, (role, task)) in ROLES.iter().enumerate() {
+    let mut reviews = JoinSet::new();
+    for (role, task) in ROLES {
+        let cluster = cluster.clone();
         let prompt = format!("You review for {role}. {task} Do not edit files.\n\n{change}");
-        cluster.send_to(place, prompt).await?;
+        reviews.spawn(async move {
+            (
+                role,
+                cluster
+                    .ask(Submission::text(prompt).fresh().role(role))
+                    .await,
+            )
+        });
     }
-    for _ in ROLES {
-        let reply = cluster.read_any(Duration::from_secs(600)).await?;
-        let name = reply.instance.context("a reply without an instance")?;
-        let place = cluster.instances().iter().position(|known| *known == name);
-        let (role, _) = ROLES[place.context("an unknown instance")?];
-        match reply.outcome {
-            Outcome::Completed => {
-                println!(
-                    "## {role} ({name}, {:.1?})\n{}\n",
-                    reply.took,
-                    reply.text.trim_end()
-                );
-            }
-            other => println!("## {role} ({name}): no review, {}\n", other.word()),
+    while let Some(review) = reviews.join_next().await {
+        let (role, answer) = review?;
+        match answer {
+            Ok(reply) => println!(
+                "## {role} ({}, {:.1?})\n{}\n",
+                place(&reply),
+                reply.took,
+                reply.text.trim_end()
+            ),
+            Err(AskError::Turn(reply)) => println!(
+                "## {role} ({}): no review, {}\n",
+                place(&reply),
+                reply.outcome.word()
+            ),
+            Err(refusal) => println!("## {role}: no review, {refusal}\n"),
         }
     }
     let books = cluster.shutdown().await.books;
     println!("{} of {} reviews", books.completed, books.accepted);
     Ok(())
+}
+
+/// One instance for each role. The tools that were chosen take the roles in turn.
+fn reviewers(choice: &standin::Choice) -> Result<Vec<Group>> {
+    let chosen: Vec<&String> = choice.tool.iter().chain(&choice.more_tools).collect();
+    let mut groups = Vec::new();
+    for (turn, (role, _)) in ROLES.iter().enumerate() {
+        let group = if chosen.is_empty() {
+            Group::new(standin::profile(&format!("{role}-standin"))?)
+        } else {
+            Group::new(chosen[turn % chosen.len()].as_str()).args(&choice.tool_args)
+        };
+        groups.push(group.role(*role));
+    }
+    Ok(groups)
+}
+
+/// `main/2, codex`
+fn place(reply: &Reply) -> String {
+    let instance = reply.instance.as_deref().unwrap_or("nobody");
+    format!("{instance}, {}", reply.tool.as_deref().unwrap_or("no tool"))
 }

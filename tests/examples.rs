@@ -58,8 +58,12 @@ fn parallel_refactor_lands_every_file_as_a_commit() {
 #[test]
 fn multi_agent_review_brings_three_reviews() {
     let stdout = stdout_of(example("multi_agent_review"));
-    for role in ["security", "performance", "readability"] {
-        assert!(stdout.contains(&format!("## {role} (main/")), "{stdout}");
+    for (place, role) in ["security", "performance", "readability"]
+        .iter()
+        .enumerate()
+    {
+        let head = format!("## {role} (main/{}, {role}-standin, ", place + 1);
+        assert!(stdout.contains(&head), "{stdout}");
     }
     assert!(stdout.ends_with("3 of 3 reviews\n"), "{stdout}");
 }

@@ -1,5 +1,6 @@
 //! Lets an example be its own tool: with `standin` as its first argument it is the scripted stand-in, so that every
-//! example runs without an account. `--tool NAME` runs it on a real one, with what follows `--` as the tool's arguments.
+//! example runs without an account. `--tool NAME` runs it on a real one, with what follows `--` as the tool's arguments;
+//! repeated, it chooses several tools, for an example that can use them.
 
 #![allow(dead_code, reason = "each example uses a part of this")]
 
@@ -13,6 +14,8 @@ use toolpool::{ClusterBuilder, ToolProfile, launch_cluster};
 pub(crate) struct Choice {
     /// The real tool's name; None runs on the stand-in.
     pub(crate) tool: Option<String>,
+    /// Further tools' names.
+    pub(crate) more_tools: Vec<String>,
     /// Arguments for the real tool.
     pub(crate) tool_args: Vec<String>,
     /// Everything else.
@@ -34,13 +37,20 @@ impl Choice {
     pub(crate) fn from_args() -> Result<Self> {
         let mut choice = Self {
             tool: None,
+            more_tools: Vec::new(),
             tool_args: Vec::new(),
             rest: Vec::new(),
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             match arg.as_str() {
-                "--tool" => choice.tool = Some(args.next().context("--tool needs a tool's name")?),
+                "--tool" => {
+                    let tool = args.next().context("--tool needs a tool's name")?;
+                    match &choice.tool {
+                        None => choice.tool = Some(tool),
+                        Some(_) => choice.more_tools.push(tool),
+                    }
+                }
                 "--" => choice.tool_args.extend(args.by_ref()),
                 _ => choice.rest.push(arg),
             }
@@ -53,11 +63,17 @@ impl Choice {
         if let Some(tool) = &self.tool {
             return Ok(launch_cluster(tool.as_str()).args(&self.tool_args));
         }
-        let mut profile = ToolProfile::builtin("standin")?;
-        profile.program = std::env::current_exe()?.display().to_string();
-        profile.args = vec!["standin".to_owned(), "--edits".to_owned()];
-        Ok(launch_cluster(profile))
+        Ok(launch_cluster(profile("standin")?))
     }
+}
+
+/// The stand-in under a name.
+pub(crate) fn profile(name: &str) -> Result<ToolProfile> {
+    let mut profile = ToolProfile::builtin("standin")?;
+    profile.name = name.to_owned();
+    profile.program = std::env::current_exe()?.display().to_string();
+    profile.args = vec!["standin".to_owned(), "--edits".to_owned()];
+    Ok(profile)
 }
 
 /// A git repository with a few small files, for the stand-in to work on.

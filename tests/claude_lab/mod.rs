@@ -1,11 +1,13 @@
 //! A laboratory for the real Claude Code: a git repository, the local model server, and a configuration of its own, so
 //! that nobody's login is used.
 
+#![allow(dead_code, reason = "each test uses a part of this")]
+
 use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
-use toolpool::{ClusterBuilder, LaunchOptions, ToolProfile, launch_cluster};
+use toolpool::{ClusterBuilder, Group, LaunchOptions, ToolProfile, launch_cluster};
 use toolpool_pool_core::launcher::PipeLauncher;
 use toolpool_pool_core::{Connection, Happening};
 use toolpool_testkit::model_server::ModelServer;
@@ -95,6 +97,15 @@ impl Lab {
         self.env(marker)
             .into_iter()
             .fold(cluster, |cluster, (name, value)| cluster.env(name, value))
+    }
+
+    /// A Claude Code that uses this laboratory's server, as a part of a mixed cluster.
+    pub(crate) fn group(&self) -> Group {
+        let env = self.env("").into_iter();
+        env.filter(|(name, _)| name != "TOOLPOOL_TEST_MARKER")
+            .fold(Group::new(self.profile()), |group, (name, value)| {
+                group.env(name, value)
+            })
     }
 
     /// One process without a cluster, which asks before it edits.

@@ -20,6 +20,8 @@ const TESTED: &[Tool] = &[
     Tool::Qwen,
     Tool::Opencode,
 ];
+/// The tools that the tests named `real_mixed_…` use together.
+const MIXED: &[Tool] = &[Tool::Aider, Tool::Claude, Tool::Codex];
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";
@@ -106,6 +108,9 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
             })?;
             command.env(tool.variable(), path);
             names.push(tool.name());
+        }
+        if MIXED.iter().all(|tool| names.contains(&tool.name())) {
+            names.push("mixed");
         }
         if nextest {
             command.args([

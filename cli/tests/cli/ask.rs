@@ -112,7 +112,8 @@ fn everybody_is_asked_and_answers_under_their_name() {
     assert_eq!(run.stdout.matches("echo hi\n").count(), 3);
     for instance in ["main/1", "main/2", "main/3"] {
         assert!(
-            run.stdout.contains(&format!("── {instance} · standin · completed")),
+            run.stdout
+                .contains(&format!("── {instance} · standin · completed")),
             "{}",
             run.stdout
         );
