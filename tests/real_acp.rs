@@ -463,6 +463,47 @@ async fn leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command(tool: &str
     assert_eq!(census(&marker), Vec::<u32>::new());
 }
 
+async fn serves_three_instances_from_one_process_and_mixes_nothing(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-shared");
+    let cluster = lab
+        .cluster(3, &marker)
+        .isolation(Isolation::Shared)
+        .capacity(3)
+        .await
+        .expect("an agent");
+    let status = cluster.status().await.expect("status");
+    let pids: BTreeSet<Option<u32>> = status.instances.iter().map(|it| it.pid).collect();
+    assert_eq!(pids.len(), 1);
+    let hanging = cluster
+        .stream("[[model: hang]] never")
+        .await
+        .expect("accepted");
+    lab.asked("never").await;
+    let mut asks = JoinSet::new();
+    for place in 0..6 {
+        let cluster = cluster.clone();
+        asks.spawn(async move {
+            let prompt = format!("[[model: slow=10B/5ms]] together {place}");
+            (cluster.ask(Submission::text(&prompt).fresh()).await, prompt)
+        });
+    }
+    while let Some(done) = asks.join_next().await {
+        let (reply, prompt) = done.expect("no panic");
+        assert_eq!(
+            reply.expect("answered beside a hung turn").text,
+            answer_for(&prompt)
+        );
+    }
+    hanging.cancel().await;
+    let outcome = not_completed(hanging.reply().await).outcome;
+    assert_eq!(outcome, Outcome::Cancelled);
+    let reply = cluster.ask("next").await.expect("the same process answers");
+    assert_eq!((reply.text, reply.generation), (answer_for("next"), 1));
+    cluster.shutdown().await;
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
 /// Tests of one tool, by the promises that they show.
 macro_rules! tests {
     ($tool:literal: $($name:ident = $promise:ident),* $(,)?) => {
@@ -476,6 +517,8 @@ macro_rules! tests {
 }
 
 tests! {"gemini":
+    real_gemini_serves_three_instances_from_one_process_and_mixes_nothing =
+        serves_three_instances_from_one_process_and_mixes_nothing,
     real_gemini_answers_each_of_18_mixed_prompts_with_its_own_answer = answers_each_prompt_with_its_own_answer,
     real_gemini_lands_edits_on_the_starting_branch = lands_edits_on_the_starting_branch,
     real_gemini_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
@@ -490,6 +533,8 @@ tests! {"gemini":
 }
 
 tests! {"qwen":
+    real_qwen_serves_three_instances_from_one_process_and_mixes_nothing =
+        serves_three_instances_from_one_process_and_mixes_nothing,
     real_qwen_answers_each_of_18_mixed_prompts_with_its_own_answer = answers_each_prompt_with_its_own_answer,
     real_qwen_lands_edits_on_the_starting_branch = lands_edits_on_the_starting_branch,
     real_qwen_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
@@ -504,6 +549,8 @@ tests! {"qwen":
 }
 
 tests! {"opencode":
+    real_opencode_serves_three_instances_from_one_process_and_mixes_nothing =
+        serves_three_instances_from_one_process_and_mixes_nothing,
     real_opencode_answers_each_of_18_mixed_prompts_with_its_own_answer = answers_each_prompt_with_its_own_answer,
     real_opencode_lands_edits_on_the_starting_branch = lands_edits_on_the_starting_branch,
     real_opencode_forgets_when_asked_afresh_and_remembers_for_twenty_turns =

@@ -396,3 +396,91 @@ async fn real_codex_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command
     );
     assert_eq!(census("codex-left"), Vec::<u32>::new());
 }
+
+/// How many processes carry the marker and are codex itself, not what it has started.
+fn processes(status: &toolpool::ClusterStatus) -> BTreeSet<u32> {
+    let pids = status.instances.iter().map(|instance| instance.pid);
+    pids.map(|pid| pid.expect("a live process")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_serves_four_instances_from_one_process_and_mixes_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = lab
+        .cluster(4, "codex-shared")
+        .isolation(Isolation::Shared)
+        .capacity(4)
+        .await
+        .expect("a codex");
+    assert_eq!(processes(&cluster.status().await.expect("status")).len(), 1);
+    let mut asks = JoinSet::new();
+    for prompt in mixed_prompts() {
+        let cluster = cluster.clone();
+        asks.spawn(async move {
+            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
+            (prompt, reply)
+        });
+    }
+    let mut instances = BTreeSet::new();
+    while let Some(done) = asks.join_next().await {
+        let (prompt, reply) = done.expect("no panic");
+        let reply = reply.unwrap_or_else(|error| panic!("{error}"));
+        assert!(reply.text == answer_for(&prompt));
+        instances.insert(reply.instance);
+    }
+    assert_eq!(instances.len(), 4);
+    // A cancel of one turn is no business of the others.
+    let hanging = cluster
+        .stream("[[model: hang]] never")
+        .await
+        .expect("accepted");
+    let slow = cluster
+        .stream("[[model: slow=10B/20ms]] slow")
+        .await
+        .expect("accepted");
+    lab.asked("never").await;
+    lab.asked("slow").await;
+    hanging.cancel().await;
+    assert_eq!(
+        not_completed(hanging.reply().await).outcome,
+        Outcome::Cancelled
+    );
+    let reply = slow.reply().await.expect("answered");
+    assert_eq!(reply.text, answer_for("[[model: slow=10B/20ms]] slow"));
+    assert_eq!(reply.generation, 1);
+    let report = cluster.shutdown().await;
+    assert!(report.books.balance());
+    assert_eq!(census("codex-shared"), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_that_is_shared_takes_every_running_turn_along_and_comes_back() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = lab
+        .cluster(3, "codex-fate")
+        .isolation(Isolation::Shared)
+        .capacity(3)
+        .await
+        .expect("a codex");
+    let neighbor = cluster
+        .stream("[[model: hang]] neighbor")
+        .await
+        .expect("accepted");
+    lab.asked("neighbor").await;
+    let slow = Submission::text("[[model: hang]] slow").turn_timeout(Duration::from_secs(2));
+    match not_completed(cluster.ask(slow).await).outcome {
+        Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::TimedOut),
+        other => panic!("a hung model: {other:?}"),
+    }
+    match not_completed(neighbor.reply().await).outcome {
+        Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::Crashed),
+        other => panic!("a neighbor of a hung turn: {other:?}"),
+    }
+    for place in 0..3 {
+        let prompt = format!("again {place}");
+        let reply = cluster.ask(&prompt).await.expect("a new process answers");
+        assert_eq!(reply.text, answer_for(&prompt));
+    }
+    cluster.shutdown().await;
+    assert_eq!(census("codex-fate"), Vec::<u32>::new());
+}

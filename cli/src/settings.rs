@@ -51,6 +51,9 @@ pub(crate) struct ClusterArgs {
     /// Whether instances of a tool that edits files get a git worktree each
     #[arg(long, value_name = "HOW", default_value = "worktree")]
     isolation: IsolationArg,
+    /// How many instances share one process, for tools that can hold several conversations at once
+    #[arg(long, value_name = "N", default_value = "1", value_parser = instances)]
+    capacity: usize,
     /// Start although the folder holds files that can take the tool over
     #[arg(long)]
     trust_folder: bool,
@@ -114,6 +117,7 @@ pub(crate) struct Settings {
     pub(crate) landing: Option<Landing>,
     pub(crate) routing: Routing,
     isolation: Isolation,
+    capacity: usize,
     trust_folder: bool,
     turn_timeout: Duration,
     start_timeout: Option<Duration>,
@@ -157,6 +161,7 @@ impl ClusterArgs {
             landing,
             routing: self.routing,
             isolation,
+            capacity: self.capacity,
             trust_folder: self.trust_folder,
             turn_timeout: self.turn_timeout,
             start_timeout: self.start_timeout,
@@ -185,6 +190,7 @@ impl Settings {
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             routing: Routing::LeastBusy,
             isolation: Isolation::Worktree,
+            capacity: 1,
             trust_folder: false,
             turn_timeout: Duration::from_secs(60),
             start_timeout: None,
@@ -258,6 +264,7 @@ impl Settings {
             .routing(self.routing)
             .cwd(&self.cwd)
             .isolation(self.isolation)
+            .capacity(self.capacity)
             .trust_folder(self.trust_folder)
             .turn_timeout(self.turn_timeout);
         if let Some(timeout) = self.start_timeout {

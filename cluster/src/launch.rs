@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use toolpool_pool_core::LaunchOptions;
+use toolpool_pool_core::SharingLauncher;
 use toolpool_pool_core::launcher::{Launcher, PipeLauncher};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_routing::{Routing, Strategy};
@@ -96,6 +97,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         queue_timeout: None,
         drain_timeout: Duration::from_secs(30),
         launcher: Arc::new(PipeLauncher),
+        capacity: 1,
         sinks: Vec::new(),
     }
 }
@@ -117,6 +119,7 @@ pub struct ClusterBuilder {
     queue_timeout: Option<Duration>,
     drain_timeout: Duration,
     launcher: Arc<dyn Launcher>,
+    capacity: usize,
     sinks: Vec<Box<dyn EventSink>>,
 }
 
@@ -264,6 +267,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// How many instances share one process, for the tools that can hold several conversations at once, which saves most
+    /// of their memory. They work in one folder and share their process's fate: when one has to be stopped in the middle
+    /// of a turn, the turns of the others end with it, indeterminate. Default 1.
+    pub fn capacity(mut self, instances: usize) -> Self {
+        self.capacity = instances;
+        self
+    }
+
     /// Somebody who takes every event, in order.
     pub fn sink(mut self, sink: impl EventSink + 'static) -> Self {
         self.sinks.push(Box::new(sink));
@@ -344,7 +355,7 @@ impl ClusterBuilder {
             let recipe = Recipe {
                 profile: Arc::clone(&plan.profile),
                 options,
-                launcher: Arc::clone(&self.launcher),
+                launcher: Arc::clone(&plan.launcher),
                 permissions: Arc::clone(&permissions),
             };
             self.instance.start_timeout = self.start_timeout.unwrap_or(plan.profile.start_timeout);
@@ -432,6 +443,7 @@ impl ClusterBuilder {
             options.args.extend(group.args);
             options.env.extend(group.env);
             plans.push(Plan {
+                launcher: self.launcher_of(&profile)?,
                 profile,
                 count,
                 roles: group.roles,
@@ -456,6 +468,7 @@ impl ClusterBuilder {
             let reason = format!("choose 1 to {MAX_COUNT} instances");
             return Err(setting("count", count, reason));
         }
+        self.check_capacity(&plans)?;
         for plan in &plans {
             toolpool_pool_core::check(&plan.profile, &plan.options)?;
         }
@@ -478,6 +491,42 @@ impl ClusterBuilder {
                 ),
             )
         })
+    }
+
+    /// What starts the processes of a tool.
+    fn launcher_of(&self, profile: &ToolProfile) -> Result<Arc<dyn Launcher>, ClusterError> {
+        if self.capacity <= 1 || !profile.shares() {
+            return Ok(Arc::clone(&self.launcher));
+        }
+        if profile.edits && self.isolation == Isolation::Worktree {
+            let reason = format!(
+                "a process of {} works in one folder, and its instances are to have a worktree each; choose shared isolation (`Isolation::Shared`, `--isolation shared`)",
+                profile.name
+            );
+            return Err(setting("capacity", self.capacity, reason));
+        }
+        let launcher = Arc::clone(&self.launcher);
+        Ok(Arc::new(SharingLauncher::new(launcher, self.capacity)))
+    }
+
+    /// A capacity is for tools that can use it.
+    fn check_capacity(&self, plans: &[Plan]) -> Result<(), ClusterError> {
+        if self.capacity == 0 {
+            let reason = "a process serves at least one instance".to_owned();
+            return Err(setting("capacity", 0, reason));
+        }
+        if self.capacity > 1 && !plans.iter().any(|plan| plan.profile.shares()) {
+            let names: Vec<&str> = plans
+                .iter()
+                .map(|plan| plan.profile.name.as_str())
+                .collect();
+            let reason = format!(
+                "a process of {} holds one conversation; leave the capacity out",
+                names.join(" or ")
+            );
+            return Err(setting("capacity", self.capacity, reason));
+        }
+        Ok(())
     }
 
     fn check_settings(&self) -> Result<(), ClusterError> {
@@ -520,6 +569,7 @@ fn setting(setting: &'static str, value: impl ToString, reason: String) -> Clust
 /// A group with all its settings.
 struct Plan {
     profile: Arc<ToolProfile>,
+    launcher: Arc<dyn Launcher>,
     count: usize,
     roles: Vec<String>,
     options: LaunchOptions,

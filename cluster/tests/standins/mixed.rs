@@ -178,6 +178,19 @@ async fn settings_that_contradict_each_other_are_refused_with_the_way_out() {
             launch_cluster(Vec::<&str>::new()),
             "tools = 0: choose 1 to 64 tools",
         ),
+        (
+            launch_cluster(["bash", "python"]).capacity(2),
+            "capacity = 2: a process of bash or python holds one conversation; leave the capacity out",
+        ),
+        (
+            launch_cluster("bash").capacity(0),
+            "capacity = 0: a process serves at least one instance",
+        ),
+        (
+            launch_cluster("codex").capacity(2),
+            "capacity = 2: a process of codex works in one folder, and its instances are to have a worktree each; \
+             choose shared isolation (`Isolation::Shared`, `--isolation shared`)",
+        ),
     ] {
         let error = builder.await.expect_err(expected);
         assert_eq!(error.to_string(), expected);
