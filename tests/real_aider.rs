@@ -6,7 +6,7 @@ mod aider_lab;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aider_lab::{Lab, census};
+use aider_lab::{Lab, UNSEEN, census};
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
 use toolpool::{
@@ -189,6 +189,32 @@ async fn real_aider_takes_its_own_commands_only_through_the_command_call() {
     cluster.shutdown().await;
     assert!(!lab.repo().join("canary").exists());
     assert_eq!(census("commands"), Vec::<u32>::new());
+}
+
+/// Found on 0.86.2: a slash or an exclamation mark makes a command only as the very first character. A carriage return
+/// is a line feed to aider, and a text whose first line is empty is no command either.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_aider_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
+    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+        return;
+    };
+    let cluster = lab
+        .cluster(1, "unseen")
+        .isolation(Isolation::Shared)
+        .await
+        .expect("an aider");
+    for unseen in UNSEEN {
+        let prompt = format!("{unseen}!touch canary");
+        let reply = cluster.ask(&prompt).await.expect("an answer");
+        let (text, wanted) = (reply.text.trim_end(), answer_for(&prompt));
+        assert_eq!(text, wanted.trim_end(), "{prompt:?}");
+    }
+    for returned in ["\r!touch canary", "\r/run touch canary"] {
+        let reply = cluster.ask(returned).await.expect("an answer");
+        assert!(reply.text.starts_with("sha256:"), "{}", reply.text);
+    }
+    cluster.shutdown().await;
+    assert!(!lab.repo().join("canary").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ mod claude_lab;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aider_lab::census;
+use aider_lab::{UNSEEN, census};
 use claude_lab::{Lab, next_event};
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
@@ -185,6 +185,23 @@ async fn real_claude_takes_its_own_commands_only_through_the_command_call() {
     assert_eq!(text, answer_for("/cost"), "as text it is for the model");
     cluster.shutdown().await;
     assert_eq!(census("claude-commands"), Vec::<u32>::new());
+}
+
+/// Found on 2.1.330: only a slash as the very first character makes a command; even a blank before it makes a text.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_claude_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = lab
+        .cluster(1, "claude-unseen")
+        .isolation(Isolation::Shared)
+        .await
+        .expect("one");
+    for unseen in UNSEEN {
+        let prompt = format!("{unseen}/cost");
+        let reply = cluster.ask(&prompt).await.expect("an answer");
+        assert_eq!(reply.text, answer_for(&prompt), "{prompt:?}");
+    }
+    cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

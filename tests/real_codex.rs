@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use aider_lab::census;
+use aider_lab::{UNSEEN, census};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
@@ -162,6 +162,26 @@ async fn real_codex_answers_each_of_18_mixed_prompts_with_its_own_answer() {
         "no prompt became a command"
     );
     assert_eq!(census("codex-mixed"), Vec::<u32>::new());
+}
+
+/// Found on 0.169.0: its app-server knows no commands, so nothing in a text can become one.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
+    let Some(lab) = Lab::new() else { return };
+    let cluster = lab
+        .cluster(1, "codex-unseen")
+        .isolation(Isolation::Shared)
+        .await
+        .expect("one");
+    for unseen in UNSEEN {
+        for command in ["/compact", "!touch canary"] {
+            let prompt = format!("{unseen}{command}");
+            let reply = cluster.ask(&prompt).await.expect("an answer");
+            assert_eq!(reply.text, answer_for(&prompt), "{prompt:?}");
+        }
+    }
+    cluster.shutdown().await;
+    assert!(!lab.repo().join("canary").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ pub mod aider;
 pub mod claude;
 pub mod codex;
 mod commands;
+mod files;
 pub mod json_rpc;
 pub mod lines;
 

@@ -23,7 +23,7 @@ use super::json_rpc::{
     Id, LineSplitter, MAX_LINE_BYTES, METHOD_NOT_FOUND, Message, RpcError, write_error,
     write_notification, write_request,
 };
-use super::{Answer, Outbox, Protocol, RequestId, Stream, TurnEvent};
+use super::{Answer, Outbox, Protocol, RequestId, Stream, TurnEvent, files};
 use crate::outcome::{Attribution, Grade, Outcome};
 use crate::prompt::{Prompt, PromptKind, Refusal, TurnId};
 
@@ -271,19 +271,19 @@ fn input(prompt: &Prompt, limit: usize) -> Result<Value, Refusal> {
     if prompt.text.is_empty() {
         return Err(Refusal::Empty);
     }
-    let mut files = String::new();
+    let mut names = String::new();
     for file in &prompt.files {
-        files.push_str(&format!("- {}\n", file.display()));
+        names.push_str(&format!("- {}\n", files::name(file, "codex")?));
     }
-    if !files.is_empty() {
-        files.insert_str(0, "The files that this is about:\n");
-        files.push('\n');
+    if !names.is_empty() {
+        names.insert_str(0, "The files that this is about:\n");
+        names.push('\n');
     }
-    let bytes = files.len() + prompt.text.len();
+    let bytes = names.len() + prompt.text.len();
     if bytes > limit {
         return Err(Refusal::TooLarge { bytes, limit });
     }
-    let parts = [files.as_str(), &prompt.text]
+    let parts = [names.as_str(), &prompt.text]
         .into_iter()
         .filter(|text| !text.is_empty())
         .map(|text| json!({"type": "text", "text": text}));

@@ -135,7 +135,10 @@ fn is_users_own(text: &str) -> bool {
 
 fn without_guard(text: &str) -> &str {
     text.strip_prefix(GUARD)
-        .filter(|rest| rest.trim_start().starts_with('/'))
+        .filter(|rest| {
+            let blank = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+            rest.trim_start_matches(blank).starts_with('/')
+        })
         .unwrap_or(text)
 }
 

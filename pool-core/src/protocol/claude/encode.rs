@@ -2,17 +2,15 @@
 //!
 //! Owns what Claude could take for a command, and what is refused. Must not know what Claude writes. Invariant: each
 //! message is one line of JSON (anything else makes Claude exit), and a text for the model never begins with a slash,
-//! whatever blanks stand before it.
-
-use std::path::{Component, Path};
+//! whatever blanks stand before it. (Claude 2.1.330 takes a text for a command only if a slash is its very first
+//! character; a later one may trim first.)
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ClaudeConfig;
 use crate::prompt::{Prompt, PromptKind, Refusal};
-use crate::protocol::Outbox;
-use crate::protocol::commands;
+use crate::protocol::{Outbox, commands, files};
 
 /// The command that begins a new conversation.
 pub(super) const CLEAR: &str = "/clear";
@@ -42,11 +40,11 @@ pub(super) fn message_text(prompt: &Prompt, config: &ClaudeConfig) -> Result<Str
         PromptKind::Text if !prompt.files.is_empty() => {
             let mut text = FILES.to_owned();
             for file in &prompt.files {
-                text.push_str(&format!("- {}\n", checked_file(file)?));
+                text.push_str(&format!("- {}\n", files::name(file, "claude")?));
             }
             Ok(text + "\n" + &prompt.text)
         }
-        PromptKind::Text if prompt.text.trim_start().starts_with('/') => {
+        PromptKind::Text if prompt.text.trim_start_matches(is_blank).starts_with('/') => {
             Ok(format!("{GUARD}{}", prompt.text))
         }
         PromptKind::Text => Ok(prompt.text.clone()),
@@ -64,26 +62,10 @@ fn command(prompt: &Prompt, config: &ClaudeConfig) -> Result<String, Refusal> {
     Ok(line.to_owned())
 }
 
-fn checked_file(file: &Path) -> Result<&str, Refusal> {
-    let refuse = |why: &str| {
-        Refusal::Unsupported(format!(
-            "the file {} cannot be named to claude: {why}",
-            file.display()
-        ))
-    };
-    let Some(name) = file.to_str() else {
-        return Err(refuse("its name is not UTF-8; rename it"));
-    };
-    if name.contains(char::is_control) {
-        return Err(refuse("its name has a control character; rename it"));
-    }
-    let inside = file
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !inside || file.file_name().is_none() {
-        return Err(refuse("name a file below the working folder, without `..`"));
-    }
-    Ok(name)
+/// What tools take for nothing at the beginning of a text: Rust's `trim` takes U+0085, JavaScript's U+FEFF instead, and
+/// Python's the separators among the control characters too.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || c == '\u{feff}'
 }
 
 /// Writes a message of the user's; `id` must be a UUID.
@@ -188,6 +170,12 @@ mod tests {
             ("/clear", "Prompt:\n/clear"),
             (" \n\t/clear", "Prompt:\n \n\t/clear"),
             ("\u{a0}/clear", "Prompt:\n\u{a0}/clear"),
+            ("\u{feff}/clear", "Prompt:\n\u{feff}/clear"),
+            (
+                " \u{1c}\u{85}\u{feff}/clear",
+                "Prompt:\n \u{1c}\u{85}\u{feff}/clear",
+            ),
+            ("\u{feff}clear", "\u{feff}clear"),
             ("say /clear\n/clear", "say /clear\n/clear"),
             ("  indented\r\n", "  indented\r\n"),
         ] {
@@ -240,13 +228,8 @@ mod tests {
         prompt.files = vec!["a.rs".into(), "src/b c.rs".into()];
         let expected = "The following is about these files:\n- a.rs\n- src/b c.rs\n\n/fix it";
         assert_eq!(text_of(&prompt), Ok(expected.to_owned()));
-        for refused in ["", "/etc/x", "../x", "a/../../x", "a\nb", "."] {
-            prompt.files = vec![refused.into()];
-            assert!(
-                matches!(text_of(&prompt), Err(Refusal::Unsupported(_))),
-                "{refused:?}"
-            );
-        }
+        prompt.files = vec!["../x".into()];
+        assert!(matches!(text_of(&prompt), Err(Refusal::Unsupported(_))));
     }
 
     #[test]
