@@ -9,6 +9,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("claude", include_str!("../../profiles/claude.toml")),
     ("codex", include_str!("../../profiles/codex.toml")),
     ("gemini", include_str!("../../profiles/gemini.toml")),
+    ("node", include_str!("../../profiles/node.toml")),
     ("opencode", include_str!("../../profiles/opencode.toml")),
     ("python", include_str!("../../profiles/python.toml")),
     ("qwen", include_str!("../../profiles/qwen.toml")),

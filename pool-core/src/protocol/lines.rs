@@ -1,19 +1,25 @@
-//! The protocol for any line-oriented program: submit by a template, end by a mark that the program prints.
+//! The protocol for any line-oriented program: submit by a template, begin and end by marks that the program prints.
 //!
-//! Owns the framing of prompts and the search for the end. Must not know which program it speaks to: all of that is the
-//! profile's data. Invariant: with `end`, only a whole line that carries this turn's own 128-bit nonce ends a turn, so
+//! Owns the framing of prompts and the search for the marks. Must not know which program it speaks to: all of that is
+//! the profile's data. Invariant: with `end`, only a whole line that carries this turn's own 128-bit nonce ends a turn, so
 //! nothing that was said before can end it; with `end_pattern` an end is believed only after a quiet time.
+//!
+//! Where there is a `sentinel`, it is written before the prompt too, with a nonce of its own: what the program prints
+//! before that mark, such as the late words of a background job, is no part of the reply. A job that speaks in the middle
+//! of a turn cannot be told from the turn. An interrupted turn ends at the mark of a sentinel that was written after the
+//! last SIGINT, which proves that no signal is left to hit the next turn.
 
 mod config;
 
-use std::time::Instant;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use config::{End, fill};
-pub use config::{LinesConfig, LinesFile, Multiline};
+pub use config::{Interrupt, LinesConfig, LinesFile, Multiline};
 
 use super::{Outbox, Protocol, Stream, TurnEvent};
 use crate::outcome::{Attribution, Grade, Outcome};
@@ -25,22 +31,34 @@ const READY_WINDOW: usize = 64 << 10;
 /// A program's own prompt is shorter than this many bytes; a longer unfinished line is passed on.
 const LONGEST_PROMPT_LINE: usize = 4 << 10;
 
+/// A signal may come too early, before the program works on the prompt, or stop only a part of it; so it is sent again.
+const SIGINT_SPACING: Duration = Duration::from_secs(1);
+
 /// The `lines` protocol for one process.
 pub struct Lines {
     config: LinesConfig,
     max_prompt_bytes: usize,
     nonces: StdRng,
     state: State,
-    /// Output not yet passed on: the part that may turn out to be the end mark.
+    /// Output not yet passed on: the part that may turn out to be a mark.
     held: Vec<u8>,
-    /// The framing around this turn's end: the mark without its line ends.
-    mark: Vec<u8>,
+    /// The mark before this turn's reply, without its line ends.
+    start: Vec<u8>,
+    /// The mark behind it.
+    end: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Starting,
     Idle,
+    /// The reply has not begun, or (`cancelled`) does not matter any more: output is dropped up to a mark.
+    Deaf {
+        turn: TurnId,
+        cancelled: bool,
+        /// The held bytes begin a line.
+        at_start: bool,
+    },
     Busy {
         turn: TurnId,
         /// The held bytes begin a line whose beginning was not passed on.
@@ -64,7 +82,8 @@ impl Lines {
             nonces,
             state: State::Starting,
             held: Vec::new(),
-            mark: Vec::new(),
+            start: Vec::new(),
+            end: Vec::new(),
         }
     }
 
@@ -76,13 +95,19 @@ impl Lines {
         )
     }
 
-    /// Sets the mark that ends what is now begun.
-    fn arm(&mut self, nonce: &str) {
-        self.held.clear();
-        self.mark.clear();
-        if let End::Mark(template) = &self.config.end {
-            self.mark = fill(template, nonce, None).into_bytes();
+    /// The mark that carries this nonce; empty where the program prints none.
+    fn mark(&self, nonce: &str) -> Vec<u8> {
+        match &self.config.end {
+            End::Mark(template) => fill(template, nonce, None).into_bytes(),
+            End::Pattern(_) => Vec::new(),
         }
+    }
+
+    /// Makes the program print a mark, and answers it.
+    fn ask_for_mark(&mut self, out: &mut Outbox) -> Vec<u8> {
+        let nonce = self.nonce();
+        out.write(fill(&self.config.sentinel, &nonce, None).as_bytes());
+        self.mark(&nonce)
     }
 
     fn receive_starting(&mut self, out: &mut Outbox) {
@@ -92,7 +117,7 @@ impl Lines {
                 text.split('\n')
                     .any(|line| pattern.is_match(line.trim_end_matches('\r')))
             }
-            None => find_mark(&self.held, &self.mark, true).is_some(),
+            None => find_mark(&self.held, &self.end, true).is_some(),
         };
         if ready {
             self.held.clear();
@@ -106,15 +131,39 @@ impl Lines {
         }
     }
 
+    fn receive_deaf(&mut self, turn: TurnId, cancelled: bool, at_start: bool, out: &mut Outbox) {
+        let mark = if cancelled { &self.end } else { &self.start };
+        match find_mark(&self.held, mark, at_start) {
+            Some(_) if cancelled => {
+                self.held.clear();
+                self.finish(turn, Outcome::Cancelled, "sentinel", out);
+            }
+            Some(framing) => {
+                self.held.drain(..framing.end);
+                self.state = begun(turn);
+                self.receive_busy(turn, true, out);
+            }
+            None => {
+                let drop = unfinished_mark(&self.held, mark, at_start);
+                self.held.drain(..drop);
+                self.state = State::Deaf {
+                    turn,
+                    cancelled,
+                    at_start: at_start && drop == 0,
+                };
+            }
+        }
+    }
+
     fn receive_busy(&mut self, turn: TurnId, at_start: bool, out: &mut Outbox) {
         match &self.config.end {
-            End::Mark(_) => match find_mark(&self.held, &self.mark, at_start) {
-                Some(end) => {
-                    self.held.truncate(end);
-                    self.finish(turn, "sentinel", out);
+            End::Mark(_) => match find_mark(&self.held, &self.end, at_start) {
+                Some(framing) => {
+                    self.held.truncate(framing.start);
+                    self.finish(turn, Outcome::Completed, "sentinel", out);
                 }
                 None => {
-                    let keep = unfinished_mark(&self.held, &self.mark, at_start);
+                    let keep = unfinished_mark(&self.held, &self.end, at_start);
                     self.pass_on(turn, at_start && keep == 0, keep, out);
                 }
             },
@@ -158,7 +207,7 @@ impl Lines {
     }
 
     /// Ends the turn; the held bytes are the rest of the reply.
-    fn finish(&mut self, turn: TurnId, by: &'static str, out: &mut Outbox) {
+    fn finish(&mut self, turn: TurnId, outcome: Outcome, by: &'static str, out: &mut Outbox) {
         if !self.held.is_empty() {
             out.emit(TurnEvent::Chunk {
                 turn,
@@ -169,7 +218,7 @@ impl Lines {
         out.wake_at(None);
         out.emit(TurnEvent::TurnEnded {
             turn,
-            outcome: Outcome::Completed,
+            outcome,
             attribution: Attribution {
                 grade: Grade::C,
                 by,
@@ -178,14 +227,34 @@ impl Lines {
             usage: None,
         });
     }
+
+    /// Sends SIGINT. The turn is over when the program answers what is written behind it.
+    fn stop(&mut self, turn: TurnId, out: &mut Outbox) {
+        out.interrupt();
+        self.end = self.ask_for_mark(out);
+        out.wake_at(Some(out.now() + SIGINT_SPACING));
+        self.held.clear();
+        self.state = State::Deaf {
+            turn,
+            cancelled: true,
+            at_start: true,
+        };
+    }
+}
+
+/// A reply whose first byte has not come.
+fn begun(turn: TurnId) -> State {
+    State::Busy {
+        turn,
+        at_start: true,
+        matched_at: None,
+    }
 }
 
 impl Protocol for Lines {
     fn start(&mut self, out: &mut Outbox) {
         if self.config.ready.is_none() {
-            let nonce = self.nonce();
-            self.arm(&nonce);
-            out.write(fill(&self.config.sentinel, &nonce, None).as_bytes());
+            self.end = self.ask_for_mark(out);
         }
     }
 
@@ -207,13 +276,19 @@ impl Protocol for Lines {
         }
         let nonce = self.nonce();
         let encoded = self.config.encode(&prompt.text, &nonce)?;
-        self.arm(&nonce);
-        out.write(encoded.as_bytes());
-        self.state = State::Busy {
-            turn,
-            at_start: true,
-            matched_at: None,
+        self.held.clear();
+        self.state = if self.config.marks_start() {
+            self.start = self.ask_for_mark(out);
+            State::Deaf {
+                turn,
+                cancelled: false,
+                at_start: true,
+            }
+        } else {
+            begun(turn)
         };
+        self.end = self.mark(&nonce);
+        out.write(encoded.as_bytes());
         Ok(())
     }
 
@@ -228,6 +303,14 @@ impl Protocol for Lines {
                 self.held.extend_from_slice(bytes);
                 self.receive_starting(out);
             }
+            State::Deaf {
+                turn,
+                cancelled,
+                at_start,
+            } => {
+                self.held.extend_from_slice(bytes);
+                self.receive_deaf(turn, cancelled, at_start, out);
+            }
             State::Busy { turn, at_start, .. } => {
                 self.held.extend_from_slice(bytes);
                 self.receive_busy(turn, at_start, out);
@@ -235,32 +318,49 @@ impl Protocol for Lines {
         }
     }
 
-    fn tick(&mut self, out: &mut Outbox) {
-        if let State::Busy {
-            turn,
-            matched_at: Some(quiet_at),
-            ..
-        } = self.state
-            && out.now() >= quiet_at
+    fn interrupt(&mut self, out: &mut Outbox) {
+        if let State::Deaf { turn, .. } | State::Busy { turn, .. } = self.state
+            && self.config.interrupt == Some(Interrupt::Sigint)
         {
-            // The prompt itself is not part of the answer.
-            let line = memchr::memrchr(b'\n', &self.held).map_or(0, |at| at + 1);
-            self.held.truncate(line);
-            self.finish(turn, "end pattern", out);
+            self.stop(turn, out);
+        }
+    }
+
+    fn tick(&mut self, out: &mut Outbox) {
+        match self.state {
+            State::Busy {
+                turn,
+                matched_at: Some(quiet_at),
+                ..
+            } if out.now() >= quiet_at => {
+                // The prompt itself is not part of the answer.
+                let line = memchr::memrchr(b'\n', &self.held).map_or(0, |at| at + 1);
+                self.held.truncate(line);
+                self.finish(turn, Outcome::Completed, "end pattern", out);
+            }
+            State::Deaf {
+                turn,
+                cancelled: true,
+                ..
+            } => self.stop(turn, out),
+            _ => {}
         }
     }
 }
 
-/// Where the reply ends, if `mark` stands in `bytes` as a line of its own. The `\n` before the mark belongs to the
+/// Where `mark` stands in `bytes` as a line of its own, with its line end and the `\n` before it, which belongs to the
 /// framing. `at_start`: the first byte begins a line.
-fn find_mark(bytes: &[u8], mark: &[u8], at_start: bool) -> Option<usize> {
+fn find_mark(bytes: &[u8], mark: &[u8], at_start: bool) -> Option<Range<usize>> {
     memmem::find_iter(bytes, mark).find_map(|at| {
-        let ended = bytes[at + mark.len()..].starts_with(b"\n")
-            || bytes[at + mark.len()..].starts_with(b"\r\n");
+        let after = at + mark.len();
+        let end = match &bytes[after..] {
+            [b'\n', ..] => after + 1,
+            [b'\r', b'\n', ..] => after + 2,
+            _ => return None,
+        };
         match at.checked_sub(1).map(|before| bytes[before]) {
-            _ if !ended => None,
-            None => at_start.then_some(0),
-            Some(b'\n') => Some(at - 1),
+            None => at_start.then_some(0..end),
+            Some(b'\n') => Some(at - 1..end),
             Some(_) => None,
         }
     })

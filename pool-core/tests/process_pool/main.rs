@@ -5,6 +5,7 @@
 mod containment;
 mod exchange;
 mod failures;
+mod interrupts;
 mod starts;
 mod support;
 mod tools;

@@ -54,6 +54,23 @@ async fn bash_runs_scripts_of_any_shape() {
 }
 
 #[tokio::test]
+async fn what_a_job_of_bash_prints_between_two_turns_is_in_neither_reply() {
+    let folder = tempfile::tempdir().expect("temp folder");
+    let (go, gone) = (folder.path().join("go"), folder.path().join("gone"));
+    let Some(pool) = pool("bash").await else {
+        return;
+    };
+    // The job waits at a named pipe, so that it speaks after the end of the turn that began it.
+    let job = format!(
+        "mkfifo {go:?} {gone:?}\n(read line < {go:?}; echo late; echo > {gone:?}) &\necho begun"
+    );
+    assert_eq!(answer(&pool, &job).await, "begun\n");
+    std::fs::write(&go, "\n").expect("the job reads it");
+    std::fs::read(&gone).expect("the job has spoken");
+    assert_eq!(answer(&pool, "echo next").await, "next\n");
+}
+
+#[tokio::test]
 async fn bash_lives_through_an_open_quote_and_tells_of_its_exit() {
     let Some(pool) = pool("bash").await else {
         return;
@@ -125,6 +142,64 @@ async fn python_lives_through_errors_and_tells_of_its_exit() {
     let long = format!("len('{}')", "x".repeat(1 << 20));
     assert_eq!(answer(&pool, &long).await, "1048576\n");
     let response = ask(&pool, "import sys; sys.exit(9)").await;
+    assert_eq!(response.outcome.word(), "indeterminate");
+    assert_eq!(pool.get_status()[0].return_code, Some(9));
+}
+
+#[tokio::test]
+async fn node_runs_scripts_of_any_shape() {
+    converse(
+        "node",
+        &[
+            ("1 + 1", "2\n"),
+            ("const x = 5", ""),
+            (
+                "function f(n) {\n  if (n) {\n\n    return n * x\n  }\n}\nf(2)",
+                "10\n",
+            ),
+            ("for (let i = 0; i < 2; i++) {\n  console.log(i)\n}", "0\n1\n"),
+            ("process.stdout.write('unfinished'); undefined", "unfinished"),
+            ("'h\u{e9}llo \u{1f600}\u{2028}'", "'h\u{e9}llo \u{1f600}\u{2028}'\n"),
+            (
+                "new Promise(done => setTimeout(done, 10, 'awaited'))",
+                "'awaited'\n",
+            ),
+            ("console.error('to stderr')", "to stderr\n"),
+            (
+                "process.stdin.on('data', console.log).on('end', () => console.log('end')); new Promise(done => setImmediate(done))",
+                "end\n",
+            ),
+            ("// nothing", ""),
+            ("undefined", ""),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn node_lives_through_errors_and_tells_of_its_exit() {
+    let Some(pool) = pool("node").await else {
+        return;
+    };
+    for (prompt, error) in [
+        ("null.x", "TypeError"),
+        ("function (", "SyntaxError"),
+        ("'open", "SyntaxError"),
+        (".exit", "SyntaxError"),
+        ("throw 5", "Uncaught 5"),
+        ("Promise.reject(new Error('refused'))", "refused"),
+        (
+            "setImmediate(() => { throw new Error('late') }); new Promise(done => setTimeout(done, 10))",
+            "late",
+        ),
+    ] {
+        let text = answer(&pool, prompt).await;
+        assert!(text.contains(error), "{prompt}: {text}");
+    }
+    assert_eq!(answer(&pool, "'fine'").await, "'fine'\n");
+    let long = format!("'{}'.length", "x".repeat(1 << 20));
+    assert_eq!(answer(&pool, &long).await, "1048576\n");
+    let response = ask(&pool, "process.exit(9)").await;
     assert_eq!(response.outcome.word(), "indeterminate");
     assert_eq!(pool.get_status()[0].return_code, Some(9));
 }

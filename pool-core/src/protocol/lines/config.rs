@@ -20,8 +20,10 @@ pub struct LinesConfig {
     pub submit: String,
     /// What to do with a prompt of several lines where `submit` takes `{text}`.
     pub multiline: Multiline,
-    /// What to write after the prompt so that the program prints the end mark.
+    /// What to write before and after the prompt so that the program prints a mark.
     pub sentinel: String,
+    /// How to stop a turn so that the program lives on. None: a cancel kills it.
+    pub interrupt: Option<Interrupt>,
     /// Whether stderr shares stdout's pipe, in the order written.
     pub merge_stderr: bool,
     pub(super) end: End,
@@ -35,6 +37,14 @@ pub(super) enum End {
     Mark(String),
     /// The program's own prompt, as an unfinished last line.
     Pattern(Regex),
+}
+
+/// What stops what the program does, and not the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interrupt {
+    /// SIGINT to the process group.
+    Sigint,
 }
 
 /// What to do with a prompt of several lines.
@@ -62,6 +72,7 @@ pub struct LinesFile {
     end_pattern: Option<String>,
     quiet: Option<String>,
     merge_stderr: bool,
+    interrupt: Option<Interrupt>,
 }
 
 impl LinesConfig {
@@ -135,18 +146,30 @@ impl LinesConfig {
             }
             (None, End::Mark(_)) => None,
         };
+        if file.interrupt.is_some() && (sentinel.is_empty() || matches!(end, End::Pattern(_))) {
+            return Err(
+                "key `interrupt`: it needs `sentinel` and `end`, whose mark proves that the program took the signal and lives"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             ready,
             submit,
             multiline: file.multiline,
             sentinel,
+            interrupt: file.interrupt,
             merge_stderr: file.merge_stderr,
             end,
             quiet,
         })
     }
 
-    /// What to write for a prompt, sentinel included.
+    /// Whether the program can be made to print a mark before a reply.
+    pub(super) fn marks_start(&self) -> bool {
+        !self.sentinel.is_empty() && matches!(self.end, End::Mark(_))
+    }
+
+    /// What to write for a prompt, the sentinel behind it included.
     pub(super) fn encode(&self, text: &str, nonce: &str) -> Result<String, Refusal> {
         let mut joined = None;
         if self.submit.contains("{text}") {

@@ -153,6 +153,103 @@ fn output_between_turns_belongs_to_no_turn() {
     );
 }
 
+const ECHO: &str = "sentinel = \"say {nonce}\\n\"\nend = '{nonce}'\nmultiline = 'raw'";
+
+/// The nonces of the sentinels that were written since the last look.
+fn asked_to_say(bench: &mut Bench) -> Vec<String> {
+    let written = String::from_utf8(bench.out.take_write()).expect("utf-8");
+    written
+        .lines()
+        .filter_map(|line| line.strip_prefix("say ").map(str::to_owned))
+        .collect()
+}
+
+/// A program that says what it is asked to, ready and with a prompt; the nonces of the start and the end.
+fn echoing(toml: &str) -> (Bench, String, String) {
+    let mut bench = Bench::new(toml);
+    let hello = asked_to_say(&mut bench).remove(0);
+    assert!(bench.feed(format!("{hello}\n").as_bytes()).ready);
+    bench
+        .lines
+        .submit(TurnId(1), &Prompt::text("x"), &mut bench.out)
+        .expect("accepted");
+    let mut marks = asked_to_say(&mut bench);
+    assert_eq!(marks.len(), 2, "before the prompt and behind it");
+    let end = marks.remove(1);
+    (bench, marks.remove(0), end)
+}
+
+#[test]
+fn what_a_program_says_after_an_end_is_no_part_of_the_next_reply_however_it_is_cut() {
+    let length = b"late\nwords\n".len() + 2 * 33 + b"yes\n".len();
+    for cut in 0..length {
+        let (mut bench, start, end) = echoing(ECHO);
+        let wire = format!("late\nwords\n{start}\nyes\n{end}\n");
+        let (one, two) = wire.as_bytes().split_at(cut);
+        let mut seen = bench.feed(one);
+        let rest = bench.feed(two);
+        seen.reply.extend(rest.reply);
+        assert_eq!(
+            (seen.ends + rest.ends, seen.reply.as_slice()),
+            (1, &b"yes"[..]),
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn what_is_said_before_the_start_mark_is_not_kept() {
+    let (mut bench, start, end) = echoing(ECHO);
+    for _ in 0..64 {
+        bench.feed(&vec![b'x'; 64 << 10]);
+        assert!(bench.lines.held.len() <= 40, "{}", bench.lines.held.len());
+    }
+    let seen = bench.feed(format!("\n{start}\n{end}\n").as_bytes());
+    assert_eq!((seen.ends, seen.reply.as_slice()), (1, &b""[..]));
+}
+
+#[test]
+fn an_interrupted_turn_ends_at_the_mark_behind_the_last_signal_and_at_no_other() {
+    let toml = format!("{ECHO}\ninterrupt = 'sigint'");
+    let (mut bench, start, end) = echoing(&toml);
+    bench.feed(format!("{start}\nhalf").as_bytes());
+    bench.lines.interrupt(&mut bench.out);
+    assert_eq!(bench.out.take_actions(), [super::super::Action::Interrupt]);
+    let first = asked_to_say(&mut bench).remove(0);
+    bench
+        .out
+        .set_now(bench.out.wakes_at().expect("tries again"));
+    bench.lines.tick(&mut bench.out);
+    assert_eq!(bench.out.take_actions(), [super::super::Action::Interrupt]);
+    let second = asked_to_say(&mut bench).remove(0);
+    assert_eq!(
+        bench.feed(format!("more\n{end}\n{first}\n").as_bytes()),
+        Seen::default()
+    );
+    bench.lines.receive(
+        Stream::Stdout,
+        format!("{second}\n").as_bytes(),
+        &mut bench.out,
+    );
+    match bench.out.next_event() {
+        Some(TurnEvent::TurnEnded { outcome, .. }) => assert_eq!(outcome, Outcome::Cancelled),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bench.out.wakes_at(), None);
+    bench
+        .lines
+        .submit(TurnId(2), &Prompt::text("y"), &mut bench.out)
+        .expect("idle again");
+}
+
+#[test]
+fn without_the_key_an_interrupt_does_nothing() {
+    let (mut bench, _, _) = echoing(ECHO);
+    bench.lines.interrupt(&mut bench.out);
+    assert_eq!(bench.out.take_actions(), []);
+    assert_eq!(asked_to_say(&mut bench), Vec::<String>::new());
+}
+
 #[test]
 fn a_prompt_is_one_line_on_the_wire_whatever_it_contains() {
     for text in [
@@ -307,6 +404,7 @@ fn a_table_that_cannot_work_is_refused_by_key() {
         ("end_pattern = '('", "`end_pattern`"),
         ("sentinel = 'x'\nend = '{nonce}'", "`sentinel`"),
         ("end_pattern = '>'\nquiet = 'long'", "`quiet`"),
+        ("end_pattern = '>'\ninterrupt = 'sigint'", "`interrupt`"),
     ] {
         let file: LinesFile = toml::from_str(toml).expect("toml");
         let message = LinesConfig::from_file(file).expect_err(toml);
