@@ -352,7 +352,8 @@ impl Instance {
                     }
                 };
                 let reason = doubt.detail.clone();
-                self.terminate(now, Some((turn, doubt)), true, reason, out);
+                let failed = !cancelled || self.config.interruptible;
+                self.terminate(now, Some((turn, doubt)), failed, reason, out);
             }
             Phase::Stopping {
                 doubt,

@@ -359,6 +359,7 @@ impl ClusterBuilder {
                 permissions: Arc::clone(&permissions),
             };
             self.instance.start_timeout = self.start_timeout.unwrap_or(plan.profile.start_timeout);
+            self.instance.interruptible = plan.profile.can_interrupt();
             let machine = Instance::new(self.instance.clone(), index as u64);
             let supervisor = Supervisor::new(
                 index,

@@ -155,6 +155,14 @@ impl ToolProfile {
         }
     }
 
+    /// Whether a turn can be stopped so that the process lives on. Where it cannot, a cancel kills the process.
+    pub fn can_interrupt(&self) -> bool {
+        match &self.protocol {
+            ProtocolKind::Lines(config) => config.interrupt.is_some(),
+            _ => true,
+        }
+    }
+
     /// The protocol's name for listings.
     pub fn protocol_name(&self) -> &'static str {
         match self.protocol {

@@ -28,6 +28,8 @@ pub(crate) struct InstanceConfig {
     pub(crate) approval_timeout: Duration,
     /// From a cancel to the tool's confirmation; then the process is killed.
     pub(crate) interrupt_grace: Duration,
+    /// Whether its tool can stop a turn and live on. Where it cannot, to be killed for a cancel is no failure of its own.
+    pub(crate) interruptible: bool,
     /// From SIGTERM to SIGKILL.
     pub(crate) stop_grace: Duration,
     /// From SIGKILL to giving the process up.
@@ -50,6 +52,7 @@ impl Default for InstanceConfig {
             approvals: Approvals::default(),
             approval_timeout: Duration::from_secs(5 * 60),
             interrupt_grace: Duration::from_secs(10),
+            interruptible: true,
             stop_grace: Duration::from_secs(3),
             kill_wait: Duration::from_secs(5),
             restart_delay: Duration::from_millis(200),

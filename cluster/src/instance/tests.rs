@@ -623,6 +623,30 @@ fn it_backs_off_longer_and_longer_and_trips_at_exactly_the_kth_failure() {
 }
 
 #[test]
+fn a_kill_for_a_cancel_feeds_the_breaker_only_where_the_tool_could_have_been_interrupted() {
+    for (interruptible, failures) in [(true, 1), (false, 0)] {
+        let mut world = World::new();
+        let config = InstanceConfig {
+            interruptible,
+            ..config()
+        };
+        world.machine = Instance::new(config, 7);
+        for made in [
+            Move::Start,
+            Move::LaunchSucceeds,
+            Move::Ready,
+            Move::Assign { own_limit: false },
+            Move::Cancel,
+            Move::Deadline,
+            Move::Exit { written: true },
+        ] {
+            world.make(made);
+        }
+        assert_eq!(world.machine.breaker.failures(), failures);
+    }
+}
+
+#[test]
 fn a_limit_without_end_is_no_overflow() {
     let mut endless = config();
     for limit in [

@@ -1,6 +1,6 @@
 //! Which of a tool's own commands a caller may send.
 //!
-//! Owns the profile's two lists as a rule. Must not know any tool. Invariant: what is let through is one line without
+//! Owns the profile's two lists as a rule, and what may stand before a command unseen. Must not know any tool. Invariant: what is let through is one line without
 //! control characters whose first word is on a list, so it can be nothing but that one command.
 
 use crate::prompt::Refusal;
@@ -40,4 +40,10 @@ pub(super) fn check(line: &str, allow: &[String], bare: &[String]) -> Result<(),
         command: word.to_owned(),
         allowed: all.map(String::as_str).collect::<Vec<_>>().join(" "),
     })
+}
+
+/// What tools take for nothing at the beginning of a text: Rust's `trim` takes U+0085, JavaScript's U+FEFF instead, and
+/// Python's the separators among the control characters too.
+pub(super) fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || c == '\u{feff}'
 }

@@ -3,13 +3,11 @@
 //! Owns what an agent could take for a command, and what is refused. Must not know what agents answer. Invariant: a text
 //! for the model never begins with a character that makes it a command, whatever blanks stand before it.
 
-use std::path::{Component, Path};
-
 use serde_json::{Value, json};
 
 use super::AcpConfig;
 use crate::prompt::{Prompt, PromptKind, Refusal};
-use crate::protocol::commands;
+use crate::protocol::{commands, files};
 
 /// Keeps a text from being taken for a command. Blanks would not do: gemini and opencode take them off first.
 const GUARD: &str = "Prompt:\n";
@@ -36,23 +34,18 @@ pub(super) fn blocks(prompt: &Prompt, config: &AcpConfig) -> Result<Value, Refus
     }
     let mut blocks = Vec::new();
     for file in &prompt.files {
-        let name = checked_file(file)?;
+        let name = files::name(file, "the agent")?;
         // gemini and qwen take what follows `file://` for the path as it is; opencode reads it either way.
         let uri = format!("file://{}", config.cwd.join(name).display());
         blocks.push(json!({"type": "resource_link", "uri": uri, "name": name}));
     }
     let marks = &config.quirks.command_marks;
-    let mut visible = prompt.text.chars().filter(|c| !is_blank(*c));
+    let mut visible = prompt.text.chars().filter(|c| !commands::is_blank(*c));
     let is_command = visible.next().is_some_and(|first| marks.contains(first));
     let before = if is_command { GUARD } else { "" };
     let between = if blocks.is_empty() { "" } else { AFTER_FILES };
     blocks.push(text(format!("{between}{before}{}", prompt.text)));
     Ok(Value::Array(blocks))
-}
-
-/// Blanks as JavaScript's `trim` knows them: the byte order mark is one.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c == '\u{feff}'
 }
 
 fn text(text: String) -> Value {
@@ -68,26 +61,4 @@ fn command(prompt: &Prompt, config: &AcpConfig) -> Result<String, Refusal> {
     }
     commands::check(line, &config.commands, &config.bare_commands)?;
     Ok(line.to_owned())
-}
-
-fn checked_file(file: &Path) -> Result<&str, Refusal> {
-    let refuse = |why: &str| {
-        Refusal::Unsupported(format!(
-            "the file {} cannot be named to the agent: {why}",
-            file.display()
-        ))
-    };
-    let Some(name) = file.to_str() else {
-        return Err(refuse("its name is not UTF-8; rename it"));
-    };
-    if name.contains(char::is_control) {
-        return Err(refuse("its name has a control character; rename it"));
-    }
-    let inside = file
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !inside || file.file_name().is_none() {
-        return Err(refuse("name a file below the working folder, without `..`"));
-    }
-    Ok(name)
 }

@@ -44,7 +44,12 @@ pub(super) fn message_text(prompt: &Prompt, config: &ClaudeConfig) -> Result<Str
             }
             Ok(text + "\n" + &prompt.text)
         }
-        PromptKind::Text if prompt.text.trim_start_matches(is_blank).starts_with('/') => {
+        PromptKind::Text
+            if prompt
+                .text
+                .trim_start_matches(commands::is_blank)
+                .starts_with('/') =>
+        {
             Ok(format!("{GUARD}{}", prompt.text))
         }
         PromptKind::Text => Ok(prompt.text.clone()),
@@ -60,12 +65,6 @@ fn command(prompt: &Prompt, config: &ClaudeConfig) -> Result<String, Refusal> {
     }
     commands::check(line, &config.commands, &config.bare_commands)?;
     Ok(line.to_owned())
-}
-
-/// What tools take for nothing at the beginning of a text: Rust's `trim` takes U+0085, JavaScript's U+FEFF instead, and
-/// Python's the separators among the control characters too.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || c == '\u{feff}'
 }
 
 /// Writes a message of the user's; `id` must be a UUID.
