@@ -5,6 +5,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::fuzz;
 use crate::runner::{Runner, cargo, run, run_and_read, works};
 use crate::tools::{self, Tool};
 
@@ -22,6 +23,8 @@ const TESTED: &[Tool] = &[
 ];
 /// The tools that the tests named `real_mixed_…` use together.
 const MIXED: &[Tool] = &[Tool::Aider, Tool::Claude, Tool::Codex];
+/// How long each fuzz target runs: enough to see that it still holds for its seeds and what is near them.
+const FUZZ_SECONDS: u32 = 2;
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";
@@ -89,6 +92,10 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
         })?;
     } else {
         runner.skip("cargo-deny", GET_DENY);
+    }
+    match fuzz::missing() {
+        None => runner.step("fuzz", || fuzz::run_targets(None, FUZZ_SECONDS))?,
+        Some(why) => runner.skip("fuzz", why),
     }
     if without_tools {
         runner.skip("real tools", "--without-tools was given");

@@ -1,9 +1,10 @@
-//! The developer's one entry: `cargo xtask test`, `cargo xtask tools`.
+//! The developer's one entry: `cargo xtask test`, `cargo xtask tools`, `cargo xtask fuzz`.
 //!
 //! Owns what is checked and in which order, and the pinned tools that the real-tool tests run. Must not know toolpool's
 //! own crates: it starts cargo like a person would. Invariant: whatever was not checked is said at the end.
 
 mod checks;
+mod fuzz;
 mod npm;
 mod runner;
 mod tools;
@@ -31,6 +32,15 @@ enum Task {
         #[arg(long)]
         without_tools: bool,
     },
+    /// Feed the protocols and the profiles with what a fuzzer makes up.
+    Fuzz {
+        /// Only this one.
+        #[arg(value_parser = fuzz::TARGETS)]
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Install the pinned tools into the user's cache and print the paths of their executables.
     Tools {
         /// Only this one.
@@ -41,6 +51,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test { without_tools } => checks::run_all(without_tools),
+        Task::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Task::Tools { name } => tools::print_paths(name),
     };
     match result {

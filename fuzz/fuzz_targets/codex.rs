@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|story: &[u8]| toolpool_fuzz::drive("codex", story));
