@@ -3,6 +3,7 @@
 //! an executable, or of a script that is run by the Node of `TOOLPOOL_NODE`, or else by the one on `PATH`.
 
 mod aider_lab;
+mod asking;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -361,6 +362,13 @@ async fn asks_before_it_acts_and_obeys_the_answer(tool: &str) {
     assert_eq!(census(&marker), Vec::<u32>::new());
 }
 
+async fn waits_for_somebody_who_allows_denies_or_is_not_there(tool: &str) {
+    let Some(lab) = Lab::new(tool) else { return };
+    let marker = format!("{tool}-permissions");
+    asking::in_every_way(lab.cluster(1, &marker), &lab.repo()).await;
+    assert_eq!(census(&marker), Vec::<u32>::new());
+}
+
 /// Asks for a command that runs until it is ended, and waits until it runs.
 async fn run_endlessly(lab: &Lab, cluster: &toolpool::ClusterManager) -> toolpool::ReplyStream {
     let command = "[[model: tool=shell cmd=echo > started; tail -f /dev/null]]";
@@ -524,6 +532,8 @@ tests! {"gemini":
     real_gemini_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
         forgets_when_asked_afresh_and_remembers_for_twenty_turns,
     real_gemini_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
+    real_gemini_waits_for_somebody_who_allows_denies_or_is_not_there =
+        waits_for_somebody_who_allows_denies_or_is_not_there,
     real_gemini_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_gemini_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =
@@ -540,6 +550,8 @@ tests! {"qwen":
     real_qwen_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
         forgets_when_asked_afresh_and_remembers_for_twenty_turns,
     real_qwen_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
+    real_qwen_waits_for_somebody_who_allows_denies_or_is_not_there =
+        waits_for_somebody_who_allows_denies_or_is_not_there,
     real_qwen_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_qwen_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =
@@ -556,6 +568,8 @@ tests! {"opencode":
     real_opencode_forgets_when_asked_afresh_and_remembers_for_twenty_turns =
         forgets_when_asked_afresh_and_remembers_for_twenty_turns,
     real_opencode_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
+    real_opencode_waits_for_somebody_who_allows_denies_or_is_not_there =
+        waits_for_somebody_who_allows_denies_or_is_not_there,
     real_opencode_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_opencode_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =

@@ -2,6 +2,7 @@
 //! was skipped.
 
 mod aider_lab;
+mod asking;
 mod claude_lab;
 
 use std::collections::BTreeSet;
@@ -495,4 +496,12 @@ async fn next_waiting(connection: &mut Connection) -> TurnEvent {
             return event;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_claude_waits_for_somebody_who_allows_denies_or_is_not_there() {
+    let Some(lab) = Lab::new() else { return };
+    let builder = lab.cluster(1, "claude-permissions");
+    asking::in_every_way(builder, &lab.repo()).await;
+    assert_eq!(census("claude-permissions"), Vec::<u32>::new());
 }

@@ -2,6 +2,7 @@
 //! skipped; it holds the path of codex's native file.
 
 mod aider_lab;
+mod asking;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -503,4 +504,12 @@ async fn real_codex_that_is_shared_takes_every_running_turn_along_and_comes_back
     }
     cluster.shutdown().await;
     assert_eq!(census("codex-fate"), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_waits_for_somebody_who_allows_denies_or_is_not_there() {
+    let Some(lab) = Lab::new() else { return };
+    let builder = lab.cluster(1, "codex-permissions");
+    asking::in_every_way(builder, &lab.repo()).await;
+    assert_eq!(census("codex-permissions"), Vec::<u32>::new());
 }

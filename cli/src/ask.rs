@@ -172,8 +172,8 @@ async fn one(
                 stream.cancel().await;
                 console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to leave at once");
             }
-            Some(event) = running.events.recv() => {
-                if let Some((tone, line)) = story::line(&event) {
+            Some((event, lines)) = running.event() => {
+                for (tone, line) in lines {
                     console.tell(tone, &line);
                 }
                 output.event(&event)?;

@@ -12,12 +12,14 @@ mod summary;
 
 use std::path::PathBuf;
 
+use toolpool::Approvals;
+
 use crate::console::{Console, Format, Tone, print, print_document};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
-use crate::running;
 use crate::settings::{ClusterArgs, Settings};
+use crate::{person, running};
 use items::Item;
 use report::{BatchPlan, BatchReport, PlanItem};
 
@@ -67,6 +69,12 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
     settings.start_at_most(items.len());
     if args.dry_run {
         return plan(&settings, &items, args.output);
+    }
+    if settings.approvals == Approvals::Ask && !person::has_terminal() {
+        return Err(CliError::usage(
+            "invalid",
+            "`--approvals ask` needs a terminal to ask on; without one, let `--approvals` none, reads, edits or all decide",
+        ));
     }
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
     let driven = drive::all(

@@ -124,7 +124,7 @@ impl Console {
 
     /// Tells a part of the story.
     pub(crate) fn tell(self, tone: Tone, text: &str) {
-        if !self.quiet {
+        if !self.quiet || tone == Tone::Question {
             write_stderr(&(self.paint(tone, text) + "\n"));
         }
     }
@@ -137,6 +137,7 @@ impl Console {
             Tone::Good => ("✓ ", "32"),
             Tone::Note => ("! ", "33"),
             Tone::Bad => ("✗ ", "31"),
+            Tone::Question => ("? ", "36"),
         };
         match (self.colors, tone) {
             (false, _) => format!("{mark}{text}"),
@@ -162,6 +163,8 @@ pub(crate) enum Tone {
     Good,
     Note,
     Bad,
+    /// Somebody has to answer, so it is told even where nothing else is.
+    Question,
 }
 
 /// Writes to stderr as it is.

@@ -19,6 +19,7 @@ mod exporter;
 mod groups;
 mod help;
 mod interrupts;
+mod person;
 mod probe;
 mod prompt;
 mod running;

@@ -7,7 +7,7 @@ use std::future::IntoFuture as _;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use toolpool::{ClusterManager, Event, EventKind, EventSink, ShutdownReport};
+use toolpool::{Approvals, ClusterManager, Event, EventKind, EventSink, ShutdownReport};
 
 use crate::console::{Console, Tone};
 use crate::duration;
@@ -15,6 +15,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::exporter::Exporter;
 use crate::interrupts::Interrupts;
+use crate::person::Person;
 use crate::settings::Settings;
 use crate::story;
 
@@ -29,6 +30,7 @@ pub(crate) struct Running {
     pub(crate) cluster: ClusterManager,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) exporter: Option<Exporter>,
+    person: Person,
 }
 
 struct Tap(mpsc::Sender<Event>);
@@ -114,6 +116,7 @@ pub(crate) async fn launch(
         cluster,
         events,
         exporter,
+        person: Person::new(settings.approvals == Approvals::Ask),
     })
 }
 
@@ -160,6 +163,28 @@ async fn abandon(events: &mut mpsc::Receiver<Event>) {
 }
 
 impl Running {
+    /// The next event, and what to tell about it. Meanwhile the person at the terminal is listened to.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn event(&mut self) -> Option<(Event, Vec<(Tone, String)>)> {
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => {
+                    let event = event?;
+                    let mut lines: Vec<_> = story::line(&event).into_iter().collect();
+                    lines.extend(self.person.hear(&event));
+                    return Some((event, lines));
+                }
+                (permission, answer) = self.person.answer() => {
+                    let cluster = self.cluster.clone();
+                    // What comes of it, an event tells.
+                    tokio::spawn(async move { cluster.answer(permission, answer).await.ok() });
+                }
+            }
+        }
+    }
+
     /// Stops everything and tells what was kept. Prompts that still run are withdrawn: whoever asked has gone.
     pub(crate) async fn stop(self, console: Console) -> ShutdownReport {
         let report = self.cluster.shutdown_within(Duration::ZERO).await;

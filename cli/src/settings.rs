@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use toolpool::worktree::{Repository, WorktreeError};
 use toolpool::{
-    Catalog, ClusterBuilder, ClusterError, Isolation, LaunchError, LaunchOptions, MAX_COUNT,
-    ProfileError, Routing, ToolProfile, launch_cluster,
+    Approvals, Catalog, ClusterBuilder, ClusterError, Isolation, LaunchError, LaunchOptions,
+    MAX_COUNT, ProfileError, Routing, ToolProfile, launch_cluster,
 };
 
 use crate::duration;
@@ -57,7 +57,13 @@ pub(crate) struct ClusterArgs {
     /// Start although the folder holds files that can take the tool over
     #[arg(long)]
     trust_folder: bool,
-    /// Longest run of one turn; then its process is killed
+    /// What a tool may do that asks before it acts
+    #[arg(long, value_name = "WHAT", default_value = "reads")]
+    approvals: ApprovalsArg,
+    /// How long a tool waits for your answer; then it is no
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration::parse)]
+    approval_timeout: Duration,
+    /// Longest run of one turn, waiting for your answers aside; then its process is killed
     #[arg(long, value_name = "TIME", default_value = "20m", value_parser = duration::parse)]
     turn_timeout: Duration,
     /// Longest start of an instance [default: the profile's]
@@ -83,6 +89,32 @@ enum IsolationArg {
     Worktree,
     /// All in the folder itself
     Shared,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ApprovalsArg {
+    /// What you allow, each time, at the terminal; tools are made to ask before every act
+    Ask,
+    /// Nothing
+    None,
+    /// Look at files
+    Reads,
+    /// Look at files and change them
+    Edits,
+    /// Everything, commands among them
+    All,
+}
+
+impl From<ApprovalsArg> for Approvals {
+    fn from(arg: ApprovalsArg) -> Self {
+        match arg {
+            ApprovalsArg::Ask => Self::Ask,
+            ApprovalsArg::None => Self::None,
+            ApprovalsArg::Reads => Self::Reads,
+            ApprovalsArg::Edits => Self::Edits,
+            ApprovalsArg::All => Self::All,
+        }
+    }
 }
 
 fn instances(text: &str) -> Result<usize, String> {
@@ -116,6 +148,8 @@ pub(crate) struct Settings {
     /// Where work lands, if instances work in worktrees.
     pub(crate) landing: Option<Landing>,
     pub(crate) routing: Routing,
+    pub(crate) approvals: Approvals,
+    approval_timeout: Duration,
     isolation: Isolation,
     capacity: usize,
     trust_folder: bool,
@@ -160,6 +194,8 @@ impl ClusterArgs {
             metrics: self.metrics,
             landing,
             routing: self.routing,
+            approvals: self.approvals.into(),
+            approval_timeout: self.approval_timeout,
             isolation,
             capacity: self.capacity,
             trust_folder: self.trust_folder,
@@ -189,6 +225,8 @@ impl Settings {
             cwd,
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             routing: Routing::LeastBusy,
+            approvals: Approvals::default(),
+            approval_timeout: Duration::from_secs(60),
             isolation: Isolation::Worktree,
             capacity: 1,
             trust_folder: false,
@@ -266,6 +304,8 @@ impl Settings {
             .isolation(self.isolation)
             .capacity(self.capacity)
             .trust_folder(self.trust_folder)
+            .approvals(self.approvals)
+            .approval_timeout(self.approval_timeout)
             .turn_timeout(self.turn_timeout);
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);

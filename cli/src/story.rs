@@ -26,9 +26,6 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
                 let line = format!("{instance} ready again in {}", duration::show(took));
                 Some((Tone::Plain, line))
             }
-            InstanceState::Waiting => {
-                Some((Tone::Note, format!("{instance} is waiting: {reason}")))
-            }
             InstanceState::Backoff => Some((
                 Tone::Note,
                 format!("{instance} will be started again: {reason}"),
@@ -44,11 +41,41 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             Tone::Plain,
             format!("{instance} · {turn} · the tool tries its model again"),
         )),
+        EventKind::PermissionAnswered {
+            turn,
+            instance,
+            act,
+            allowed: false,
+            by,
+            ..
+        } => {
+            let why = match *by {
+                "timeout" => "nobody answered in time, so the answer is no".to_owned(),
+                "limit" => "it asked too many questions at once, so the answer is no".to_owned(),
+                "policy" => format!("it may not {}; `--approvals` says what it may", verb(act)),
+                _ => return None,
+            };
+            Some((Tone::Note, format!("{instance} · {turn} · {why}")))
+        }
+        EventKind::AnswerRefused { permission } => Some((
+            Tone::Note,
+            format!("the answer came too late: {permission} waits for none any more"),
+        )),
         EventKind::TurnHandedBack { turn, instance } => Some((
             Tone::Plain,
             format!("{instance} · {turn} · was not sent yet, so it is queued again"),
         )),
         _ => None,
+    }
+}
+
+/// What a tool wants to do, by the act's word.
+fn verb(act: &str) -> &str {
+    match act {
+        "read" => "look at files",
+        "edit" => "change files",
+        "execute" => "run commands",
+        _ => "do that",
     }
 }
 

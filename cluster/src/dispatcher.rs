@@ -175,7 +175,11 @@ impl Dispatcher {
                     to: state.word(),
                 });
             }
-            Report::Asked(question, until) => self.on_asked(now, instance, question, until),
+            Report::Asked {
+                question,
+                asked,
+                until,
+            } => self.on_asked(instance, question, asked, until),
             Report::Settled(question, settlement) => {
                 self.on_settled(instance, &question, settlement)
             }

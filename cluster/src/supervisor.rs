@@ -325,7 +325,18 @@ impl Supervisor {
                     connection.interrupt();
                 }
             }
-            Action::Ask(question, until) => self.report(Report::Asked(question, until)).await,
+            Action::Ask {
+                question,
+                asked,
+                until,
+            } => {
+                self.report(Report::Asked {
+                    question,
+                    asked,
+                    until,
+                })
+                .await
+            }
             Action::Settle(question, settlement) => self.settle(question, settlement).await,
             Action::NotOpen(id) => self.not_open(id).await,
             Action::Terminate => self.signal(GroupSignal::Terminate),

@@ -64,8 +64,12 @@ pub(crate) enum Report {
     },
     Breaker(BreakerState),
     Retrying(TurnId),
-    /// The tool asks, and waits for an answer until then.
-    Asked(Question, Instant),
+    /// The tool asks, and waits for an answer.
+    Asked {
+        question: Question,
+        asked: Instant,
+        until: Instant,
+    },
     Settled(Question, Settlement),
     /// Somebody answered a question that is not open.
     NotOpen(PermissionId),

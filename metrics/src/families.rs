@@ -47,6 +47,7 @@ pub(crate) const TURN_DURATION: &str = "toolpool_turn_duration_seconds";
 pub(crate) const TURN_FIRST_OUTPUT: &str = "toolpool_turn_first_output_seconds";
 pub(crate) const TURN_QUEUE_WAIT: &str = "toolpool_turn_queue_wait_seconds";
 pub(crate) const TURN_RETRIES: &str = "toolpool_turn_retries_total";
+pub(crate) const PERMISSIONS: &str = "toolpool_permissions_total";
 pub(crate) const REJECTED: &str = "toolpool_rejected_total";
 pub(crate) const QUEUE_DEPTH: &str = "toolpool_queue_depth";
 pub(crate) const QUEUE_CAPACITY: &str = "toolpool_queue_capacity";
@@ -122,6 +123,10 @@ pub(crate) const FAMILIES: &[Family] = &[
     counter(
         TURN_RETRIES,
         "Tries again: by the tool itself, or of a turn that was handed back unwritten.",
+    ),
+    counter(
+        PERMISSIONS,
+        "Questions of tools by what became of them, and answers that came too late.",
     ),
     counter(REJECTED, "Prompts that the cluster did not accept."),
     gauge(QUEUE_DEPTH, Unit::Count, "Prompts queued now."),

@@ -178,6 +178,20 @@ impl Fold {
                 ..
             } => self.on_turn_started(at, turn.0, instance, *queued, route),
             EventKind::TurnRetrying { .. } => self.series.retries.add(&self.metrics, "tool", 1),
+            EventKind::PermissionAnswered { allowed, by, .. } => {
+                let result = match (*allowed, *by) {
+                    (true, _) => "allowed",
+                    (false, "timeout") => "timed_out",
+                    (false, _) => "denied",
+                };
+                self.series.permissions.add(&self.metrics, result, 1);
+            }
+            EventKind::PermissionWithdrawn { .. } => {
+                self.series.permissions.add(&self.metrics, "withdrawn", 1)
+            }
+            EventKind::AnswerRefused { .. } => {
+                self.series.permissions.add(&self.metrics, "late", 1)
+            }
             EventKind::TurnHandedBack { turn, instance } => {
                 self.series.retries.add(&self.metrics, "handed_back", 1);
                 let accepted_at = self.index(instance).map_or(at, |index| {

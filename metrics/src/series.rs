@@ -24,6 +24,7 @@ const OUTCOMES: &[&str] = &[
     "expired",
     "indeterminate",
 ];
+const PERMISSION_RESULTS: &[&str] = &["allowed", "denied", "timed_out", "withdrawn", "late"];
 const ROUTES: &[&str] = &["direct", "sticky", "target"];
 
 /// Counters of one family, one for each word of a small set.
@@ -73,6 +74,7 @@ pub(crate) struct ClusterSeries {
     pub(crate) instances_desired: Gauge,
     pub(crate) queue_wait: Histogram,
     pub(crate) retries: Words,
+    pub(crate) permissions: Words,
     pub(crate) rejected: Words,
     pub(crate) queue_depth: Gauge,
     pub(crate) queue_oldest: Gauge,
@@ -108,6 +110,7 @@ impl ClusterSeries {
             instances_desired: metrics.gauge(INSTANCES_DESIRED, cluster.clone()),
             queue_wait: metrics.histogram(TURN_QUEUE_WAIT, cluster.clone()),
             retries: words(TURN_RETRIES, &cluster, "reason", &["tool", "handed_back"]),
+            permissions: words(PERMISSIONS, &cluster, "result", PERMISSION_RESULTS),
             rejected: words(REJECTED, &cluster, "reason", &refusals),
             queue_depth: metrics.gauge(QUEUE_DEPTH, cluster.clone()),
             queue_oldest: metrics.gauge(QUEUE_OLDEST, cluster.clone()),

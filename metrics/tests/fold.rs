@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use support::*;
 use toolpool_cluster::InstanceState::{
-    self, Backoff, Busy, Draining, Failed, Ready, Starting, Stopped, Stopping, Tripped,
+    self, Backoff, Busy, Draining, Failed, Ready, Starting, Stopped, Stopping, Tripped, Waiting,
 };
 use toolpool_cluster::{EventKind, SubmitError};
 use toolpool_metrics::Metrics;
@@ -101,6 +101,31 @@ fn what_can_be_counted_is_zero_from_the_start() {
 }
 
 #[test]
+fn each_question_is_counted_by_what_became_of_it() {
+    let series =
+        |result: &str| format!("permissions_total{{cluster=\"main\",result=\"{result}\"}}");
+    check(
+        [
+            answered(true, "person"),
+            answered(true, "policy"),
+            answered(false, "person"),
+            answered(false, "policy"),
+            answered(false, "cancel"),
+            answered(false, "timeout"),
+            withdrawn(),
+            answered_too_late(),
+        ],
+        &[
+            (&series("allowed"), 2.0),
+            (&series("denied"), 3.0),
+            (&series("timed_out"), 1.0),
+            (&series("withdrawn"), 1.0),
+            (&series("late"), 1.0),
+        ],
+    );
+}
+
+#[test]
 fn the_state_follows_the_changes_and_the_turns() {
     let ready = || {
         [
@@ -113,6 +138,10 @@ fn the_state_follows_the_changes_and_the_turns() {
     let busy = || ready().into_iter().chain([accepted(1), began(1, 1)]);
     check_state(busy(), Busy);
     check_state(busy().chain([ended(1, 1, "completed", true)]), Ready);
+    let waits = || busy().chain([changed(1, 1, Busy, Waiting)]);
+    check_state(waits(), Waiting);
+    check_state(waits().chain([changed(1, 1, Waiting, Busy)]), Busy);
+    check_state(waits().chain([ended(1, 1, "completed", true)]), Ready);
     check_state(busy().chain([ended(1, 1, "completed", false)]), Busy);
     check_state(busy().chain([changed(1, 1, Busy, Draining)]), Draining);
     check_state(

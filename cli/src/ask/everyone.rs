@@ -10,11 +10,11 @@ use toolpool::{AskError, Submission};
 
 use crate::console::{Console, Format, Tone, print, print_answer, print_document};
 use crate::documents::{RefusedReport, TurnReplies, TurnReply};
+use crate::duration;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::running::Running;
-use crate::{duration, story};
 
 /// What came of the prompt to one instance.
 enum Answer {
@@ -45,8 +45,8 @@ pub(super) async fn ask(
             biased;
             // Leaving withdraws what has not ended.
             _ = interrupts.next() => break,
-            Some(event) = running.events.recv() => {
-                if let Some((tone, line)) = story::line(&event) {
+            Some((_, lines)) = running.event() => {
+                for (tone, line) in lines {
                     console.tell(tone, &line);
                 }
             }

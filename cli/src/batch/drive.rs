@@ -21,7 +21,6 @@ use crate::error::CliError;
 use crate::interrupts::Interrupts;
 use crate::running::Running;
 use crate::settings::Settings;
-use crate::story;
 
 /// What became of all items.
 pub(super) struct Driven {
@@ -92,8 +91,8 @@ pub(super) async fn all(
                     ));
                 }
             }
-            Some(event) = running.events.recv() => {
-                if let Some((tone, line)) = story::line(&event) {
+            Some((_, lines)) = running.event() => {
+                for (tone, line) in lines {
                     progress.say(tone, &line);
                 }
             }

@@ -32,6 +32,8 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
+        // One that will not draw, on a terminal of a kind that it does not know, would keep every line to itself.
+        let bar = bar.filter(|bar| !bar.is_hidden());
         Self {
             bar,
             console,

@@ -1,5 +1,6 @@
 //! What the `toolpool` program promises to those who run it, tested on the real binary with the embedded stand-in.
 
+mod approvals;
 mod ask;
 mod batch;
 mod demo;

@@ -17,9 +17,9 @@ use crate::turn::{Heard, Order};
 impl Dispatcher {
     pub(super) fn on_asked(
         &mut self,
-        now: Instant,
         instance: usize,
         question: Question,
+        asked: Instant,
         until: Instant,
     ) {
         let entry = &mut self.roster[instance];
@@ -30,9 +30,9 @@ impl Dispatcher {
             generation: entry.generation,
             act: question.act.word(),
             question: question.text.clone(),
-            timeout: until.saturating_duration_since(now),
+            timeout: until.saturating_duration_since(asked),
         });
-        entry.on_asked(now, question, until);
+        entry.on_asked(question, asked, until);
     }
 
     pub(super) fn on_settled(

@@ -105,10 +105,10 @@ impl Entry {
         }
     }
 
-    pub(crate) fn on_asked(&mut self, now: Instant, question: Question, until: Instant) {
+    pub(crate) fn on_asked(&mut self, question: Question, asked: Instant, until: Instant) {
         self.questions.push(Open {
             question,
-            asked: now,
+            asked,
             until,
         });
     }

@@ -81,8 +81,15 @@ pub(crate) enum Action {
     Submit(TurnId),
     /// Ask the tool to stop the turn and live on.
     Interrupt,
-    /// Show the question to whoever can answer it, until then.
-    Ask(Question, Instant),
+    /// Show the question to whoever can answer it.
+    Ask {
+        /// What is asked.
+        question: Question,
+        /// Since now.
+        asked: Instant,
+        /// Until then.
+        until: Instant,
+    },
     /// The question has its end: pass an answer on, and stop showing it.
     Settle(Question, Settlement),
     /// Somebody answered a question that is not open, and is to be told.

@@ -72,7 +72,11 @@ impl Instance {
         let from = self.state();
         let until = after(now, self.config.approval_timeout);
         let reason = format!("permission: {}", question.text);
-        out.push(Action::Ask(question.clone(), until));
+        out.push(Action::Ask {
+            question: question.clone(),
+            asked: now,
+            until,
+        });
         self.questions.since.get_or_insert(now);
         self.questions.open.push(Open { question, until });
         self.report(from, reason, out);

@@ -339,7 +339,9 @@ impl World {
                 assert!(self.submitted && self.process == Process::Live);
                 assert!(!std::mem::replace(&mut self.interrupted, true));
             }
-            Action::Ask(question, until) => {
+            Action::Ask {
+                question, until, ..
+            } => {
                 assert!(matches!(input, Input::Asked(asked) if asked == question));
                 assert!(!self.interrupted && *until > self.now);
                 self.open.push((question.clone(), *until));

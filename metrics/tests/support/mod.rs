@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use toolpool_cluster::TurnId;
 pub(crate) use toolpool_cluster::Usage;
-use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
+use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, PermissionId};
 use toolpool_metrics::{Metrics, MetricsSink};
 
 /// When the first event happens, in seconds since 1970.
@@ -148,6 +148,33 @@ pub(crate) fn retrying(turn: u64, instance: usize) -> EventKind {
     }
 }
 
+/// A question of turn 1 on the first instance, answered.
+pub(crate) fn answered(allowed: bool, by: &'static str) -> EventKind {
+    EventKind::PermissionAnswered {
+        permission: PermissionId(1),
+        turn: TurnId(1),
+        instance: name(1),
+        act: "execute",
+        allowed,
+        by,
+    }
+}
+
+pub(crate) fn withdrawn() -> EventKind {
+    EventKind::PermissionWithdrawn {
+        permission: PermissionId(1),
+        turn: TurnId(1),
+        instance: name(1),
+        act: "execute",
+    }
+}
+
+pub(crate) fn answered_too_late() -> EventKind {
+    EventKind::AnswerRefused {
+        permission: PermissionId(1),
+    }
+}
+
 /// A turn that ran for 30 seconds and gave its first output after 2.
 pub(crate) fn ended(turn: u64, instance: usize, outcome: &'static str, ready: bool) -> EventKind {
     EventKind::TurnEnded {
@@ -260,6 +287,7 @@ pub(crate) fn everything() -> Vec<EventKind> {
         accepted(3),
         refused("queue_full"),
         retrying(1, 1),
+        answered(true, "person"),
         pinned(1, 1),
         with_usage(ended(1, 1, "completed", true), usage),
         began(3, 1),

@@ -107,7 +107,11 @@ fn the_time_in_which_it_waits_for_somebody_is_not_the_turns() {
     assert_eq!(
         out,
         [
-            Action::Ask(question(1, TURN, Act::Execute), until),
+            Action::Ask {
+                question: question(1, TURN, Act::Execute),
+                asked: asked.start + minutes(18),
+                until,
+            },
             waits.clone()
         ]
     );
@@ -181,7 +185,7 @@ fn no_more_questions_than_somebody_could_answer_are_open_at_once() {
     let mut asked = Asked::running(Approvals::Ask, None);
     for number in 1..=32 {
         let out = asked.at(1, ask(number));
-        assert!(matches!(out[0], Action::Ask(..)), "{number}: {out:?}");
+        assert!(matches!(out[0], Action::Ask { .. }), "{number}: {out:?}");
     }
     let denied = answered(Answer::Deny, AnsweredBy::Limit);
     assert_eq!(asked.at(1, ask(33)), [settled(33, denied)]);
