@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use toolpool_pool_core::LaunchOptions;
 use toolpool_pool_core::SharingLauncher;
-use toolpool_pool_core::launcher::{Launcher, PipeLauncher};
+use toolpool_pool_core::launcher::{Launcher, LocalLauncher};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_routing::{Routing, Strategy};
 
@@ -96,7 +96,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         queue_limit: 1024,
         queue_timeout: None,
         drain_timeout: Duration::from_secs(30),
-        launcher: Arc::new(PipeLauncher),
+        launcher: Arc::new(LocalLauncher),
         capacity: 1,
         sinks: Vec::new(),
     }

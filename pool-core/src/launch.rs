@@ -16,6 +16,9 @@ const ENV_ALWAYS: &[&str] = &[
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
 ];
 
+/// What a program with a terminal is told of it; a profile may say something else.
+const TERMINAL_KIND: &str = "xterm-256color";
+
 /// What a caller adds to a profile for one start.
 #[derive(Clone, Debug)]
 pub struct LaunchOptions {
@@ -99,7 +102,10 @@ pub enum LaunchError {
 impl LaunchError {
     /// Whether trying again cannot help until somebody changes something.
     pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::System { .. })
+        match self {
+            Self::System { source, .. } => source.kind() == io::ErrorKind::Unsupported,
+            _ => true,
+        }
     }
 }
 
@@ -191,6 +197,7 @@ pub(crate) fn prepare(
         cwd: std::path::absolute(&options.cwd)
             .map_err(|source| system("find its working folder", source))?,
         merge_stderr: profile.merges_stderr(),
+        terminal: profile.terminal(),
         state: Arc::new(state),
     })
 }
@@ -215,5 +222,8 @@ fn environment(
         .env
         .iter()
         .map(|(key, value)| (OsString::from(key), OsString::from(value)));
-    inherited.chain(set).chain(added).collect()
+    let terminal = profile
+        .terminal()
+        .map(|_| (OsString::from("TERM"), OsString::from(TERMINAL_KIND)));
+    inherited.chain(terminal).chain(set).chain(added).collect()
 }

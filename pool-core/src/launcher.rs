@@ -1,11 +1,12 @@
 //! Starting a process, and the handle to it.
 //!
-//! Owns the [`Launcher`] seam, the pipe transport and the signals to a process group. Must not know protocols, turns or
-//! restarts. Invariant: dropping a [`Process`] kills its whole process group.
+//! Owns the [`Launcher`] seam, the choice between pipes and a terminal, the pipes and the signals to a process group. Must
+//! not know protocols, turns or restarts. Invariant: dropping a [`Process`] kills its whole process group.
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU16;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -18,8 +19,9 @@ use rustix::process::{Pid, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe;
+use tokio::process::Child;
 
-use crate::{procfs, shim, spawner};
+use crate::{procfs, pty, shim, spawner};
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -34,8 +36,19 @@ pub struct LaunchSpec {
     pub cwd: PathBuf,
     /// Whether stderr goes into stdout's pipe.
     pub merge_stderr: bool,
+    /// The terminal it needs instead of pipes.
+    pub terminal: Option<TerminalSize>,
     /// The process's private folder, removed when nobody holds it any more.
     pub(crate) state: Arc<TempDir>,
+}
+
+/// The size of a terminal, in cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Its height.
+    pub rows: NonZeroU16,
+    /// Its width.
+    pub cols: NonZeroU16,
 }
 
 /// Starts processes. Tests and other transports plug in here.
@@ -111,9 +124,19 @@ impl Drop for Process {
     }
 }
 
-/// Plain pipes, no terminal.
+/// Processes of this machine: with a terminal where the spec asks for one, with pipes otherwise.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PipeLauncher;
+pub struct LocalLauncher;
+
+#[async_trait]
+impl Launcher for LocalLauncher {
+    async fn launch(&self, spec: &LaunchSpec) -> io::Result<Process> {
+        match spec.terminal {
+            Some(size) => pty::launch(spec, size).await,
+            None => launch_on_pipes(spec).await,
+        }
+    }
+}
 
 /// The number of a group, or 0 once it was seen empty: from then on the number may come to name another group.
 struct OsGroup(AtomicI32);
@@ -149,63 +172,75 @@ impl ProcessGroup for OsGroup {
     }
 }
 
-#[async_trait]
-impl Launcher for PipeLauncher {
-    async fn launch(&self, spec: &LaunchSpec) -> io::Result<Process> {
-        let mut command = shim::command(&spec.program);
-        command
-            .args(&spec.args)
-            .env_clear()
-            .envs(spec.env.iter().map(|(key, value)| (key, value)))
-            .current_dir(&spec.cwd)
-            .stdin(Stdio::piped());
-        let merged = if spec.merge_stderr {
-            let (reader, writer) = io::pipe()?;
-            command.stdout(writer.try_clone()?).stderr(writer);
-            Some(reader)
-        } else {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            None
-        };
-        let mut command = tokio::process::Command::from(command);
-        // Covers the moments in which no `Process` exists yet; afterwards its drop kills the whole group.
-        command.kill_on_drop(true);
-        let mut child = spawner::spawn(command).await?;
-        let pid = child.id();
-        let missing = || io::Error::other("a standard stream was not connected");
-        let stdin = Box::new(child.stdin.take().ok_or_else(missing)?);
-        let (stdout, stderr): (
-            Box<dyn AsyncRead + Send + Sync + Unpin>,
-            Box<dyn AsyncRead + Send + Sync + Unpin>,
-        ) = match merged {
-            Some(reader) => (
-                Box::new(pipe::Receiver::from_owned_fd(reader.into())?),
-                Box::new(tokio::io::empty()),
-            ),
-            None => (
-                Box::new(child.stdout.take().ok_or_else(missing)?),
-                Box::new(child.stderr.take().ok_or_else(missing)?),
-            ),
-        };
-        let exit = async move {
-            match child.wait().await {
-                Ok(status) => Exit {
-                    code: status.code(),
-                    signal: status.signal(),
-                },
-                Err(_) => Exit {
-                    code: None,
-                    signal: None,
-                },
-            }
-        };
-        Ok(Process {
-            pid,
-            stdin,
-            stdout,
-            stderr,
-            exit: Box::pin(exit),
-            group: Box::new(OsGroup(AtomicI32::new(pid.map_or(0, u32::cast_signed)))),
-        })
-    }
+/// The command of a spec, its standard streams still open.
+pub(crate) fn command(
+    spec: &LaunchSpec,
+    mut command: std::process::Command,
+) -> std::process::Command {
+    command
+        .args(&spec.args)
+        .env_clear()
+        .envs(spec.env.iter().map(|(key, value)| (key, value)))
+        .current_dir(&spec.cwd);
+    command
+}
+
+async fn launch_on_pipes(spec: &LaunchSpec) -> io::Result<Process> {
+    let mut command = command(spec, shim::command(&spec.program));
+    command.stdin(Stdio::piped());
+    let merged = if spec.merge_stderr {
+        let (reader, writer) = io::pipe()?;
+        command.stdout(writer.try_clone()?).stderr(writer);
+        Some(reader)
+    } else {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        None
+    };
+    let mut child = spawn(command).await?;
+    let missing = || io::Error::other("a standard stream was not connected");
+    let stdin = Box::new(child.stdin.take().ok_or_else(missing)?);
+    let (stdout, stderr): (
+        Box<dyn AsyncRead + Send + Sync + Unpin>,
+        Box<dyn AsyncRead + Send + Sync + Unpin>,
+    ) = match merged {
+        Some(reader) => (
+            Box::new(pipe::Receiver::from_owned_fd(reader.into())?),
+            Box::new(tokio::io::empty()),
+        ),
+        None => (
+            Box::new(child.stdout.take().ok_or_else(missing)?),
+            Box::new(child.stderr.take().ok_or_else(missing)?),
+        ),
+    };
+    let pid = child.id();
+    Ok(Process {
+        pid,
+        stdin,
+        stdout,
+        stderr,
+        exit: exit_of(child),
+        group: Box::new(OsGroup(AtomicI32::new(pid.map_or(0, u32::cast_signed)))),
+    })
+}
+
+pub(crate) async fn spawn(command: std::process::Command) -> io::Result<Child> {
+    let mut command = tokio::process::Command::from(command);
+    // Covers the moments in which no `Process` exists yet; afterwards its drop kills the whole group.
+    command.kill_on_drop(true);
+    spawner::spawn(command).await
+}
+
+pub(crate) fn exit_of(mut child: Child) -> Pin<Box<dyn Future<Output = Exit> + Send + Sync>> {
+    Box::pin(async move {
+        match child.wait().await {
+            Ok(status) => Exit {
+                code: status.code(),
+                signal: status.signal(),
+            },
+            Err(_) => Exit {
+                code: None,
+                signal: None,
+            },
+        }
+    })
 }

@@ -14,6 +14,7 @@ mod procfs;
 pub mod profile;
 pub mod prompt;
 pub mod protocol;
+mod pty;
 mod sharing;
 pub mod shim;
 mod spawner;

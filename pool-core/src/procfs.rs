@@ -22,26 +22,52 @@ pub(crate) fn group_is_empty(group: Pid) -> bool {
     if test_kill_process_group(group) == Err(Errno::SRCH) {
         return true;
     }
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return true;
-    };
-    !processes
-        .flatten()
-        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
-        .any(|stat| lives_in(&stat, group.as_raw_nonzero().get()))
+    let group = group.as_raw_nonzero().get();
+    !stats().any(|stat| living(&stat).is_some_and(|process| process.group == group))
 }
 
-/// Whether a line of `/proc/PID/stat` tells of a living process of the group.
-fn lives_in(stat: &str, group: i32) -> bool {
+/// The process groups of a session that have a living process, each once.
+pub(crate) fn session_groups(session: Pid) -> Vec<Pid> {
+    let session = session.as_raw_nonzero().get();
+    let mut groups: Vec<Pid> = stats()
+        .filter_map(|stat| living(&stat))
+        .filter(|process| process.session == session)
+        .filter_map(|process| Pid::from_raw(process.group))
+        .collect();
+    groups.sort_unstable_by_key(|group| group.as_raw_nonzero());
+    groups.dedup();
+    groups
+}
+
+/// The lines of every `/proc/PID/stat`.
+fn stats() -> impl Iterator<Item = String> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
+}
+
+/// Where a process belongs.
+#[derive(Debug, PartialEq)]
+struct Living {
+    group: i32,
+    session: i32,
+}
+
+/// Where the process of a line of `/proc/PID/stat` belongs, if it lives.
+fn living(stat: &str) -> Option<Living> {
     // The name is in parentheses and may contain anything, so the fields are counted behind the last one: state,
-    // parent, group.
-    let Some((_, fields)) = stat.rsplit_once(") ") else {
-        return false;
-    };
+    // parent, group, session.
+    let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
-    let state = fields.next();
-    !matches!(state, Some("Z" | "X"))
-        && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
+    if matches!(fields.next(), Some("Z" | "X")) {
+        return None;
+    }
+    Some(Living {
+        group: fields.nth(1)?.parse().ok()?,
+        session: fields.next()?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -52,11 +78,15 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_process_are_found_whatever_its_name() {
-        assert!(lives_in("7 (a) S 1 7 7 0", 7));
-        assert!(lives_in("8 (a) Z 1 (x) ) R 1 7 7 0", 7));
-        assert!(!lives_in("7 (a) Z 1 7 7 0", 7));
-        assert!(!lives_in("7 (a) S 7 1 7 0", 7));
-        assert!(!lives_in("", 7));
+        let found = Some(Living {
+            group: 7,
+            session: 5,
+        });
+        assert_eq!(living("7 (a) S 1 7 5 0"), found);
+        assert_eq!(living("8 (a) Z 1 (x) ) R 1 7 5 0"), found);
+        assert_eq!(living("7 (a) Z 1 7 5 0"), None);
+        assert_eq!(living("7 (a) S 1"), None);
+        assert_eq!(living(""), None);
     }
 
     #[test]

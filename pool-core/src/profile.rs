@@ -14,6 +14,7 @@ pub use builtin::builtin_names;
 pub use file::ProfileError;
 pub(crate) use file::parse_duration;
 
+use crate::launcher::TerminalSize;
 use crate::outcome::Grade;
 use crate::protocol::Protocol;
 use crate::protocol::acp::{Acp, AcpConfig, AcpQuirks};
@@ -21,6 +22,7 @@ use crate::protocol::aider::{Aider, AiderConfig};
 use crate::protocol::claude::{Claude, ClaudeConfig};
 use crate::protocol::codex::{Approvals, Codex, CodexConfig};
 use crate::protocol::lines::{Lines, LinesConfig};
+use crate::protocol::screen::{ScreenConfig, ScreenLimits, ScreenText};
 
 /// How to talk to a tool.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub enum ProtocolKind {
     Acp(AcpQuirks),
     /// Any line-oriented program.
     Lines(LinesConfig),
+    /// A program that needs a terminal.
+    Screen(ScreenConfig),
 }
 
 /// How one CLI family is started, made ready, prompted and stopped.
@@ -129,6 +133,14 @@ impl ToolProfile {
             ProtocolKind::Lines(config) => {
                 Box::new(Lines::new(config.clone(), self.max_prompt_bytes))
             }
+            ProtocolKind::Screen(config) => Box::new(ScreenText::new(
+                config.clone(),
+                ScreenLimits {
+                    commands: self.commands.clone(),
+                    bare_commands: self.bare_commands.clone(),
+                    max_prompt_bytes: self.max_prompt_bytes,
+                },
+            )),
         }
     }
 
@@ -140,7 +152,7 @@ impl ToolProfile {
                 quirks.mode = quirks.ask_mode.take().or(quirks.mode.take())
             }
             ProtocolKind::Claude => {}
-            ProtocolKind::Aider | ProtocolKind::Lines(_) => return None,
+            ProtocolKind::Aider | ProtocolKind::Lines(_) | ProtocolKind::Screen(_) => return None,
         }
         self.args.append(&mut self.ask_args);
         self.env_set.append(&mut self.ask_env);
@@ -152,6 +164,7 @@ impl ToolProfile {
         match self.protocol {
             ProtocolKind::Acp(_) | ProtocolKind::Codex(_) | ProtocolKind::Claude => Grade::A,
             ProtocolKind::Aider | ProtocolKind::Lines(_) => Grade::C,
+            ProtocolKind::Screen(_) => Grade::D,
         }
     }
 
@@ -171,6 +184,7 @@ impl ToolProfile {
             ProtocolKind::Claude => "claude",
             ProtocolKind::Acp(_) => "acp",
             ProtocolKind::Lines(_) => "lines",
+            ProtocolKind::Screen(_) => "screen",
         }
     }
 
@@ -184,6 +198,14 @@ impl ToolProfile {
     /// Whether stderr must share stdout's pipe.
     pub(crate) fn merges_stderr(&self) -> bool {
         matches!(&self.protocol, ProtocolKind::Lines(config) if config.merge_stderr)
+    }
+
+    /// The terminal it needs, if it needs one.
+    pub(crate) fn terminal(&self) -> Option<TerminalSize> {
+        match &self.protocol {
+            ProtocolKind::Screen(config) => Some(config.size),
+            _ => None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod commands;
 mod files;
 pub mod json_rpc;
 pub mod lines;
+pub mod screen;
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use toolpool_pool_core::launcher::LocalLauncher;
 use toolpool_pool_core::profile::ToolProfile;
-use toolpool_pool_core::{LaunchOptions, ProcessPool, shim};
+use toolpool_pool_core::{Connection, LaunchOptions, ProcessPool, shim};
 
 #[tokio::test]
 async fn without_a_shim_a_tool_has_its_own_group_and_its_group_dies_with_it() {
@@ -26,4 +27,24 @@ async fn without_a_shim_a_tool_has_its_own_group_and_its_group_dies_with_it() {
     );
     let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+#[tokio::test]
+async fn without_a_shim_there_is_no_terminal_and_the_error_names_the_step() {
+    let folder = tempfile::tempdir().expect("temp folder");
+    let path = folder.path().join("mine.toml");
+    let text = "program = \"bash\"\nprotocol = \"screen\"\n[screen]\nend = '\\$ $'\n";
+    std::fs::write(&path, text).expect("write");
+    let profile = ToolProfile::from_file(&path).unwrap_or_else(|error| panic!("{error}"));
+    let options = LaunchOptions::default();
+    let error = Connection::launch(&profile, &options, &LocalLauncher)
+        .await
+        .err()
+        .expect("it cannot be started");
+    assert!(error.is_permanent());
+    let error = error.to_string();
+    assert!(
+        error.contains("call `toolpool::init()` first in `main`"),
+        "{error}"
+    );
 }

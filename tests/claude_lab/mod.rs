@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use toolpool::{ClusterBuilder, Group, LaunchOptions, ToolProfile, launch_cluster};
-use toolpool_pool_core::launcher::PipeLauncher;
+use toolpool_pool_core::launcher::LocalLauncher;
 use toolpool_pool_core::{Connection, Happening};
 use toolpool_testkit::model_server::ModelServer;
 
@@ -116,7 +116,7 @@ impl Lab {
             env: self.env(marker),
             ..LaunchOptions::default()
         };
-        let launched = Connection::launch(&self.profile(), &options, &PipeLauncher).await;
+        let launched = Connection::launch(&self.profile(), &options, &LocalLauncher).await;
         launched.expect("it starts")
     }
 }

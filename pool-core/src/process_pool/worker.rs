@@ -16,7 +16,7 @@ use super::response::{Answered, End, Running, unsent};
 use super::status::{Board, Phase};
 use crate::connection::{Connection, Happening};
 use crate::launch::LaunchOptions;
-use crate::launcher::{Exit, GroupSignal, PipeLauncher};
+use crate::launcher::{Exit, GroupSignal, LocalLauncher};
 use crate::outcome::{Doubt, DoubtCause, FailureClass, Outcome};
 use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, TurnId};
@@ -324,7 +324,7 @@ impl Worker {
         };
         self.board.starts();
         let deadline = Instant::now() + setup.profile.start_timeout;
-        let launched = Connection::launch(&setup.profile, &setup.options, &PipeLauncher).await;
+        let launched = Connection::launch(&setup.profile, &setup.options, &LocalLauncher).await;
         let connection = launched.map_err(|source| {
             self.board.dies(None, source.to_string(), Vec::new());
             PoolError::Launch { index, source }

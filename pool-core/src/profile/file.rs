@@ -13,6 +13,7 @@ use super::{ProtocolKind, ToolProfile};
 use crate::protocol::acp::AcpQuirks;
 use crate::protocol::codex::Approvals;
 use crate::protocol::lines::{LinesConfig, LinesFile};
+use crate::protocol::screen::{ScreenConfig, ScreenFile};
 
 /// Why there is no such profile.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,7 @@ pub(super) struct ProfileFile {
     commands: CommandsFile,
     acp: Option<AcpQuirks>,
     lines: Option<LinesFile>,
+    screen: Option<ScreenFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -161,6 +163,7 @@ impl ProfileFile {
             },
             acp: self.acp.or(base.acp),
             lines: self.lines.or(base.lines),
+            screen: self.screen.or(base.screen),
         }
     }
 
@@ -207,9 +210,16 @@ impl ProfileFile {
                         .to_owned(),
                 ));
             }
+            (Some("screen"), _) => {
+                let screen = self.screen.unwrap_or_default();
+                ProtocolKind::Screen(
+                    ScreenConfig::from_file(screen)
+                        .map_err(|message| invalid(format!("table [screen], {message}")))?,
+                )
+            }
             (Some(other), _) => {
                 return Err(invalid(format!(
-                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\" and \"lines\""
+                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\", \"lines\" and \"screen\""
                 )));
             }
         };
@@ -303,6 +313,11 @@ mod tests {
         let message =
             error_of("program = \"x\"\nstart_timeout = \"soon\"\n[lines]\nend = \"{nonce}\"\n");
         assert!(message.contains("start_timeout"), "{message}");
+        let message = error_of("program = \"x\"\nprotocol = \"screen\"\n");
+        assert!(
+            message.contains("table [screen], key `end` is missing"),
+            "{message}"
+        );
         let message = error_of("program = \"x\"\nprotocol = \"telepathy\"\n");
         assert!(message.contains("telepathy"), "{message}");
     }
