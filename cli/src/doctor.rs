@@ -86,7 +86,15 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, CliError> {
     ];
     let mut usable = Vec::new();
     for (name, tool) in names.iter().zip(&tools) {
-        let check = checks::tool(tool, catalog.get(name).ok(), &args.cwd, args.tool.is_some());
+        let profile = catalog.get(name).ok();
+        let wanted = args.tool.is_some();
+        let mut check = checks::tool(tool, profile.clone(), &args.cwd, wanted);
+        if let Some(profile) = profile
+            && wanted
+            && check.verdict == Verdict::Ok
+        {
+            check = checks::service(profile, &args.cwd).await.unwrap_or(check);
+        }
         // The stand-in is always there; it is no help to somebody who looks for a tool.
         if check.verdict == Verdict::Ok && (tool.name != "standin" || args.tool.is_some()) {
             usable.push(tool.name.clone());

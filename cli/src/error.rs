@@ -157,7 +157,9 @@ impl From<ClusterError> for CliError {
         match error {
             ClusterError::Profile(error) => error.into(),
             ClusterError::Launch(
-                LaunchError::ProgramNotFound { tool, .. } | LaunchError::NotExecutable { tool, .. },
+                LaunchError::ProgramNotFound { tool, .. }
+                | LaunchError::NotExecutable { tool, .. }
+                | LaunchError::NotLoggedIn { tool, .. },
             ) => Self::new(Exit::ToolUnusable, code, message)
                 .next(format!("toolpool doctor {tool}"))
                 .next("toolpool tools"),

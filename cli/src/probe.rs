@@ -27,7 +27,7 @@ const LONGEST: u64 = 64 * 1024;
 pub(crate) struct ToolReport {
     pub(crate) name: String,
     pub(crate) title: String,
-    /// Where its program is; None if it is not there.
+    /// Where its program is, or the program that stands in for it; None if it cannot be started.
     pub(crate) program: Option<String>,
     /// What its program says its version is.
     pub(crate) version: Option<String>,
@@ -89,6 +89,8 @@ pub(crate) async fn known(profile: ToolProfile) -> ToolReport {
     };
     let found = toolpool::check(&profile, &options);
     let version = match &found {
+        // Nothing of the tool is here.
+        Ok(_) if profile.program.is_empty() => None,
         Ok(program) if is_own(program) => Some(env!("CARGO_PKG_VERSION").to_owned()),
         Ok(program) => version_of(program, &profile.version_args).await,
         Err(_) => None,

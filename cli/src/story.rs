@@ -61,6 +61,11 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             Tone::Note,
             format!("the answer came too late: {permission} waits for none any more"),
         )),
+        EventKind::TurnElsewhere {
+            turn,
+            instance,
+            place,
+        } => Some((Tone::Plain, format!("{instance} · {turn} · {place}"))),
         EventKind::TurnHandedBack { turn, instance } => Some((
             Tone::Plain,
             format!("{instance} · {turn} · was not sent yet, so it is queued again"),

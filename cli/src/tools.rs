@@ -58,6 +58,10 @@ pub(crate) struct ToolDetail {
     start_timeout_s: f64,
     max_prompt_bytes: usize,
     max_reply_bytes: usize,
+    /// How to log in.
+    login: Option<String>,
+    /// Variables that it cannot do without.
+    env_require: Vec<String>,
     /// Variables that it may inherit.
     env_pass: Vec<String>,
     /// Its own commands that may be sent with `ask --command`.
@@ -139,6 +143,8 @@ async fn show(profile: ToolProfile, format: ListFormat) -> Result<(), CliError> 
         start_timeout_s: profile.start_timeout.as_secs_f64(),
         max_prompt_bytes: profile.max_prompt_bytes,
         max_reply_bytes: profile.max_reply_bytes,
+        login: profile.login.clone(),
+        env_require: profile.env_require.clone(),
         env_pass: profile.env_pass.clone(),
         commands: profile.commands.clone(),
         bare_commands: profile.bare_commands.clone(),
@@ -177,6 +183,10 @@ fn detail_text(detail: &ToolDetail) -> String {
             "install",
             report.install.clone().unwrap_or_else(|| "-".to_owned()),
         ),
+        (
+            "log in",
+            detail.login.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
         ("protocol", report.protocol.to_owned()),
         ("grade", report.grade.clone()),
         ("edits files", yes_or_no(report.edits)),
@@ -189,6 +199,7 @@ fn detail_text(detail: &ToolDetail) -> String {
         ("commands", list(&detail.commands)),
         ("without arguments", list(&detail.bare_commands)),
         ("refuses beside", list(&detail.refuse_files)),
+        ("needs", list(&detail.env_require)),
         ("may inherit", list(&detail.env_pass)),
         ("arguments", list(&detail.args)),
     ];

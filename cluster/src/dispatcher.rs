@@ -188,6 +188,11 @@ impl Dispatcher {
                 turn,
                 instance: name,
             }),
+            Report::Elsewhere { turn, place } => self.history.record(EventKind::TurnElsewhere {
+                turn,
+                instance: name,
+                place,
+            }),
             Report::TurnEnded { mut turn, ready } => {
                 turn.run.tool = Some(Arc::clone(&self.roster[instance].tool));
                 // A supervisor always says how; a turn without an end is dropped, and so ends in doubt.

@@ -66,6 +66,7 @@ impl ClusterError {
             Self::Launch(
                 LaunchError::ProgramNotFound { .. } | LaunchError::NotExecutable { .. },
             ) => "tool_missing",
+            Self::Launch(LaunchError::NotLoggedIn { .. }) => "not_logged_in",
             Self::Launch(_) => "launch_failed",
             Self::NoneReady { .. } => "none_ready",
             Self::OpenFiles(_) => "too_few_open_files",

@@ -87,6 +87,15 @@ pub enum EventKind {
         /// The instance.
         instance: Arc<str>,
     },
+    /// The turn's work goes on outside of the instance's process, where nothing here can stop it.
+    TurnElsewhere {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// What goes on and where it can be seen, in one line.
+        place: String,
+    },
     /// The tool asked for a permission, and its turn waits for somebody's answer.
     PermissionAsked {
         /// Names the question.

@@ -67,6 +67,8 @@ struct Running {
     turn: Box<Turn>,
     started: Instant,
     first_output: Option<Duration>,
+    /// Where its work goes on, whatever becomes of the process.
+    elsewhere: Option<String>,
 }
 
 /// Says that the task is gone even if it panics, in a launcher of somebody else's perhaps: a shutdown waits for it.
@@ -178,6 +180,7 @@ impl Supervisor {
                     turn,
                     started: now(),
                     first_output: None,
+                    elsewhere: None,
                 });
                 input
             }
@@ -254,6 +257,14 @@ impl Supervisor {
                         .first_output
                         .get_or_insert_with(|| now() - running.started);
                     running.turn.writer.chunk(bytes);
+                }
+            }
+            TurnEvent::Elsewhere { turn, place } => {
+                if let Some(running) = &mut self.running
+                    && running.turn.id == turn
+                {
+                    running.elsewhere = Some(place.clone());
+                    self.report(Report::Elsewhere { turn, place }).await;
                 }
             }
             TurnEvent::Retrying { turn, .. } => self.report(Report::Retrying(turn)).await,

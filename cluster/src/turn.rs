@@ -64,6 +64,11 @@ pub(crate) enum Report {
     },
     Breaker(BreakerState),
     Retrying(TurnId),
+    /// The turn's work goes on outside of the process.
+    Elsewhere {
+        turn: TurnId,
+        place: String,
+    },
     /// The tool asks, and waits for an answer.
     Asked {
         question: Question,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::launcher::LaunchSpec;
 use crate::profile::ToolProfile;
+use crate::{job, shim};
 
 /// Variables that any tool may see; a profile adds its own.
 const ENV_ALWAYS: &[&str] = &[
@@ -87,6 +88,24 @@ pub enum LaunchError {
         /// The file found.
         file: PathBuf,
     },
+    /// A variable is not set that the tool cannot be used without.
+    #[error("{tool}: the variable {variable} is not set; {}", login.as_deref().unwrap_or("set it"))]
+    NotLoggedIn {
+        /// The tool's name.
+        tool: String,
+        /// The variable.
+        variable: String,
+        /// How to log in, from the profile.
+        login: Option<String>,
+    },
+    /// The tool is driven by the program that launches it, which cannot be started again.
+    #[error(
+        "{tool}: it is driven by this very program, which has not called `toolpool::init()` first in `main`; do so"
+    )]
+    NoDriver {
+        /// The tool's name.
+        tool: String,
+    },
     /// The system refused.
     #[error("{tool}: cannot {what}: {source}")]
     System {
@@ -109,7 +128,7 @@ impl LaunchError {
     }
 }
 
-/// Checks everything that can be checked before a start.
+/// Checks everything that can be checked before a start, and answers where the tool's program is.
 ///
 /// # Errors
 /// What is missing, and what to do about it.
@@ -130,10 +149,40 @@ pub fn check(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBuf, 
     {
         return Err(LaunchError::UntrustedFolder { tool: tool(), file });
     }
-    find_program(profile, options)
+    let program = find_program(profile, options)?;
+    match profile
+        .env_require
+        .iter()
+        .find(|variable| !is_set(variable, profile, options))
+    {
+        Some(variable) => Err(LaunchError::NotLoggedIn {
+            tool: tool(),
+            variable: variable.clone(),
+            login: profile.login.clone(),
+        }),
+        None => Ok(program),
+    }
+}
+
+/// Whether the tool will see a value of the variable.
+fn is_set(variable: &str, profile: &ToolProfile, options: &LaunchOptions) -> bool {
+    let given = options
+        .env
+        .iter()
+        .rev()
+        .find(|(key, _)| key == variable)
+        .map(|(_, value)| value)
+        .or_else(|| profile.env_set.get(variable));
+    match given {
+        Some(value) => !value.trim().is_empty(),
+        None => std::env::var_os(variable).is_some_and(|value| !value.is_empty()),
+    }
 }
 
 fn find_program(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBuf, LaunchError> {
+    if profile.is_driven() && profile.program.is_empty() {
+        return driver(profile).cloned();
+    }
     let path = options
         .env
         .iter()
@@ -156,6 +205,13 @@ fn find_program(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBu
                 install: profile.install.clone(),
             }
         }
+    })
+}
+
+/// The program that drives remote jobs: this one.
+fn driver(profile: &ToolProfile) -> Result<&'static PathBuf, LaunchError> {
+    shim::program().ok_or_else(|| LaunchError::NoDriver {
+        tool: profile.name.clone(),
     })
 }
 
@@ -187,11 +243,20 @@ pub(crate) fn prepare(
         .iter()
         .map(|arg| arg.replace("{state}", &folder))
         .chain(options.args.iter().cloned())
-        .map(OsString::from)
-        .collect();
+        .map(OsString::from);
+    let (program, first) = if profile.is_driven() {
+        let first = if profile.program.is_empty() {
+            vec![job::ARGUMENT.into(), "api".into()]
+        } else {
+            vec![job::ARGUMENT.into(), "program".into(), program.into()]
+        };
+        (driver(profile)?.clone(), first)
+    } else {
+        (program, Vec::new())
+    };
     Ok(LaunchSpec {
         program,
-        args,
+        args: first.into_iter().chain(args).collect(),
         env: environment(profile, options, &folder),
         // Some protocols name the folder, and want its whole path.
         cwd: std::path::absolute(&options.cwd)
@@ -211,6 +276,7 @@ fn environment(
         .iter()
         .copied()
         .chain(profile.env_pass.iter().map(String::as_str))
+        .chain(profile.env_require.iter().map(String::as_str))
         .filter_map(|key| Some((OsString::from(key), std::env::var_os(key)?)));
     let set = profile.env_set.iter().map(|(key, value)| {
         (

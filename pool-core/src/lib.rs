@@ -5,6 +5,7 @@
 //! outlives its [`Process`](launcher::Process) handle.
 
 mod connection;
+mod job;
 mod launch;
 pub mod launcher;
 mod open_files;

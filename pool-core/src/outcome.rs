@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The one end of a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The tool answered, and the end of its answer was seen.
     Completed,
@@ -31,10 +34,20 @@ impl Outcome {
             Self::Indeterminate(_) => "indeterminate",
         }
     }
+
+    /// Says of a doubt where the turn's work goes on, if it does so somewhere.
+    #[must_use]
+    pub fn going_on_at(mut self, place: Option<&str>) -> Self {
+        if let (Self::Indeterminate(doubt), Some(place)) = (&mut self, place) {
+            doubt.detail.push_str("; ");
+            doubt.detail.push_str(place);
+        }
+        self
+    }
 }
 
 /// A definite failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind of failure.
     pub class: FailureClass,
@@ -45,7 +58,8 @@ pub struct Failure {
 }
 
 /// The kinds of failure that callers treat differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FailureClass {
     /// The model's provider limits the rate.
@@ -95,7 +109,7 @@ impl FailureClass {
 }
 
 /// Why nobody can say what became of a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
     /// What cut the turn off.
     pub cause: DoubtCause,
@@ -104,7 +118,8 @@ pub struct Doubt {
 }
 
 /// What cuts a turn off without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DoubtCause {
     /// The process ended in the middle of the turn.
@@ -119,6 +134,8 @@ pub enum DoubtCause {
     ProtocolLost,
     /// The reply outgrew the limit, so the process was killed.
     OutputLimit,
+    /// A remote service was asked for the work, and what it answered was lost or could not be fetched.
+    AnswerLost,
 }
 
 impl DoubtCause {
@@ -131,6 +148,7 @@ impl DoubtCause {
             Self::Stopped => "stopped",
             Self::ProtocolLost => "protocol_lost",
             Self::OutputLimit => "output_limit",
+            Self::AnswerLost => "answer_lost",
         }
     }
 }

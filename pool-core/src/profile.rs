@@ -21,6 +21,7 @@ use crate::protocol::acp::{Acp, AcpConfig, AcpQuirks};
 use crate::protocol::aider::{Aider, AiderConfig};
 use crate::protocol::claude::{Claude, ClaudeConfig};
 use crate::protocol::codex::{Approvals, Codex, CodexConfig};
+use crate::protocol::job::{Job, JobConfig};
 use crate::protocol::lines::{Lines, LinesConfig};
 use crate::protocol::screen::{ScreenConfig, ScreenLimits, ScreenText};
 
@@ -36,6 +37,8 @@ pub enum ProtocolKind {
     Claude,
     /// The Agent Client Protocol.
     Acp(AcpQuirks),
+    /// Remote jobs of Jules: over its command-line program, or over its REST API where the profile names no program.
+    Job,
     /// Any line-oriented program.
     Lines(LinesConfig),
     /// A program that needs a terminal.
@@ -49,7 +52,7 @@ pub struct ToolProfile {
     pub name: String,
     /// One line for listings.
     pub title: String,
-    /// The program: a name to look up on `PATH`, or a path.
+    /// The program: a name to look up on `PATH`, or a path. Empty for remote jobs over an API, which need none.
     pub program: String,
     /// Arguments; `{state}` stands for the instance's private folder.
     pub args: Vec<String>,
@@ -61,6 +64,8 @@ pub struct ToolProfile {
     pub protocol: ProtocolKind,
     /// The command that installs it, for error messages.
     pub install: Option<String>,
+    /// How to log in, for error messages: what follows "is not set; ".
+    pub login: Option<String>,
     /// Arguments that make the program print its version.
     pub version_args: Vec<String>,
     /// The range of versions this profile was proven on, for listings and warnings.
@@ -73,6 +78,8 @@ pub struct ToolProfile {
     pub max_reply_bytes: usize,
     /// Environment variables that the tool may inherit.
     pub env_pass: Vec<String>,
+    /// Environment variables that the tool inherits and cannot do without; a launch refuses to start where one is missing.
+    pub env_require: Vec<String>,
     /// Environment variables that the tool always gets.
     pub env_set: BTreeMap<String, String>,
     /// Variables over `env_set` for a tool that is to ask before it acts.
@@ -130,6 +137,10 @@ impl ToolProfile {
                 max_prompt_bytes: self.max_prompt_bytes,
                 quirks: quirks.clone(),
             })),
+            ProtocolKind::Job => Box::new(Job::new(JobConfig {
+                max_prompt_bytes: self.max_prompt_bytes,
+                grade: self.grade(),
+            })),
             ProtocolKind::Lines(config) => {
                 Box::new(Lines::new(config.clone(), self.max_prompt_bytes))
             }
@@ -152,7 +163,10 @@ impl ToolProfile {
                 quirks.mode = quirks.ask_mode.take().or(quirks.mode.take())
             }
             ProtocolKind::Claude => {}
-            ProtocolKind::Aider | ProtocolKind::Lines(_) | ProtocolKind::Screen(_) => return None,
+            ProtocolKind::Aider
+            | ProtocolKind::Job
+            | ProtocolKind::Lines(_)
+            | ProtocolKind::Screen(_) => return None,
         }
         self.args.append(&mut self.ask_args);
         self.env_set.append(&mut self.ask_env);
@@ -163,7 +177,9 @@ impl ToolProfile {
     pub fn grade(&self) -> Grade {
         match self.protocol {
             ProtocolKind::Acp(_) | ProtocolKind::Codex(_) | ProtocolKind::Claude => Grade::A,
-            ProtocolKind::Aider | ProtocolKind::Lines(_) => Grade::C,
+            // The API's answers carry the session's id; what the program prints is text for people.
+            ProtocolKind::Job if self.program.is_empty() => Grade::A,
+            ProtocolKind::Aider | ProtocolKind::Job | ProtocolKind::Lines(_) => Grade::C,
             ProtocolKind::Screen(_) => Grade::D,
         }
     }
@@ -183,9 +199,15 @@ impl ToolProfile {
             ProtocolKind::Codex(_) => "codex",
             ProtocolKind::Claude => "claude",
             ProtocolKind::Acp(_) => "acp",
+            ProtocolKind::Job => "job",
             ProtocolKind::Lines(_) => "lines",
             ProtocolKind::Screen(_) => "screen",
         }
+    }
+
+    /// Whether a process of this very program stands between the protocol and the tool.
+    pub(crate) fn is_driven(&self) -> bool {
+        matches!(self.protocol, ProtocolKind::Job)
     }
 
     /// Whether one of its processes can hold several conversations at once, as [`SharingLauncher`] needs it.

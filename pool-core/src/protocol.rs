@@ -11,6 +11,7 @@ pub mod claude;
 pub mod codex;
 mod commands;
 mod files;
+pub mod job;
 pub mod json_rpc;
 pub mod lines;
 pub mod screen;
@@ -122,6 +123,14 @@ pub enum TurnEvent {
         turn: TurnId,
         /// Bytes of the reply, cut anywhere.
         bytes: Vec<u8>,
+    },
+    /// The turn's work goes on outside of the process, where nothing that is done to the process can stop it. If the turn
+    /// ends in doubt, whoever reads of it should read this too.
+    Elsewhere {
+        /// The running turn.
+        turn: TurnId,
+        /// What goes on and where it can be seen, in one line.
+        place: String,
     },
     /// The tool is trying its model again by itself; the turn still runs.
     Retrying {

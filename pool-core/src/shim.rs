@@ -1,9 +1,10 @@
 //! The re-exec shim: our own binary prepares itself in safe code and then becomes the tool.
 //!
 //! Owns what must happen between spawn and exec: own session, own terminal if asked for, no core dumps, no open files but
-//! the standard streams, death together with the parent. Must not know profiles. Invariant: the process id that was
-//! spawned is the tool's. A `pre_exec` hook would need `unsafe` and would make the standard library fork instead of using `posix_spawn`: with
-//! 1 GiB of memory in use that costs 141 ms a spawn, the shim 0.2 ms (measured).
+//! the standard streams, death together with the parent. Must not know profiles, nor what other work the program is
+//! started again for. Invariant: the process id that was spawned is the tool's. A `pre_exec` hook would need `unsafe` and
+//! would make the standard library fork instead of using `posix_spawn`: with 1 GiB of memory in use that costs 141 ms a
+//! spawn, the shim 0.2 ms (measured).
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -18,6 +19,8 @@ use rustix::process::{
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
 };
+
+use crate::job;
 
 /// The first argument that turns a program which calls [`init`] into the shim.
 const SHIM_ARGUMENT: &str = "__toolpool-exec";
@@ -38,10 +41,14 @@ static SHIM: OnceLock<PathBuf> = OnceLock::new();
 /// Without it, tools still run in their own process group, but not in their own session, they are not killed by the kernel
 /// when this program dies, and they see files that somebody opened without close-on-exec.
 ///
-/// If the program was started as a shim, this does not return: the process becomes the tool, or exits with 127.
+/// If the program was started as a shim, this does not return: the process becomes the tool, or exits with 127. Nor does
+/// it return in the driver of remote jobs, which is this program too.
 pub fn init() {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next().unwrap_or_default();
+    if first == job::ARGUMENT {
+        std::process::exit(job::main(arguments));
+    }
     if first == SHIM_ARGUMENT || first == TERMINAL_ARGUMENT {
         let reason = become_tool(arguments, first == TERMINAL_ARGUMENT);
         // Standard error is the tool's own here: the supervisor keeps its last lines as evidence.
@@ -66,6 +73,11 @@ pub fn init_with(program: PathBuf) {
 /// Whether there is a shim, so that processes get their own session.
 pub fn is_initialized() -> bool {
     SHIM.get().is_some()
+}
+
+/// The program that is the shim.
+pub(crate) fn program() -> Option<&'static PathBuf> {
+    SHIM.get()
 }
 
 /// The command that starts `program` through the shim, or without it where there is none.

@@ -18,7 +18,7 @@ pub(crate) fn push_sha256(parts: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 /// The digest of `text`.
-#[cfg(any(feature = "model-server", test))]
+#[cfg(any(feature = "jules-server", feature = "model-server", test))]
 pub(crate) fn sha256(text: &[u8]) -> String {
     let mut out = Vec::with_capacity(64);
     push_sha256(&[text], &mut out);

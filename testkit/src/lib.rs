@@ -1,16 +1,27 @@
 //! REHEARSES: the scripted stand-in tool and the local model server, so that every failure can be ordered by name.
 //!
-//! Owns what plays the other side: a tool that does exactly as it is told ([`standin`]) and a language model that
-//! answers by formula ([`model_server`]). Must not know any other crate of the workspace, so that an error there can
-//! not hide itself here. Invariant: an answer is a function of the prompt, so an answer that was lost, cut, repeated or
+//! Owns what plays the other side: a tool that does exactly as it is told ([`standin`]), a language model that answers by
+//! formula ([`model_server`]), and Jules, as an API ([`jules_server`]) and as a program ([`JULES_PROGRAM`]). Must not know
+//! any other crate of the workspace, so that an error there can not hide itself here. Invariant: an answer is a function
+//! of the prompt, so an answer that was lost, cut, repeated or
 //! given to another prompt is always seen.
 
-#[cfg(any(feature = "model-server", feature = "standin"))]
+#[cfg(any(
+    feature = "model-server",
+    feature = "standin",
+    feature = "jules-server"
+))]
 mod hash;
 #[cfg(any(feature = "model-server", feature = "standin"))]
 mod units;
 
+#[cfg(feature = "jules-server")]
+pub mod jules_server;
 #[cfg(feature = "model-server")]
 pub mod model_server;
 #[cfg(feature = "standin")]
 pub mod standin;
+
+/// A stand-in of Jules' command-line program, a script for `sh`: the documented commands of 0.1.42, and sessions that do
+/// what their prompts order. The script says how.
+pub const JULES_PROGRAM: &str = include_str!("jules_program.sh");

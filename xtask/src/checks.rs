@@ -18,6 +18,7 @@ const TESTED: &[Tool] = &[
     Tool::Claude,
     Tool::Codex,
     Tool::Gemini,
+    Tool::JulesSdk,
     Tool::Qwen,
     Tool::Opencode,
 ];
@@ -114,7 +115,7 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
                 tools::install(*tool)
             })?;
             command.env(tool.variable(), path);
-            names.push(tool.name());
+            names.push(tool.name().replace('-', "_"));
         }
         if MIXED.iter().all(|tool| names.contains(&tool.name())) {
             names.push("mixed");

@@ -19,6 +19,39 @@ use crate::tools::Pin;
 /// # Errors
 /// If npm is missing or fails. The message has the next step.
 pub(crate) fn create(folder: &Path, pin: &Pin, packages: &str, command: &[&str]) -> Result<()> {
+    fetch(folder, pin, packages)?;
+    let words: String = command
+        .iter()
+        .map(|part| format!(" {}", quoted(folder, part)))
+        .collect();
+    write_script(folder, pin, &format!("exec{words} \"$@\"\n"))
+}
+
+/// Installs the packages, and writes the executable: the interpreter, which says the version of the library as its own.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) fn create_library(
+    folder: &Path,
+    pin: &Pin,
+    packages: &str,
+    library: &str,
+    interpreter: &str,
+) -> Result<()> {
+    fetch(folder, pin, packages)?;
+    let interpreter = quoted(folder, interpreter);
+    let manifest = quoted(folder, &format!("{library}/package.json"));
+    write_script(
+        folder,
+        pin,
+        &format!(
+            "if [ \"$1\" = --version ]; then\n  exec {interpreter} -p 'require(process.argv[1]).version' {manifest}\nfi\n\
+             exec {interpreter} \"$@\"\n"
+        ),
+    )
+}
+
+fn fetch(folder: &Path, pin: &Pin, packages: &str) -> Result<()> {
     if !works(Command::new("npm").arg("--version")) {
         bail!(
             "{} comes from npm and `npm --version` does not work; install it, e.g. `apt-get install npm`",
@@ -45,20 +78,21 @@ pub(crate) fn create(folder: &Path, pin: &Pin, packages: &str, command: &[&str])
     .args(packages.split(' '))
     .stdout(io::stderr());
     run(&mut npm)
-        .context("cannot install from npm; see that it can be reached, then run this again")?;
+        .context("cannot install from npm; see that it can be reached, then run this again")
+}
 
-    let modules = folder.join("node_modules");
-    let mut words = String::new();
-    for part in command {
-        let path = modules.join(part);
-        // A quote in the cache's path would end the word early.
-        let path = path.display().to_string().replace('\'', r"'\''");
-        words.push_str(&format!(" '{path}'"));
-    }
+/// The path of a part of a package, for a shell.
+fn quoted(folder: &Path, part: &str) -> String {
+    let path = folder.join("node_modules").join(part);
+    // A quote in the cache's path would end the word early.
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+fn write_script(folder: &Path, pin: &Pin, text: &str) -> Result<()> {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
     let script = bin.join(pin.name);
-    fs::write(&script, format!("#!/bin/sh\nexec{words} \"$@\"\n"))
+    fs::write(&script, format!("#!/bin/sh\n{text}"))
         .with_context(|| format!("cannot write {}", script.display()))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", script.display()))

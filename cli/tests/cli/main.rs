@@ -7,6 +7,7 @@ mod demo;
 mod documents;
 mod errors;
 mod interrupts;
+mod jules;
 mod mixed;
 mod schema;
 mod support;

@@ -111,6 +111,7 @@ impl Supervisor {
             took: now() - running.started,
             first_output: running.first_output,
         };
+        end.outcome = end.outcome.going_on_at(running.elsewhere.as_deref());
         running.turn.end = Some(end);
         let report = Report::TurnEnded {
             turn: running.turn,

@@ -6,6 +6,7 @@ mod claude;
 mod ending;
 mod failing;
 mod floods;
+mod jobs;
 mod operating;
 mod permissions;
 mod telling;

@@ -45,6 +45,8 @@ pub(super) struct Running {
     pub(super) room: OwnedSemaphorePermit,
     pub(super) since: Instant,
     pub(super) bytes: Vec<u8>,
+    /// Where its work goes on, whatever becomes of the process.
+    pub(super) elsewhere: Option<String>,
 }
 
 /// What the tool said at the end of a turn, or what is said in its place.
@@ -90,7 +92,7 @@ impl Running {
                 turn: self.turn,
                 text,
                 lossy,
-                outcome: end.outcome,
+                outcome: end.outcome.going_on_at(self.elsewhere.as_deref()),
                 attribution: end.attribution,
                 generation,
                 took: self.since.elapsed(),

@@ -117,6 +117,7 @@ impl Worker {
             room: ticket.room,
             since: std::time::Instant::now(),
             bytes: Vec::new(),
+            elsewhere: None,
         };
         // Only a living process is followed, so the board knows why there is none.
         let refused = match (&mut self.connection, self.board.accepts()) {
@@ -196,6 +197,12 @@ impl Worker {
             TurnEvent::Waiting { request, .. } => {
                 if let Some(connection) = &mut self.connection {
                     connection.answer(&request, Answer::Deny);
+                }
+            }
+            TurnEvent::Elsewhere { turn, place } => {
+                if let Some(running) = self.running.as_mut().filter(|running| running.turn == turn)
+                {
+                    running.elsewhere = Some(place);
                 }
             }
             // A fault while the process is being ended changes nothing.

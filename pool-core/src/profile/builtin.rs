@@ -9,6 +9,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("claude", include_str!("../../profiles/claude.toml")),
     ("codex", include_str!("../../profiles/codex.toml")),
     ("gemini", include_str!("../../profiles/gemini.toml")),
+    ("jules", include_str!("../../profiles/jules.toml")),
+    ("jules-cli", include_str!("../../profiles/jules-cli.toml")),
     ("node", include_str!("../../profiles/node.toml")),
     ("opencode", include_str!("../../profiles/opencode.toml")),
     ("python", include_str!("../../profiles/python.toml")),

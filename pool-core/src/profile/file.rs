@@ -83,6 +83,7 @@ pub(super) struct ProfileFile {
     edits: Option<bool>,
     protocol: Option<String>,
     install: Option<String>,
+    login: Option<String>,
     version_args: Option<Vec<String>>,
     versions: Option<String>,
     start_timeout: Option<String>,
@@ -102,6 +103,7 @@ pub(super) struct ProfileFile {
 #[serde(deny_unknown_fields, default)]
 struct EnvFile {
     pass: Option<Vec<String>>,
+    require: Option<Vec<String>>,
     set: BTreeMap<String, String>,
     ask: BTreeMap<String, String>,
 }
@@ -144,6 +146,7 @@ impl ProfileFile {
             edits: self.edits.or(base.edits),
             protocol: self.protocol.or(base.protocol),
             install: self.install.or(base.install),
+            login: self.login.or(base.login),
             version_args: self.version_args.or(base.version_args),
             versions: self.versions.or(base.versions),
             start_timeout: self.start_timeout.or(base.start_timeout),
@@ -153,6 +156,7 @@ impl ProfileFile {
             litter: self.litter.or(base.litter),
             env: EnvFile {
                 pass: self.env.pass.or(base.env.pass),
+                require: self.env.require.or(base.env.require),
                 set,
                 ask,
             },
@@ -184,12 +188,15 @@ impl ProfileFile {
                 "key `name`: {name:?} must be lower-case letters, digits, `-` and `_`"
             )));
         }
-        let program = self
-            .program
-            .filter(|program| !program.is_empty())
-            .ok_or_else(|| {
-                invalid("key `program` is missing: the command to run, a name or a path".to_owned())
-            })?;
+        let is_job = self.protocol.as_deref() == Some("job");
+        let program = match self.program.filter(|program| !program.is_empty()) {
+            Some(program) => program,
+            None if is_job => String::new(),
+            None => {
+                let missing = "key `program` is missing: the command to run, a name or a path";
+                return Err(invalid(missing.to_owned()));
+            }
+        };
         let start_timeout = match self.start_timeout {
             Some(text) => parse_duration(&text)
                 .map_err(|reason| invalid(format!("key `start_timeout`: {reason}")))?,
@@ -200,6 +207,7 @@ impl ProfileFile {
             (Some("codex"), _) => ProtocolKind::Codex(Approvals::None),
             (Some("claude"), _) => ProtocolKind::Claude,
             (Some("acp"), _) => ProtocolKind::Acp(self.acp.unwrap_or_default()),
+            (Some("job"), _) => ProtocolKind::Job,
             (Some("lines") | None, Some(lines)) => ProtocolKind::Lines(
                 LinesConfig::from_file(lines)
                     .map_err(|message| invalid(format!("table [lines], {message}")))?,
@@ -219,7 +227,7 @@ impl ProfileFile {
             }
             (Some(other), _) => {
                 return Err(invalid(format!(
-                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\", \"lines\" and \"screen\""
+                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\", \"job\", \"lines\" and \"screen\""
                 )));
             }
         };
@@ -239,12 +247,14 @@ impl ProfileFile {
             edits: self.edits.unwrap_or(false),
             protocol,
             install: self.install,
+            login: self.login,
             version_args: self.version_args.unwrap_or_default(),
             versions: self.versions,
             start_timeout,
             max_prompt_bytes: self.max_prompt_bytes.unwrap_or(16 << 20),
             max_reply_bytes: self.max_reply_bytes.unwrap_or(16 << 20),
             env_pass: self.env.pass.unwrap_or_default(),
+            env_require: self.env.require.unwrap_or_default(),
             env_set: self.env.set,
             ask_env: self.env.ask,
             files: self.files,

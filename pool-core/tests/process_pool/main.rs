@@ -6,6 +6,7 @@ mod containment;
 mod exchange;
 mod failures;
 mod interrupts;
+mod jobs;
 mod starts;
 mod support;
 mod tools;

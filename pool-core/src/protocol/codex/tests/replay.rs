@@ -231,6 +231,7 @@ impl Player {
                     );
                 }
                 TurnEvent::Fault(why) => panic!("{why}"),
+                other @ TurnEvent::Elsewhere { .. } => panic!("{other:?}"),
             }
         }
     }
