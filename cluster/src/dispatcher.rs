@@ -100,7 +100,8 @@ impl Dispatcher {
         turn.since = now;
         let (id, bytes) = (turn.id, turn.ticket.bytes);
         let groups = &self.facts.groups;
-        let admitted = match groups.admit(&turn.prompt, &turn.asked, turn.ticket.target) {
+        let session = turn.ticket.session.as_deref();
+        let admitted = match groups.admit(&turn.prompt, &turn.asked, turn.ticket.target, session) {
             Err(refusal) => Err(self.scheduler.refuse(refusal)),
             Ok(groups) => {
                 turn.ticket.groups = groups;

@@ -62,6 +62,7 @@ pub(crate) struct Offer {
     pub(crate) roles: Vec<String>,
     pub(crate) count: usize,
     pub(crate) max_prompt_bytes: usize,
+    pub(crate) keeps_conversations: bool,
 }
 
 /// All groups of a cluster. Their instances are counted through, group after group.
@@ -105,6 +106,7 @@ impl Groups {
         prompt: &Prompt,
         asked: &Asked,
         target: Option<usize>,
+        session: Option<&str>,
     ) -> Result<GroupSet, SubmitError> {
         if prompt.text.trim().is_empty() {
             return Err(Refusal::Empty.into());
@@ -112,7 +114,7 @@ impl Groups {
         let home = target.and_then(|index| self.of_instances().get(index).copied());
         let bytes = prompt.text.len();
         let (mut fitting, mut any) = (GroupSet::ALL, false);
-        let mut limit = None;
+        let (mut limit, mut forgets) = (None, None);
         for (group, offer) in self.0.iter().enumerate() {
             let fits = asked
                 .tool
@@ -123,6 +125,11 @@ impl Groups {
                     .as_ref()
                     .is_none_or(|role| offer.roles.contains(role))
                 && home.is_none_or(|home| home == group);
+            if fits && session.is_some() && !offer.keeps_conversations {
+                forgets = Some(&offer.tool);
+                fitting = fitting.without(group);
+                continue;
+            }
             if fits {
                 limit = limit.max(Some(offer.max_prompt_bytes));
             }
@@ -132,10 +139,15 @@ impl Groups {
                 fitting = fitting.without(group);
             }
         }
-        match limit {
+        match (limit, forgets) {
             _ if any => Ok(fitting),
-            Some(limit) => Err(Refusal::TooLarge { bytes, limit }.into()),
-            None => Err(SubmitError::NoFit {
+            (Some(limit), _) => Err(Refusal::TooLarge { bytes, limit }.into()),
+            (None, Some(tool)) => Err(Refusal::Unsupported(format!(
+                "{tool} has a process for each prompt and keeps no conversation; send the prompt without a session, or use \
+                 a tool that stays"
+            ))
+            .into()),
+            (None, None) => Err(SubmitError::NoFit {
                 asked: describe(asked, target),
                 known: self.describe(),
             }),
@@ -181,6 +193,7 @@ mod tests {
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             count,
             max_prompt_bytes,
+            keeps_conversations: true,
         };
         Groups::new(vec![
             offer("aider", &[], 2, 100),
@@ -199,7 +212,7 @@ mod tests {
             tool: tool.map(str::to_owned),
             role: role.map(str::to_owned),
         };
-        let admitted = groups().admit(&Prompt::text("x".repeat(bytes)), &asked, target);
+        let admitted = groups().admit(&Prompt::text("x".repeat(bytes)), &asked, target, None);
         admitted
             .map(|fitting| (0..3).filter(|group| fitting.contains(*group)).collect())
             .map_err(|error| error.to_string())
@@ -246,6 +259,30 @@ mod tests {
         let too_long = admitted(Some("codex"), None, None, 50).expect_err("10 is its limit");
         assert!(too_long.contains("10"), "{too_long}");
         assert!(admitted(None, None, None, 0).is_err());
+    }
+
+    #[test]
+    fn a_session_fits_only_tools_that_keep_a_conversation() {
+        let mut groups = groups();
+        groups.0[1].keeps_conversations = false;
+        groups.0[2].keeps_conversations = false;
+        let admitted = |tool: Option<&str>, session| {
+            let asked = Asked {
+                tool: tool.map(str::to_owned),
+                role: None,
+            };
+            let admitted = groups.admit(&Prompt::text("x"), &asked, None, session);
+            admitted
+                .map(|fitting| (0..3).filter(|group| fitting.contains(*group)).collect())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(admitted(None, Some("chat")), Ok(vec![0]));
+        assert_eq!(admitted(None, None), Ok(vec![0, 1, 2]));
+        let refused = admitted(Some("codex"), Some("chat")).expect_err("it forgets");
+        assert!(
+            refused.starts_with("codex has a process for each prompt"),
+            "{refused}"
+        );
     }
 
     #[test]

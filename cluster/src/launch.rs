@@ -583,6 +583,7 @@ impl Plan {
             roles: self.roles.clone(),
             count: self.count,
             max_prompt_bytes: self.profile.max_prompt_bytes,
+            keeps_conversations: self.profile.keeps_conversations(),
         }
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::launcher::LaunchSpec;
-use crate::profile::ToolProfile;
-use crate::{job, shim};
+use crate::profile::{ProtocolKind, ToolProfile};
+use crate::{job, shim, turn_runner};
 
 /// Variables that any tool may see; a profile adds its own.
 const ENV_ALWAYS: &[&str] = &[
@@ -100,7 +100,7 @@ pub enum LaunchError {
     },
     /// The tool is driven by the program that launches it, which cannot be started again.
     #[error(
-        "{tool}: it is driven by this very program, which has not called `toolpool::init()` first in `main`; do so"
+        "{tool}: it is driven by this very program, which was not prepared for it; call `toolpool::init()` first in `main`"
     )]
     NoDriver {
         /// The tool's name.
@@ -243,20 +243,28 @@ pub(crate) fn prepare(
         .iter()
         .map(|arg| arg.replace("{state}", &folder))
         .chain(options.args.iter().cloned())
-        .map(OsString::from);
-    let (program, first) = if profile.is_driven() {
-        let first = if profile.program.is_empty() {
-            vec![job::ARGUMENT.into(), "api".into()]
-        } else {
-            vec![job::ARGUMENT.into(), "program".into(), program.into()]
-        };
-        (driver(profile)?.clone(), first)
-    } else {
-        (program, Vec::new())
+        .map(OsString::from)
+        .collect();
+    let (program, args) = match &profile.protocol {
+        ProtocolKind::Oneshot(config) => turn_runner::launch(program, args, config, state.path())
+            .ok_or_else(|| LaunchError::NoDriver {
+            tool: profile.name.clone(),
+        })?,
+        ProtocolKind::Job => {
+            let mut first: Vec<OsString> = vec![job::ARGUMENT.into()];
+            if profile.program.is_empty() {
+                first.push("api".into());
+            } else {
+                first.extend(["program".into(), program.into()]);
+            }
+            first.extend(args);
+            (driver(profile)?.clone(), first)
+        }
+        _ => (program, args),
     };
     Ok(LaunchSpec {
         program,
-        args: first.into_iter().chain(args).collect(),
+        args,
         env: environment(profile, options, &folder),
         // Some protocols name the folder, and want its whole path.
         cwd: std::path::absolute(&options.cwd)

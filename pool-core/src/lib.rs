@@ -20,6 +20,7 @@ mod sharing;
 pub mod shim;
 mod spawner;
 mod tail;
+mod turn_runner;
 
 pub use connection::{Connection, Happening};
 pub use launch::{LaunchError, LaunchOptions, check};

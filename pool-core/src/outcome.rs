@@ -89,6 +89,18 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// The class of a provider's response with an HTTP status that is an error.
+    pub(crate) fn of_status(status: u16) -> Self {
+        match status {
+            401 | 403 => Self::Auth,
+            413 => Self::ContextTooLarge,
+            429 => Self::RateLimit,
+            400..500 => Self::BadRequest,
+            500..600 => Self::Overloaded,
+            _ => Self::Unknown,
+        }
+    }
+
     /// The stable lower-case word used in JSON, events and metrics.
     pub fn word(self) -> &'static str {
         match self {

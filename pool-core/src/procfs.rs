@@ -23,23 +23,34 @@ pub(crate) fn group_is_empty(group: Pid) -> bool {
         return true;
     }
     let group = group.as_raw_nonzero().get();
-    !stats().any(|stat| living(&stat).is_some_and(|process| process.group == group))
+    !stats().any(|stat| Fields::read(&stat).is_some_and(|fields| fields.lives_in(group)))
 }
 
 /// The process groups of a session that have a living process, each once.
 pub(crate) fn session_groups(session: Pid) -> Vec<Pid> {
     let session = session.as_raw_nonzero().get();
     let mut groups: Vec<Pid> = stats()
-        .filter_map(|stat| living(&stat))
-        .filter(|process| process.session == session)
-        .filter_map(|process| Pid::from_raw(process.group))
+        .filter_map(|stat| Fields::read(&stat))
+        .filter(|fields| fields.lives && fields.session == session)
+        .filter_map(|fields| Pid::from_raw(fields.group))
         .collect();
     groups.sort_unstable_by_key(|group| group.as_raw_nonzero());
     groups.dedup();
     groups
 }
 
-/// The lines of every `/proc/PID/stat`.
+/// The living children of a process.
+pub(crate) fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().get();
+    stats()
+        .filter_map(|stat| {
+            let fields = Fields::read(&stat)?;
+            Pid::from_raw(fields.pid).filter(|_| fields.lives && fields.parent == parent)
+        })
+        .collect()
+}
+
+/// The lines of `/proc/PID/stat` of all processes; none where they cannot be listed.
 fn stats() -> impl Iterator<Item = String> {
     std::fs::read_dir("/proc")
         .into_iter()
@@ -48,26 +59,34 @@ fn stats() -> impl Iterator<Item = String> {
         .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
 }
 
-/// Where a process belongs.
+/// What a line of `/proc/PID/stat` tells.
 #[derive(Debug, PartialEq)]
-struct Living {
+struct Fields {
+    pid: i32,
+    lives: bool,
+    parent: i32,
     group: i32,
     session: i32,
 }
 
-/// Where the process of a line of `/proc/PID/stat` belongs, if it lives.
-fn living(stat: &str) -> Option<Living> {
-    // The name is in parentheses and may contain anything, so the fields are counted behind the last one: state,
-    // parent, group, session.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    if matches!(fields.next(), Some("Z" | "X")) {
-        return None;
+impl Fields {
+    fn read(stat: &str) -> Option<Self> {
+        // The name is in parentheses and may contain anything, so the fields are counted behind the last one: state,
+        // parent, group, session.
+        let (head, fields) = stat.rsplit_once(") ")?;
+        let mut fields = fields.split(' ');
+        Some(Self {
+            pid: head.split(' ').next()?.parse().ok()?,
+            lives: !matches!(fields.next()?, "Z" | "X"),
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
+            session: fields.next()?.parse().ok()?,
+        })
     }
-    Some(Living {
-        group: fields.nth(1)?.parse().ok()?,
-        session: fields.next()?.parse().ok()?,
-    })
+
+    fn lives_in(&self, group: i32) -> bool {
+        self.lives && self.group == group
+    }
 }
 
 #[cfg(test)]
@@ -78,15 +97,16 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_process_are_found_whatever_its_name() {
-        let found = Some(Living {
-            group: 7,
-            session: 5,
-        });
-        assert_eq!(living("7 (a) S 1 7 5 0"), found);
-        assert_eq!(living("8 (a) Z 1 (x) ) R 1 7 5 0"), found);
-        assert_eq!(living("7 (a) Z 1 7 5 0"), None);
-        assert_eq!(living("7 (a) S 1"), None);
-        assert_eq!(living(""), None);
+        let read = |stat| {
+            Fields::read(stat)
+                .map(|fields| (fields.pid, fields.parent, fields.lives_in(7), fields.session))
+        };
+        assert_eq!(read("7 (a) S 1 7 5 0"), Some((7, 1, true, 5)));
+        assert_eq!(read("8 (a) Z 1 (x) ) R 1 7 5 0"), Some((8, 1, true, 5)));
+        assert_eq!(read("7 (a) Z 1 7 5 0"), Some((7, 1, false, 5)));
+        assert_eq!(read("7 (a) S 7 1 7 0"), Some((7, 7, false, 7)));
+        assert_eq!(read("7 (a) S 1"), None);
+        assert_eq!(read(""), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::protocol::claude::{Claude, ClaudeConfig};
 use crate::protocol::codex::{Approvals, Codex, CodexConfig};
 use crate::protocol::job::{Job, JobConfig};
 use crate::protocol::lines::{Lines, LinesConfig};
+use crate::protocol::oneshot::{Oneshot, OneshotConfig};
 use crate::protocol::screen::{ScreenConfig, ScreenLimits, ScreenText};
 
 /// How to talk to a tool.
@@ -43,6 +44,8 @@ pub enum ProtocolKind {
     Lines(LinesConfig),
     /// A program that needs a terminal.
     Screen(ScreenConfig),
+    /// A process for each prompt, behind one that stays.
+    Oneshot(OneshotConfig),
 }
 
 /// How one CLI family is started, made ready, prompted and stopped.
@@ -152,6 +155,9 @@ impl ToolProfile {
                     max_prompt_bytes: self.max_prompt_bytes,
                 },
             )),
+            ProtocolKind::Oneshot(config) => {
+                Box::new(Oneshot::new(config.clone(), self.max_prompt_bytes))
+            }
         }
     }
 
@@ -166,6 +172,7 @@ impl ToolProfile {
             ProtocolKind::Aider
             | ProtocolKind::Job
             | ProtocolKind::Lines(_)
+            | ProtocolKind::Oneshot(_)
             | ProtocolKind::Screen(_) => return None,
         }
         self.args.append(&mut self.ask_args);
@@ -177,6 +184,7 @@ impl ToolProfile {
     pub fn grade(&self) -> Grade {
         match self.protocol {
             ProtocolKind::Acp(_) | ProtocolKind::Codex(_) | ProtocolKind::Claude => Grade::A,
+            ProtocolKind::Oneshot(_) => Grade::B,
             // The API's answers carry the session's id; what the program prints is text for people.
             ProtocolKind::Job if self.program.is_empty() => Grade::A,
             ProtocolKind::Aider | ProtocolKind::Job | ProtocolKind::Lines(_) => Grade::C,
@@ -192,6 +200,11 @@ impl ToolProfile {
         }
     }
 
+    /// Whether a prompt finds the conversation, or whatever else its tool keeps, as the one before it left it.
+    pub fn keeps_conversations(&self) -> bool {
+        !matches!(self.protocol, ProtocolKind::Oneshot(_))
+    }
+
     /// The protocol's name for listings.
     pub fn protocol_name(&self) -> &'static str {
         match self.protocol {
@@ -202,6 +215,7 @@ impl ToolProfile {
             ProtocolKind::Job => "job",
             ProtocolKind::Lines(_) => "lines",
             ProtocolKind::Screen(_) => "screen",
+            ProtocolKind::Oneshot(_) => "oneshot",
         }
     }
 

@@ -14,6 +14,7 @@ mod files;
 pub mod job;
 pub mod json_rpc;
 pub mod lines;
+pub mod oneshot;
 pub mod screen;
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@
 //! would make the standard library fork instead of using `posix_spawn`: with 1 GiB of memory in use that costs 141 ms a
 //! spawn, the shim 0.2 ms (measured).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,12 +21,16 @@ use signal_hook::consts::signal::{
 };
 
 use crate::job;
+use crate::turn_runner::{self, RUN_ARGUMENT};
 
 /// The first argument that turns a program which calls [`init`] into the shim.
 const SHIM_ARGUMENT: &str = "__toolpool-exec";
 
 /// The same for a tool that gets the terminal at its standard input as its own.
 const TERMINAL_ARGUMENT: &str = "__toolpool-exec-on-terminal";
+
+/// The same for the command of one turn, which stays in the session of its [turn runner](crate::turn_runner).
+const TURN_ARGUMENT: &str = "__toolpool-turn";
 
 /// A tool gets its three standard streams and no file descriptor from this one on.
 const FIRST_FOREIGN_FD: i32 = 3;
@@ -42,15 +46,27 @@ static SHIM: OnceLock<PathBuf> = OnceLock::new();
 /// when this program dies, and they see files that somebody opened without close-on-exec.
 ///
 /// If the program was started as a shim, this does not return: the process becomes the tool, or exits with 127. Nor does
-/// it return in the driver of remote jobs, which is this program too.
+/// it return in a turn runner or in the driver of remote jobs, which are this program too.
 pub fn init() {
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next().unwrap_or_default();
     if first == job::ARGUMENT {
         std::process::exit(job::main(arguments));
     }
-    if first == SHIM_ARGUMENT || first == TERMINAL_ARGUMENT {
-        let reason = become_tool(arguments, first == TERMINAL_ARGUMENT);
+    let reason = if first == SHIM_ARGUMENT || first == TERMINAL_ARGUMENT {
+        let prepared = own_session(first == TERMINAL_ARGUMENT);
+        Some(prepared.map_or_else(|reason| reason, |()| become_tool(arguments)))
+    } else if first == TURN_ARGUMENT {
+        Some(become_tool(arguments))
+    } else if first == RUN_ARGUMENT {
+        match turn_runner::run(arguments) {
+            Ok(()) => std::process::exit(0),
+            Err(reason) => Some(reason),
+        }
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
         // Standard error is the tool's own here: the supervisor keeps its last lines as evidence.
         std::io::Write::write_all(
             &mut std::io::stderr(),
@@ -107,8 +123,29 @@ fn through(shim: &Path, argument: &str, program: &Path) -> Command {
     command
 }
 
+/// The command that starts a turn's `program` from this process, a turn runner.
+pub(crate) fn turn_command(program: &OsStr) -> Command {
+    // This very program, even if its file has been replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg(TURN_ARGUMENT)
+        .arg(std::process::id().to_string())
+        .arg(program);
+    command
+}
+
+/// Puts this process into a session of its own, with the terminal at its standard input as the session's if asked for.
+fn own_session(on_terminal: bool) -> Result<(), String> {
+    setsid().map_err(|error| format!("cannot start a session: {error}"))?;
+    if on_terminal {
+        ioctl_tiocsctty(std::io::stdin())
+            .map_err(|error| format!("cannot give the tool its terminal: {error}"))?;
+    }
+    Ok(())
+}
+
 /// Prepares this process and executes the tool; returns only the reason why it could not.
-fn become_tool(mut arguments: impl Iterator<Item = OsString>, on_terminal: bool) -> String {
+fn become_tool(mut arguments: impl Iterator<Item = OsString>) -> String {
     let parent = arguments
         .next()
         .and_then(|text| text.to_str()?.parse().ok())
@@ -118,12 +155,6 @@ fn become_tool(mut arguments: impl Iterator<Item = OsString>, on_terminal: bool)
             "{SHIM_ARGUMENT} is internal: it takes the parent's process id and a command"
         );
     };
-    if let Err(error) = setsid() {
-        return format!("cannot start a session for {}: {error}", program.display());
-    }
-    if on_terminal && let Err(error) = ioctl_tiocsctty(std::io::stdin()) {
-        return format!("cannot give {} its terminal: {error}", program.display());
-    }
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return format!("cannot tie {} to its parent: {error}", program.display());
     }

@@ -48,3 +48,19 @@ async fn without_a_shim_there_is_no_terminal_and_the_error_names_the_step() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn without_a_shim_a_tool_of_one_process_for_each_prompt_is_refused_with_the_step_to_take() {
+    let profile = ToolProfile::builtin("codex-exec").expect("built in");
+    let profile = ToolProfile {
+        program: "sh".to_owned(),
+        ..profile
+    };
+    let Err(error) = ProcessPool::launch(profile, 1, LaunchOptions::default()).await else {
+        panic!("it was launched")
+    };
+    assert!(
+        error.to_string().contains("call `toolpool::init()`"),
+        "{error}"
+    );
+}

@@ -4,11 +4,24 @@
 
 const TEXTS: &[(&str, &str)] = &[
     ("aider", include_str!("../../profiles/aider.toml")),
+    (
+        "aider-message",
+        include_str!("../../profiles/aider-message.toml"),
+    ),
     ("bash", include_str!("../../profiles/bash.toml")),
     ("bc", include_str!("../../profiles/bc.toml")),
     ("claude", include_str!("../../profiles/claude.toml")),
+    (
+        "claude-print",
+        include_str!("../../profiles/claude-print.toml"),
+    ),
     ("codex", include_str!("../../profiles/codex.toml")),
+    ("codex-exec", include_str!("../../profiles/codex-exec.toml")),
     ("gemini", include_str!("../../profiles/gemini.toml")),
+    (
+        "gemini-headless",
+        include_str!("../../profiles/gemini-headless.toml"),
+    ),
     ("jules", include_str!("../../profiles/jules.toml")),
     ("jules-cli", include_str!("../../profiles/jules-cli.toml")),
     ("node", include_str!("../../profiles/node.toml")),

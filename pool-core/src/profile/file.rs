@@ -13,6 +13,7 @@ use super::{ProtocolKind, ToolProfile};
 use crate::protocol::acp::AcpQuirks;
 use crate::protocol::codex::Approvals;
 use crate::protocol::lines::{LinesConfig, LinesFile};
+use crate::protocol::oneshot::{OneshotConfig, OneshotFile};
 use crate::protocol::screen::{ScreenConfig, ScreenFile};
 
 /// Why there is no such profile.
@@ -97,6 +98,7 @@ pub(super) struct ProfileFile {
     acp: Option<AcpQuirks>,
     lines: Option<LinesFile>,
     screen: Option<ScreenFile>,
+    oneshot: Option<OneshotFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -118,7 +120,11 @@ struct CommandsFile {
 impl ProfileFile {
     pub(super) fn builtin(name: &str) -> Option<Self> {
         let text = super::builtin::text(name)?;
-        Some(Self::parse(text, name).expect("built-in profiles are tested to parse"))
+        let mut profile = Self::parse(text, name).expect("built-in profiles are tested to parse");
+        match profile.base.take() {
+            Some(base) => Some(profile.over(Self::builtin(&base)?)),
+            None => Some(profile),
+        }
     }
 
     pub(super) fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
@@ -168,6 +174,7 @@ impl ProfileFile {
             acp: self.acp.or(base.acp),
             lines: self.lines.or(base.lines),
             screen: self.screen.or(base.screen),
+            oneshot: self.oneshot.or(base.oneshot),
         }
     }
 
@@ -208,6 +215,10 @@ impl ProfileFile {
             (Some("claude"), _) => ProtocolKind::Claude,
             (Some("acp"), _) => ProtocolKind::Acp(self.acp.unwrap_or_default()),
             (Some("job"), _) => ProtocolKind::Job,
+            (Some("oneshot"), _) => ProtocolKind::Oneshot(
+                OneshotConfig::from_file(self.oneshot.unwrap_or_default())
+                    .map_err(|message| invalid(format!("table [oneshot], {message}")))?,
+            ),
             (Some("lines") | None, Some(lines)) => ProtocolKind::Lines(
                 LinesConfig::from_file(lines)
                     .map_err(|message| invalid(format!("table [lines], {message}")))?,
@@ -227,7 +238,7 @@ impl ProfileFile {
             }
             (Some(other), _) => {
                 return Err(invalid(format!(
-                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\", \"job\", \"lines\" and \"screen\""
+                    "key `protocol`: {other:?} is not known; known are \"acp\", \"aider\", \"claude\", \"codex\", \"job\", \"lines\", \"oneshot\" and \"screen\""
                 )));
             }
         };
@@ -304,7 +315,7 @@ mod tests {
             .expect_err("unknown")
             .to_string();
         assert!(message.contains("did you mean \"aider\"?"), "{message}");
-        assert!(message.contains("aider, bash, bc"), "{message}");
+        assert!(message.contains("aider, aider-message, bash"), "{message}");
         let message = Catalog::builtin()
             .get("zzzzzzzzz")
             .expect_err("unknown")

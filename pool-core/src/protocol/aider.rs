@@ -11,6 +11,7 @@
 
 mod answer;
 mod encode;
+mod message;
 mod outcome;
 mod screen;
 #[cfg(test)]
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+pub(in crate::protocol) use self::message::MessageReading;
 
 use self::encode::Step;
 use self::screen::{Finder, Frame, Retries, Screen, Seen, Shown, excerpt};

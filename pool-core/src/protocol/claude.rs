@@ -13,6 +13,7 @@ mod encode;
 mod message;
 mod outcome;
 mod permission;
+mod print;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+pub(in crate::protocol) use self::print::PrintReading;
 
 use self::message::{Ended, Message};
 use self::permission::Permission;

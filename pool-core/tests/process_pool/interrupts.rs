@@ -1,6 +1,6 @@
 //! Turns of real interpreters that are interrupted, through their built-in profiles.
 
-use toolpool_pool_core::launcher::PipeLauncher;
+use toolpool_pool_core::launcher::LocalLauncher;
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::prompt::{Prompt, TurnId};
@@ -39,7 +39,7 @@ async fn survives(tool: &str, hanging: &[&str], next: &str, answer: &str) {
         return;
     }
     shim::init_with(standin_tool());
-    let mut connection = Connection::launch(&profile, &LaunchOptions::default(), &PipeLauncher)
+    let mut connection = Connection::launch(&profile, &LaunchOptions::default(), &LocalLauncher)
         .await
         .expect("it starts");
     match connection.next().await {

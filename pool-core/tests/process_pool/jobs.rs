@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use toolpool_pool_core::launcher::PipeLauncher;
+use toolpool_pool_core::launcher::LocalLauncher;
 use toolpool_pool_core::outcome::{DoubtCause, FailureClass, Grade, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::prompt::{Prompt, TurnId};
@@ -357,7 +357,7 @@ async fn next_event(connection: &mut Connection) -> TurnEvent {
 async fn a_job_that_is_cancelled_is_let_go_and_the_driver_takes_the_next() {
     let lab = Lab::new();
     shim::init_with(standin_tool());
-    let mut connection = Connection::launch(&jules(), &lab.options(), &PipeLauncher)
+    let mut connection = Connection::launch(&jules(), &lab.options(), &LocalLauncher)
         .await
         .expect("it starts");
     assert_eq!(next_event(&mut connection).await, TurnEvent::Ready);
