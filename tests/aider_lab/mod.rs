@@ -24,10 +24,15 @@ impl Lab {
             );
             return None;
         };
+        Some(Self::of(server, files, program.into()))
+    }
+
+    /// The same around another program.
+    pub(crate) fn of(server: Builder, files: &[&str], program: PathBuf) -> Self {
         let lab = Self {
             server: server.start().expect("a port on loopback"),
             folder: tempfile::tempdir().expect("temp folder"),
-            program: program.into(),
+            program,
         };
         std::fs::create_dir(lab.repo()).expect("folder");
         lab.git(&["init", "--quiet", "--initial-branch=main"]);
@@ -54,7 +59,7 @@ impl Lab {
             r#"{"openai/mock":{"max_tokens":8192,"max_input_tokens":4000000,"max_output_tokens":8192,"input_cost_per_token":0,"output_cost_per_token":0,"litellm_provider":"openai","mode":"chat"}}"#,
         )
         .expect("write");
-        Some(lab)
+        lab
     }
 
     pub(crate) fn repo(&self) -> PathBuf {

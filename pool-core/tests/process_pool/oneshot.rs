@@ -116,7 +116,7 @@ async fn a_command_is_in_the_group_of_its_runner_and_sees_three_files() {
     let runner = pid(&pool, 0);
     let text = answer(
         &pool,
-        "cut -d' ' -f4-6 /proc/$$/stat; ls /proc/$$/fd; readlink /proc/$$/fd/0; grep -E '^Sig(Blk|Ign)' /proc/$$/status",
+        "cut -d' ' -f4-6 /proc/$$/stat; ls /proc/$$/fd; readlink /proc/$$/fd/0; grep -E '^Sig(Blk|Ign)' /proc/self/status",
     )
     .await;
     let lines: Vec<&str> = text.lines().collect();
