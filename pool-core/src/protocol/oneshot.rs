@@ -15,6 +15,8 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub use config::{OneshotConfig, OneshotFile, Output};
 pub(crate) use config::{PROMPT, PROMPT_FILE};
 pub(in crate::protocol) use reading::{Reading, Verdict};
@@ -28,6 +30,10 @@ use crate::tail::Tail;
 
 /// The runner passes on at most one read of a pipe at a time, and reasons in a line.
 const MAX_FRAME_BYTES: usize = 1 << 20;
+
+/// How long a command may take to end before it is interrupted again: a shell that is just starting a program loses a
+/// SIGINT (measured with dash).
+const INTERRUPT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many of a command's last lines go into the message of a failure.
 const MESSAGE_LINES: usize = 5;
@@ -78,6 +84,7 @@ impl Oneshot {
 
     fn fault(&mut self, why: impl Into<String>, out: &mut Outbox) {
         self.state = State::Broken;
+        out.wake_at(None);
         out.emit(TurnEvent::Fault(why.into()));
     }
 
@@ -134,6 +141,7 @@ impl Oneshot {
 
     fn end(&mut self, turn: TurnId, verdict: Verdict, out: &mut Outbox) {
         self.state = State::Idle;
+        out.wake_at(None);
         out.emit(TurnEvent::TurnEnded {
             turn,
             outcome: verdict.outcome,
@@ -209,11 +217,26 @@ impl Protocol for Oneshot {
     fn interrupt(&mut self, out: &mut Outbox) {
         if let State::Running(turn) = &mut self.state
             && !turn.interrupted
-            && let Ok(header) = frame::header(frame::INTERRUPT, 0)
         {
             turn.interrupted = true;
-            out.write(&header);
+            write_interrupt(out);
         }
+    }
+
+    fn tick(&mut self, out: &mut Outbox) {
+        if let State::Running(turn) = &self.state
+            && turn.interrupted
+            && turn.ended.is_none()
+        {
+            write_interrupt(out);
+        }
+    }
+}
+
+fn write_interrupt(out: &mut Outbox) {
+    if let Ok(header) = frame::header(frame::INTERRUPT, 0) {
+        out.write(&header);
+        out.wake_at(Some(out.now() + INTERRUPT_PATIENCE));
     }
 }
 

@@ -317,14 +317,12 @@ fn a_runner_whose_parent_is_gone_ends_all_that_its_command_has_started() {
     stdin
         .write_all(&[b"P", &length[..], prompt].concat())
         .expect("it reads");
-    let mut said = Vec::new();
-    while !said.ends_with(b"\n") {
-        let mut byte = [0];
-        stdout.read_exact(&mut byte).expect("it goes on");
-        said.push(byte[0]);
-    }
-    assert_eq!(said[..6], *b"R\0\0\0\0O");
-    let text = String::from_utf8_lossy(&said[10..]);
+    let mut headers = [0; 10];
+    stdout.read_exact(&mut headers).expect("it goes on");
+    assert_eq!(headers[..9], *b"R\0\0\0\0O\0\0\0");
+    let mut text = vec![0; headers[9].into()];
+    stdout.read_exact(&mut text).expect("it goes on");
+    let text = String::from_utf8_lossy(&text);
     let below: Vec<_> = text
         .split_whitespace()
         .map(|pid| watch(pid.parse().expect("a process id")))

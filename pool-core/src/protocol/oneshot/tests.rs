@@ -268,7 +268,15 @@ fn an_interrupted_turn_is_cancelled_unless_its_output_shows_that_it_was_whole() 
             [],
             "and no signal is sent past it"
         );
+        bench.protocol.tick(&mut bench.out);
+        assert_eq!(
+            bench.out.take_write(),
+            once,
+            "and again when nothing comes of it"
+        );
+        assert!(bench.out.wakes_at().is_some());
         bench.feed(&transcript(lines, Ended::Code(0)));
+        assert_eq!(bench.out.wakes_at(), None);
         assert_eq!(bench.end().0.word(), word, "{form}");
     }
     for end in [Ended::Code(130), Ended::Signal(2)] {
