@@ -574,6 +574,8 @@ tests! {"opencode":
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_opencode_that_is_killed_or_too_slow_is_in_doubt_and_comes_back =
         that_is_killed_or_too_slow_is_in_doubt_and_comes_back,
+    real_opencode_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =
+        leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command,
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -454,6 +454,7 @@ async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped
     let marker = format!("claude-commands-run-{}", std::process::id());
     let mut connection = lab.connection(&marker).await;
     assert_eq!(next_event(&mut connection).await, TurnEvent::Ready);
+    let idle = census(&marker);
     for turn in 1..=2 {
         let started = lab.repo().join(format!("started-{turn}"));
         let prompt = format!("[[model: tool=shell cmd=touch started-{turn}; sleep 600]]");
@@ -477,7 +478,7 @@ async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped
                 }
             }
             // Claude says so some milliseconds before the last process of the command is dead.
-            while census(&marker).len() > 1 {
+            while census(&marker) != idle {
                 let _ = tokio::time::timeout(Duration::from_millis(10), connection.next()).await;
             }
         }

@@ -1,31 +1,11 @@
 //! Ctrl-C and the signals that end programs.
 //!
-//! Owns their count. Must not know what is interrupted. Invariant: the third one always ends the program at once; the
-//! tools then die with it.
+//! Owns their count. Must not know what is interrupted. Invariant: the third one always ends the program at once;
+//! the keepers of the tools then end them and all that they have started.
 
-use rustix::process::{Pid, kill_process_group};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
-
-/// Kills every tool with its whole process group: each child of this program leads one. Leaving without this would end
-/// the tools alone, and not what they have started.
-fn kill_tools() {
-    let threads = std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten();
-    for thread in threads {
-        let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        for group in children
-            .split_whitespace()
-            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-        {
-            // One that has gone meanwhile is no error.
-            kill_process_group(group, rustix::process::Signal::KILL).ok();
-        }
-    }
-}
 
 /// Signals as they come.
 pub(crate) struct Interrupts {
@@ -58,7 +38,6 @@ impl Interrupts {
             _ = self.hang_up.recv() => self.terminated(),
         }
         if self.count > 2 {
-            kill_tools();
             std::process::exit(self.exit.code().into());
         }
         self.count

@@ -1,7 +1,7 @@
 //! The stand-in tool, its shim and its manager in one program, for the tests of this package.
 //!
-//! Without a first argument of its own it is the stand-in. `manage` launches a pool of stand-ins, prints their process
-//! ids and waits to be killed. `flood` reads a reply of 64 MiB without a line end, limited to 1 MiB, and prints how it
+//! Without a first argument of its own it is the stand-in. `manage` launches a pool of stand-ins that start
+//! others, prints all their process ids and waits to be killed. `flood` reads a reply of 64 MiB without a line end, limited to 1 MiB, and prints how it
 //! ended and by how many KiB the memory of this process grew at most.
 
 use std::time::Duration;
@@ -40,11 +40,27 @@ fn standin(rules: &[&str]) -> std::result::Result<ToolProfile, Box<dyn std::erro
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn manage() -> Result {
-    // Tools that notice neither the end of their input nor a broken pipe.
-    let deaf = standin(&["on start hang after ready"])?;
+    // Tools that notice neither the end of their input nor a broken pipe, and their children as little.
+    let deaf = standin(&[
+        "on turn 1 fork 1 ignore TERM HUP",
+        "on turn 1 fork 1 setsid ignore TERM HUP",
+        "on turn 1 fork 1 orphan setsid ignore TERM HUP",
+        "on turn 2 report",
+        "on turn 2 hang after end",
+    ])?;
     let pool = ProcessPool::launch(deaf, 2, LaunchOptions::default()).await?;
-    for status in pool.get_status() {
-        println!("{}", status.pid.unwrap_or_default());
+    let minute = Duration::from_secs(60);
+    for (index, status) in pool.get_status().iter().enumerate() {
+        pool.send_prompt(index, "fork")?;
+        pool.read_response(index, minute).await?;
+        pool.send_prompt(index, "report")?;
+        let report = pool.read_response(index, minute).await?.text;
+        let report: serde_json::Value = serde_json::from_str(&report)?;
+        let mut pids = vec![status.pid.unwrap_or_default()];
+        pids.extend(serde_json::from_value::<Vec<u32>>(
+            report["sleepers"].clone(),
+        )?);
+        println!("{pids:?}");
     }
     std::future::pending().await
 }

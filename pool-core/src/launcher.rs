@@ -1,13 +1,14 @@
 //! Starting a process, and the handle to it.
 //!
 //! Owns the [`Launcher`] seam, the choice between pipes and a terminal, the pipes and the signals to a process group. Must
-//! not know protocols, turns or restarts. Invariant: dropping a [`Process`] kills its whole process group.
+//! not know protocols, turns or restarts. Invariant: dropping a [`Process`] kills its whole process group, and the
+//! [keeper](crate::shim::init) of the process, if it has one, then kills whatever else descends from it.
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU16;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -15,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use async_trait::async_trait;
-use rustix::process::{Pid, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
-use tokio::process::Child;
 
-use crate::{procfs, pty, shim, spawner};
+use crate::spawner::{self, Spawned};
+use crate::{keeper, procfs, pty, shim};
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub struct LaunchSpec {
     pub merge_stderr: bool,
     /// The terminal it needs instead of pipes.
     pub terminal: Option<TerminalSize>,
-    /// The process's private folder, removed when nobody holds it any more.
+    /// The process's private folder, removed when nobody holds it any more; by its keeper, if this program dies.
     pub(crate) state: Arc<TempDir>,
 }
 
@@ -102,6 +103,9 @@ pub trait ProcessGroup: Send + Sync {
     }
 }
 
+/// What a process writes.
+pub type Output = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
 /// A running process: its pipes, its exit, its group.
 pub struct Process {
     /// The process id, if it is a local process.
@@ -109,9 +113,9 @@ pub struct Process {
     /// The way to its standard input.
     pub stdin: Box<dyn AsyncWrite + Send + Sync + Unpin>,
     /// The way from its standard output.
-    pub stdout: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    pub stdout: Output,
     /// The way from its standard error.
-    pub stderr: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    pub stderr: Output,
     /// Resolves once, when the process itself has ended, whoever still holds its pipes.
     pub exit: Pin<Box<dyn Future<Output = Exit> + Send + Sync>>,
     /// Its process group.
@@ -162,12 +166,12 @@ impl ProcessGroup for OsGroup {
             kill_process_group(group, signal).ok();
         };
         match signal {
-            GroupSignal::Interrupt => send(rustix::process::Signal::INT),
+            GroupSignal::Interrupt => send(Signal::INT),
             GroupSignal::Terminate => {
-                send(rustix::process::Signal::TERM);
-                send(rustix::process::Signal::CONT);
+                send(Signal::TERM);
+                send(Signal::CONT);
             }
-            GroupSignal::Kill => send(rustix::process::Signal::KILL),
+            GroupSignal::Kill => send(Signal::KILL),
         }
     }
 }
@@ -186,7 +190,14 @@ pub(crate) fn command(
 }
 
 async fn launch_on_pipes(spec: &LaunchSpec) -> io::Result<Process> {
-    let mut command = command(spec, shim::command(&spec.program));
+    let kept = shim::keeper_command(&spec.program, spec.state.path(), false);
+    let is_kept = kept.is_some();
+    let plain = || {
+        let mut command = std::process::Command::new(&spec.program);
+        command.process_group(0);
+        command
+    };
+    let mut command = command(spec, kept.unwrap_or_else(plain));
     command.stdin(Stdio::piped());
     let merged = if spec.merge_stderr {
         let (reader, writer) = io::pipe()?;
@@ -196,13 +207,11 @@ async fn launch_on_pipes(spec: &LaunchSpec) -> io::Result<Process> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         None
     };
-    let mut child = spawn(command).await?;
+    let mut spawned = spawn(command, is_kept).await?;
     let missing = || io::Error::other("a standard stream was not connected");
+    let child = &mut spawned.child;
     let stdin = Box::new(child.stdin.take().ok_or_else(missing)?);
-    let (stdout, stderr): (
-        Box<dyn AsyncRead + Send + Sync + Unpin>,
-        Box<dyn AsyncRead + Send + Sync + Unpin>,
-    ) = match merged {
+    let (mut stdout, stderr): (Output, Output) = match merged {
         Some(reader) => (
             Box::new(pipe::Receiver::from_owned_fd(reader.into())?),
             Box::new(tokio::io::empty()),
@@ -212,27 +221,42 @@ async fn launch_on_pipes(spec: &LaunchSpec) -> io::Result<Process> {
             Box::new(child.stderr.take().ok_or_else(missing)?),
         ),
     };
-    let pid = child.id();
+    let mut pid = child.id();
+    if is_kept {
+        (pid, stdout) = pid_of_kept(stdout).await;
+    }
     Ok(Process {
         pid,
         stdin,
         stdout,
         stderr,
-        exit: exit_of(child),
+        exit: exit_of(spawned),
         group: Box::new(OsGroup(AtomicI32::new(pid.map_or(0, u32::cast_signed)))),
     })
 }
 
-pub(crate) async fn spawn(command: std::process::Command) -> io::Result<Child> {
-    let mut command = tokio::process::Command::from(command);
-    // Covers the moments in which no `Process` exists yet; afterwards its drop kills the whole group.
-    command.kill_on_drop(true);
-    spawner::spawn(command).await
+/// Takes the process id of a tool with a keeper off the front of its output. None if the tool could not be started; the
+/// output then begins with what came instead.
+pub(crate) async fn pid_of_kept(mut output: Output) -> (Option<u32>, Output) {
+    match shim::read_pid(&mut output).await {
+        Ok(pid) => (Some(pid), output),
+        Err(instead) => {
+            let whole = AsyncReadExt::chain(io::Cursor::new(instead), output);
+            (None, Box::new(whole))
+        }
+    }
 }
 
-pub(crate) fn exit_of(mut child: Child) -> Pin<Box<dyn Future<Output = Exit> + Send + Sync>> {
+/// Spawns a command; `is_kept` if it is a keeper.
+pub(crate) async fn spawn(command: std::process::Command, is_kept: bool) -> io::Result<Spawned> {
+    // Covers the moments in which no `Process` exists yet; its drop kills the whole group, and then does the same.
+    let at_drop = if is_kept { keeper::END } else { Signal::KILL };
+    spawner::spawn(command.into(), at_drop).await
+}
+
+pub(crate) fn exit_of(mut spawned: Spawned) -> Pin<Box<dyn Future<Output = Exit> + Send + Sync>> {
     Box::pin(async move {
-        match child.wait().await {
+        match spawned.child.wait().await {
             Ok(status) => Exit {
                 code: status.code(),
                 signal: status.signal(),

@@ -6,6 +6,7 @@
 
 mod connection;
 mod job;
+mod keeper;
 mod launch;
 pub mod launcher;
 mod open_files;

@@ -30,7 +30,7 @@ const KILL_ROUNDS: u32 = 3;
 /// # Errors
 /// [`io::ErrorKind::Unsupported`] if this program has no shim: only a process itself can take a terminal as its own.
 pub(crate) async fn launch(spec: &LaunchSpec, size: TerminalSize) -> io::Result<Process> {
-    let shim = shim::terminal_command(&spec.program).ok_or_else(|| {
+    let shim = shim::keeper_command(&spec.program, spec.state.path(), true).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::Unsupported,
             "it needs a terminal, which only the shim can give it; call `toolpool::init()` first in `main`",
@@ -47,19 +47,20 @@ pub(crate) async fn launch(spec: &LaunchSpec, size: TerminalSize) -> io::Result<
         .stdin(Stdio::from(theirs.try_clone()?))
         .stdout(Stdio::from(theirs.try_clone()?))
         .stderr(Stdio::from(theirs));
-    let child = launcher::spawn(command).await?;
-    let pid = child.id();
-    // From here on, a failure kills the session.
-    let group = Box::new(Session(AtomicI32::new(pid.map_or(0, u32::cast_signed))));
-    let process = Process {
+    let spawned = launcher::spawn(command, true).await?;
+    fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
+    // tokio's ends of a pipe read and write any file that can be polled; its `AsyncFd` needs `unsafe`.
+    let stdout = Box::new(pipe::Receiver::from_owned_fd_unchecked(ours.try_clone()?)?);
+    let stdin = Box::new(pipe::Sender::from_owned_fd_unchecked(ours)?);
+    let (pid, stdout) = launcher::pid_of_kept(stdout).await;
+    Ok(Process {
         pid,
-        stdin: Box::new(tokio::io::sink()),
-        stdout: Box::new(tokio::io::empty()),
+        stdin,
+        stdout,
         stderr: Box::new(tokio::io::empty()),
-        exit: launcher::exit_of(child),
-        group,
-    };
-    connect(process, ours)
+        exit: launcher::exit_of(spawned),
+        group: Box::new(Session(AtomicI32::new(pid.map_or(0, u32::cast_signed)))),
+    })
 }
 
 fn set_up(terminal: &OwnedFd, size: TerminalSize) -> io::Result<()> {
@@ -77,15 +78,6 @@ fn set_up(terminal: &OwnedFd, size: TerminalSize) -> io::Result<()> {
     modes.input_modes |= InputModes::IUTF8;
     tcsetattr(terminal, OptionalActions::Now, &modes)?;
     Ok(())
-}
-
-/// Lets a process be read and written through our end.
-fn connect(mut process: Process, ours: OwnedFd) -> io::Result<Process> {
-    fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
-    // tokio's ends of a pipe read and write any file that can be polled; its `AsyncFd` needs `unsafe`.
-    process.stdout = Box::new(pipe::Receiver::from_owned_fd_unchecked(ours.try_clone()?)?);
-    process.stdin = Box::new(pipe::Sender::from_owned_fd_unchecked(ours)?);
-    Ok(process)
 }
 
 /// The number of a session, or 0 once it was seen empty. A shell with job control gives every job a group of its own, so

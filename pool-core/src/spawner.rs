@@ -1,20 +1,43 @@
 //! The one thread that spawns.
 //!
-//! Owns the thread. Must not know what is spawned. Invariant: the thread lives as long as the program, because the
-//! parent-death signal follows the *thread* that spawned: from a thread of tokio's blocking pool it killed a healthy
-//! child after ten idle seconds (measured).
+//! Owns the thread, and the end of a child that nobody waits for. Must not know what is spawned. Invariant: the thread
+//! lives as long as the program, because the parent-death signal follows the *thread* that spawned: from a thread of
+//! tokio's blocking pool it killed a healthy child after ten idle seconds (measured).
 
 use std::io;
 use std::sync::OnceLock;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 struct Job {
     command: Command,
+    at_drop: Signal,
     runtime: Handle,
-    answer: oneshot::Sender<io::Result<Child>>,
+    answer: oneshot::Sender<io::Result<Spawned>>,
+}
+
+/// A child that gets a signal when it is dropped while it lives. (tokio's own `kill_on_drop` knows SIGKILL alone, of
+/// which a keeper would die before what it keeps.)
+pub(crate) struct Spawned {
+    pub(crate) child: Child,
+    at_drop: Signal,
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // There is a number until the child has been waited for, so it cannot have passed to another process.
+        let pid = self
+            .child
+            .id()
+            .map(u32::cast_signed)
+            .and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            kill_process(pid, self.at_drop).ok();
+        }
+    }
 }
 
 /// Requests waiting for the thread; a spawn takes well under a millisecond, so the queue is short.
@@ -23,11 +46,12 @@ const QUEUE: usize = 64;
 static JOBS: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
 
 /// Spawns a command from the spawning thread; the child belongs to the caller's runtime.
-pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
+pub(crate) async fn spawn(command: Command, at_drop: Signal) -> io::Result<Spawned> {
     let gone = || io::Error::other("the spawning thread is gone");
     let (answer, spawned) = oneshot::channel();
     let job = Job {
         command,
+        at_drop,
         runtime: Handle::current(),
         answer,
     };
@@ -43,8 +67,10 @@ fn start() -> mpsc::Sender<Job> {
     let run = move || {
         while let Some(mut job) = queue.blocking_recv() {
             let _in_runtime = job.runtime.enter();
-            // If the caller has gone, the child comes back and its handle kills it on drop.
-            job.answer.send(job.command.spawn()).ok();
+            let at_drop = job.at_drop;
+            let spawned = job.command.spawn().map(|child| Spawned { child, at_drop });
+            // If the caller has gone, the child comes back and is dropped here.
+            job.answer.send(spawned).ok();
         }
     };
     // Where no thread can be made the sender's queue is closed and every spawn answers with an error.

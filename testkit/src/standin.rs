@@ -46,7 +46,10 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
             "{}\n",
             report::describe(&report::open_files(), &[])
         )),
-        Ok(Command::Sleep(sleeper)) => (IO, Some(sleeper::sleep(&sleeper).to_string())),
+        Ok(Command::Sleep(sleeper)) => match sleeper::sleep(&sleeper, &args) {
+            Ok(()) => (0, None),
+            Err(error) => (IO, Some(error.to_string())),
+        },
         Ok(Command::Run(options)) => {
             match Tool::new(options, &args).and_then(|mut tool| tool.run()) {
                 Ok(()) => (0, None),

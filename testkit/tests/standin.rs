@@ -350,6 +350,8 @@ fn forked_sleepers_outlive_the_tool_hold_its_output_and_leave_its_session_if_tol
         "--do",
         "on turn 1 fork 1 setsid ignore TERM",
         "--do",
+        "on turn 1 fork 1 orphan",
+        "--do",
         "on turn 2 report",
     ];
     let mut tool = Tool::ready(&rules, &std::env::temp_dir());
@@ -361,8 +363,10 @@ fn forked_sleepers_outlive_the_tool_hold_its_output_and_leave_its_session_if_tol
         .iter()
         .map(|pid| Pid::from_raw(pid.as_i64().expect("a number") as i32).expect("a process id"))
         .collect();
-    assert_eq!(pids.len(), 2);
+    assert_eq!(pids.len(), 3);
     assert_eq!(session(pids[0]), session(Pid::from_child(&tool.child)));
+    assert_eq!(parent(pids[0]), Pid::from_child(&tool.child).as_raw_pid());
+    assert_ne!(parent(pids[2]), Pid::from_child(&tool.child).as_raw_pid());
     assert_eq!(session(pids[1]), pids[1].as_raw_pid());
     tool.stdin = None;
     assert_eq!(tool.child.wait().expect("the tool ends").code(), Some(0));
@@ -387,13 +391,21 @@ fn forked_sleepers_outlive_the_tool_hold_its_output_and_leave_its_session_if_tol
 
 /// Read from `/proc`, for it is 0 where the session's leader lives outside this PID namespace, and rustix refuses 0.
 fn session(pid: Pid) -> i32 {
+    stat_field(pid, 3)
+}
+
+fn parent(pid: Pid) -> i32 {
+    stat_field(pid, 1)
+}
+
+fn stat_field(pid: Pid, index: usize) -> i32 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).expect("it lives");
     let (_, fields) = stat.rsplit_once(") ").expect("a name");
     fields
         .split(' ')
-        .nth(3)
+        .nth(index)
         .and_then(|field| field.parse().ok())
-        .expect("a session")
+        .expect("a number")
 }
 
 #[test]

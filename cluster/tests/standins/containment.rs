@@ -11,7 +11,8 @@ use crate::support::{in_time, launch, standin, standin_tool};
 #[tokio::test]
 async fn dropping_every_handle_leaves_no_process() {
     let rules = [
-        "on prompt ~fork fork 2 ignore TERM HUP",
+        "on prompt ~fork fork 1 ignore TERM HUP",
+        "on prompt ~fork fork 1 orphan setsid ignore TERM HUP",
         "on prompt ~hang hang",
     ];
     let (cluster, census) = launch(standin(&[], &rules), 4, |builder| {
@@ -29,7 +30,7 @@ async fn dropping_every_handle_leaves_no_process() {
         .send("hang")
         .await
         .unwrap_or_else(|error| panic!("{error}"));
-    assert!(census.alive().len() >= 6);
+    assert_eq!(census.alive().len(), 4 + 4 + 2);
     let mut events = cluster.subscribe();
     drop(hanging);
     drop(cluster);
@@ -85,7 +86,13 @@ async fn a_shutdown_without_patience_answers_and_leaves_nothing() {
 async fn a_launch_of_which_nothing_becomes_ready_leaves_nothing() {
     shim::init_with(standin_tool());
     let census = Census::new();
-    let profile = standin(&[], &["on start fork 2 ignore TERM", "on start exit 3"]);
+    let profile = standin(
+        &[],
+        &[
+            "on start fork 2 orphan setsid ignore TERM",
+            "on start exit 3",
+        ],
+    );
     let launched = launch_cluster(profile)
         .count(3)
         .isolation(Isolation::Shared)
@@ -109,9 +116,10 @@ fn a_runtime_that_goes_away_takes_the_tools_with_it() {
     runtime
         .block_on(in_time(cluster.ask("fork")))
         .unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(census.alive().len(), 4);
+    // Two tools, the keeper of each, and two processes that one has started.
+    assert_eq!(census.alive().len(), 6);
     drop(runtime);
-    // SIGKILL was sent to both groups; the kernel needs a moment, and nothing is left that could tell of it.
+    // The keepers were told; they need a moment, and nothing is left that could tell of it.
     let deadline = std::time::Instant::now() + crate::support::LONG;
     while !census.alive().is_empty() {
         assert!(std::time::Instant::now() < deadline, "{:?}", census.alive());

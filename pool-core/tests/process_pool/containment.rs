@@ -7,32 +7,22 @@ use std::time::Duration;
 use rustix::io::FdFlags;
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::{LaunchOptions, ProcessPool, ShutdownReport, shim};
 
 use crate::support::{
-    LONG, Watched, answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch,
+    LONG, Watched, answer, launch, pid, read, report, signal, sleepers, standin, standin_tool,
+    until, watch,
 };
 
-/// What a stand-in says of itself, in the turn that is its second.
-async fn report(pool: &ProcessPool) -> Value {
-    serde_json::from_str(&answer(pool, "report").await).expect("a report is JSON")
-}
-
-fn sleepers(report: &Value) -> Vec<u32> {
-    serde_json::from_value(report["sleepers"].clone()).expect("process ids")
-}
-
 #[tokio::test]
-async fn a_tool_has_its_own_session_and_group_and_the_pid_that_was_spawned() {
+async fn a_tool_has_its_own_session_and_group_and_its_process_id_is_known() {
     let pool = launch(standin(&["on turn 1 report"]), 1).await;
     let report = report(&pool).await;
     let pid = pid(&pool, 0);
     assert_eq!(report["pid"], pid);
     assert_eq!(report["pgid"], pid);
     assert_eq!(report["sid"], pid);
-    assert_eq!(report["ppid"], std::process::id());
 }
 
 #[tokio::test]
@@ -164,28 +154,6 @@ async fn the_private_folder_goes_with_the_process() {
 }
 
 #[tokio::test]
-async fn a_grandchild_that_left_the_group_and_holds_the_output_does_not_delay_the_exit() {
-    let pool = launch(
-        standin(&[
-            "on turn 1 fork 1 setsid",
-            "on turn 2 report",
-            "on turn 3 exit 5",
-        ]),
-        1,
-    )
-    .await;
-    answer(&pool, "fork").await;
-    let sleeper = sleepers(&report(&pool).await)[0];
-    let process = watch(sleeper);
-    let response = ask(&pool, "exit").await;
-    assert_eq!(response.outcome.word(), "indeterminate");
-    assert_eq!(pool.get_status()[0].return_code, Some(5));
-    // Only a keeper could find it; here the test does.
-    signal(sleeper, Signal::KILL);
-    process.gone().await;
-}
-
-#[tokio::test]
 async fn a_shutdown_says_who_needed_a_kill() {
     let pool = launch(
         standin(&["on prompt ~deaf ignore TERM", "on prompt ~exit exit 0"]),
@@ -299,28 +267,4 @@ fn a_runtime_that_ends_takes_its_processes_with_it() {
     drop(runtime);
     process.block_until_gone();
     drop(pool);
-}
-
-#[tokio::test]
-async fn a_manager_that_is_killed_takes_its_tools_with_it() {
-    let mut manager = tokio::process::Command::new(standin_tool())
-        .arg("manage")
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it runs");
-    let mut lines = BufReader::new(manager.stdout.take().expect("a pipe")).lines();
-    let mut tools = Vec::new();
-    for _ in 0..2 {
-        let line = lines
-            .next_line()
-            .await
-            .expect("a line")
-            .expect("a process id");
-        tools.push(watch(line.parse().expect("a process id")));
-    }
-    manager.kill().await.expect("it lives");
-    for tool in tools {
-        tool.gone().await;
-    }
 }

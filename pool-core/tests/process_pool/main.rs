@@ -7,6 +7,7 @@ mod exchange;
 mod failures;
 mod interrupts;
 mod jobs;
+mod keeper;
 mod oneshot;
 mod starts;
 mod support;

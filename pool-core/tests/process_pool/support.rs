@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde_json::Value;
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::{LaunchOptions, ProcessPool, Response, shim};
 
@@ -77,6 +78,16 @@ pub(crate) async fn answer(pool: &ProcessPool, prompt: &str) -> String {
     response.text
 }
 
+/// What a stand-in says of itself, in a turn that is told to report.
+pub(crate) async fn report(pool: &ProcessPool) -> Value {
+    serde_json::from_str(&answer(pool, "report").await).expect("a report is JSON")
+}
+
+/// What the reporting stand-in has started.
+pub(crate) fn sleepers(report: &Value) -> Vec<u32> {
+    serde_json::from_value(report["sleepers"].clone()).expect("process ids")
+}
+
 pub(crate) fn pid(pool: &ProcessPool, index: usize) -> u32 {
     pool.get_status()[index].pid.expect("it lives")
 }
@@ -117,6 +128,17 @@ impl Watched {
         let limit = limit.try_into().expect("a short time");
         poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit)) == Ok(1)
     }
+}
+
+/// The process that started another, or has inherited it.
+pub(crate) fn parent(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let parent = fields
+        .split(' ')
+        .nth(1)
+        .and_then(|field| field.parse().ok());
+    parent.expect("a number")
 }
 
 /// Waits until the pool shows what is looked for.

@@ -30,8 +30,7 @@ impl Tool {
             Deed::Ignore(ignored) => signals::ignore(ignored)?,
             Deed::Fork { count, sleeper } => {
                 for _ in 0..*count {
-                    self.sleepers
-                        .push(sleeper::start(sleeper, &self.args)?.id());
+                    self.sleepers.push(sleeper::start(sleeper, &self.args)?);
                 }
             }
             Deed::CloseStdout => {

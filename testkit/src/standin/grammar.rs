@@ -202,13 +202,18 @@ fn action(words: &mut Words<'_>) -> Result<(Action, bool), String> {
 }
 
 fn sleeper(words: &mut Words<'_>) -> Result<Sleeper, String> {
+    let orphan = words.take("orphan");
     let setsid = words.take("setsid");
     let ignore = if words.take("ignore") {
         words.signals()?
     } else {
         Vec::new()
     };
-    Ok(Sleeper { setsid, ignore })
+    Ok(Sleeper {
+        orphan,
+        setsid,
+        ignore,
+    })
 }
 
 fn shape(name: Option<&str>, words: &mut Words<'_>) -> Result<Shape, String> {

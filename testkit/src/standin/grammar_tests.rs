@@ -128,13 +128,14 @@ fn every_trigger_and_every_action_is_read() {
             ),
         ),
         (
-            "on turn 1 fork 1 setsid ignore TERM HUP after end",
+            "on turn 1 fork 1 orphan setsid ignore TERM HUP after end",
             at(
                 Moment::After,
                 one(),
                 Deed::Fork {
                     count: 1,
                     sleeper: Sleeper {
+                        orphan: true,
                         setsid: true,
                         ignore: vec![Signal::TERM, Signal::HUP],
                     },

@@ -63,6 +63,8 @@ pub(super) enum Deed {
 /// A process that holds standard output and sleeps for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sleeper {
+    /// Have no parent: whoever started it has ended.
+    pub(super) orphan: bool,
     /// Leave the process group and the session.
     pub(super) setsid: bool,
     pub(super) ignore: Vec<Signal>,
