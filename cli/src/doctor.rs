@@ -81,9 +81,9 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, CliError> {
         checks::containment(),
         checks::git().await,
         checks::folder(&args.cwd).await,
-        checks::temporary_folder(),
-        checks::open_files(),
     ];
+    checks.extend(checks::work_left(&args.cwd).await);
+    checks.extend([checks::temporary_folder(), checks::open_files()]);
     let mut usable = Vec::new();
     for (name, tool) in names.iter().zip(&tools) {
         let profile = catalog.get(name).ok();

@@ -35,7 +35,7 @@ pub use error::WorktreeError;
 use tokio::sync::Mutex;
 
 use lock::LockFile;
-use names::show_diff;
+use names::{quoted, show_diff};
 use repository::{Facts, KEPT, WORKING};
 use site::Site;
 
@@ -56,6 +56,20 @@ pub struct Leftover {
     pub reason: String,
     /// A shell command that shows it, to be run from anywhere inside the repository.
     pub show: String,
+}
+
+impl Leftover {
+    /// A shell command that throws it away for good, to be run from anywhere inside the repository.
+    pub fn discard(&self) -> String {
+        let branch = format!("git branch -D {}", quoted(&self.branch));
+        match &self.worktree {
+            Some(path) => {
+                let path = quoted(&path.to_string_lossy());
+                format!("git worktree remove --force {path} && {branch}")
+            }
+            None => branch,
+        }
+    }
 }
 
 /// What became of an item's work.

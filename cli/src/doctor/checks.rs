@@ -38,7 +38,7 @@ impl Check {
     }
 }
 
-/// Whether tools can be started through this program.
+/// How far a tool and what it starts are contained.
 pub(super) fn containment() -> Check {
     let name = "toolpool";
     let own = env!("CARGO_PKG_VERSION");
@@ -46,13 +46,15 @@ pub(super) fn containment() -> Check {
         return check(
             name,
             Verdict::Ok,
-            format!("{own}; each tool gets a session of its own, and dies when toolpool is killed"),
+            format!(
+                "{own}; containment: a keeper for each tool, so that all it starts ends with it, also when toolpool is killed"
+            ),
         );
     }
     check(
         name,
         Verdict::Note,
-        format!("{own}; its own program file cannot be found, so tools get a process group only, and outlive a toolpool that is killed"),
+        format!("{own}; containment: process groups only, since its own program file cannot be found; what leaves the group of its tool survives, and so do tools when toolpool is killed"),
     )
     .fix("mount /proc, and start toolpool from a file that stays where it is")
 }
@@ -111,6 +113,29 @@ pub(super) async fn folder(cwd: &Path) -> Check {
         Err(error) => check(name, Verdict::Problem, error.to_string())
             .fix("see there, or use `--isolation shared`"),
     }
+}
+
+/// What earlier runs could not land, one check for each branch that keeps it.
+pub(super) async fn work_left(cwd: &Path) -> Vec<Check> {
+    // What keeps it from being found is told by the check of the folder.
+    let Ok(Some(repository)) = Repository::discover(cwd).await else {
+        return Vec::new();
+    };
+    let leftovers = repository.leftovers().await.unwrap_or_default();
+    let shown = leftovers.iter().map(|left| {
+        let place = left
+            .worktree
+            .as_ref()
+            .map(|path| format!(" in {}", path.display()))
+            .unwrap_or_default();
+        let detail = format!("left by an earlier run{place}: {}", left.reason);
+        check(&left.branch, Verdict::Note, detail).fix(format!(
+            "look at it (`{}`), then take what you need and throw it away (`{}`)",
+            left.show,
+            left.discard()
+        ))
+    });
+    shown.collect()
 }
 
 pub(super) fn temporary_folder() -> Check {

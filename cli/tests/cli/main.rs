@@ -9,6 +9,7 @@ mod errors;
 mod interrupts;
 mod jules;
 mod mixed;
+mod killed;
 mod schema;
 mod support;
 mod texts;

@@ -4,9 +4,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
+
+/// Longer than anything takes on a machine that is merely slow: a test that reaches it has failed.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A temporary folder with the user's home, the programs' temporary folder and a working folder in it. Tools may see
 /// `TMPDIR`, so its path in a process's environment tells that the process belongs to the test.
@@ -131,6 +135,15 @@ impl Place {
             .map(|entry| entry.expect("an entry").path())
             .collect();
         assert_eq!(files, Vec::<PathBuf>::new(), "files are left");
+    }
+
+    /// Waits until no process of this place lives.
+    pub(crate) fn wait_until_all_have_ended(&self) {
+        let deadline = Instant::now() + LONG;
+        while !self.processes().is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", self.processes());
+            std::thread::yield_now();
+        }
     }
 
     /// The command lines of the living processes of this place.
