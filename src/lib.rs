@@ -8,7 +8,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // Lets this program start each tool in a session of its own; call it first.
+//!     // Lets each tool have a session of its own and a keeper, which leaves nothing behind; call it first.
 //!     toolpool::init();
 //!
 //!     let cluster = launch_cluster("aider").count(3).routing(Routing::LeastBusy).await?;

@@ -50,9 +50,11 @@ pub(crate) fn keep(mut arguments: impl Iterator<Item = OsString>) -> String {
     };
     match start(parent, &how, &tool, arguments) {
         Ok((mut signals, mut family)) => {
-            let orphaned = family.watch(&mut signals);
+            let told = family.watch(&mut signals);
             family.end();
-            if orphaned {
+            // A tool whose input has ended may be quicker than the word of its program's death.
+            let told = told || signals.pending().any(|signal| signal == ORPHANED.1);
+            if told || getppid() != parent {
                 std::fs::remove_dir_all(Path::new(&folder)).ok();
             }
             end_as(family.end)
