@@ -53,6 +53,7 @@ impl Lab {
                 "\"maxRetries\": 0, \"contextWindowSize\": 4000000",
             );
         }
+        aider_lab::init_shim();
         let lab = Self {
             server: ModelServer::start().expect("a port on loopback"),
             folder: tempfile::tempdir().expect("temp folder"),
@@ -454,7 +455,8 @@ async fn that_is_killed_or_too_slow_is_in_doubt_and_comes_back(tool: &str) {
 
 async fn leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command(tool: &str) {
     let Some(lab) = Lab::new(tool) else { return };
-    let marker = format!("{tool}-left");
+    // What another run may have left behind does not count here.
+    let marker = format!("{tool}-left-{}", std::process::id());
     let cluster = lab
         .cluster(1, &marker)
         .isolation(Isolation::Shared)

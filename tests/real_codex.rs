@@ -35,6 +35,7 @@ impl Lab {
         };
         let mut profile = ToolProfile::builtin("codex").expect("built in");
         profile.program = PathBuf::from(program).display().to_string();
+        aider_lab::init_shim();
         let lab = Self {
             server: ModelServer::start().expect("a port on loopback"),
             folder: tempfile::tempdir().expect("temp folder"),

@@ -29,6 +29,7 @@ impl Lab {
 
     /// The same around another program.
     pub(crate) fn of(server: Builder, files: &[&str], program: PathBuf) -> Self {
+        init_shim();
         let lab = Self {
             server: server.start().expect("a port on loopback"),
             folder: tempfile::tempdir().expect("temp folder"),
@@ -154,6 +155,22 @@ pub(crate) const UNSEEN: &[char] = &[
     '\u{feff}',
     '\u{e0020}',
 ];
+
+/// Makes an example the shim of this process: a test's `main` is not its own.
+pub(crate) fn init_shim() {
+    if toolpool::is_initialized() {
+        return;
+    }
+    let test = std::env::current_exe().expect("own path");
+    let target = test.ancestors().nth(2).expect("target folder");
+    let example = target.join("examples/simple_pool");
+    assert!(
+        example.exists(),
+        "{} is missing: `cargo build --examples`",
+        example.display()
+    );
+    toolpool_pool_core::shim::init_with(example);
+}
 
 /// The live processes whose environment carries the marker.
 pub(crate) fn census(marker: &str) -> Vec<u32> {

@@ -25,6 +25,7 @@ impl Lab {
             println!("skipped: TOOLPOOL_CLAUDE is not set; it names the executable of Claude Code");
             return None;
         };
+        crate::aider_lab::init_shim();
         let lab = Self {
             server: ModelServer::start().expect("a port on loopback"),
             folder: tempfile::tempdir().expect("temp folder"),
