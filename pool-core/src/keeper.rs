@@ -139,8 +139,11 @@ impl Family {
 
     /// Kills until none is left.
     fn end(&mut self) {
+        if !self.collect() {
+            return;
+        }
         let until = Instant::now() + GIVE_UP;
-        // Most families are one group. Nobody else can have its number: the tool was its leader.
+        // Most families are one group, which this ends at once.
         kill_process_group(self.tool, Signal::KILL).ok();
         while self.collect() && Instant::now() < until {
             std::thread::sleep(LOOK);
