@@ -3,17 +3,14 @@
 //! Prints the time from spawn to ready of five aiders against bare spawns of the same command, their memory, and how much
 //! faster three instances finish a batch than one, with a model that takes two seconds for each answer.
 
-#[path = "../tests/aider_lab/mod.rs"]
-mod aider_lab;
-
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aider_lab::{Lab, census};
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 use toolpool::{Isolation, Submission};
+use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::ModelServer;
 
 const BATCH: usize = 12;
@@ -25,11 +22,15 @@ fn main() -> Result<()> {
 }
 
 async fn run() -> Result<()> {
-    let Some(lab) = Lab::new(ModelServer::builder().delay(MODEL_TAKES), &[]) else {
-        return Ok(());
+    let lab = match Lab::with("aider", ModelServer::builder().delay(MODEL_TAKES)) {
+        Ok(lab) => lab,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return Ok(());
+        }
     };
     // The first start on a machine compiles and caches; it is nobody's figure.
-    lab.cluster(1, "warm")
+    lab.cluster(1)
         .isolation(Isolation::Shared)
         .await?
         .shutdown()
@@ -48,7 +49,7 @@ async fn run() -> Result<()> {
         child.wait()?;
     }
     let begun = Instant::now();
-    let cluster = lab.cluster(5, "five").isolation(Isolation::Shared).await?;
+    let cluster = lab.cluster(5).isolation(Isolation::Shared).await?;
     let ours = begun.elapsed();
     let rss: u64 = cluster
         .status()
@@ -77,16 +78,13 @@ async fn run() -> Result<()> {
         three.as_secs_f64(),
         one.as_secs_f64() / three.as_secs_f64()
     );
-    let left = [census("warm"), census("five"), census("batch")].concat();
+    let left = lab.census();
     anyhow::ensure!(left.is_empty(), "processes are left: {left:?}");
     Ok(())
 }
 
 async fn batch(lab: &Lab, count: usize) -> Result<Duration> {
-    let cluster = lab
-        .cluster(count, "batch")
-        .isolation(Isolation::Shared)
-        .await?;
+    let cluster = lab.cluster(count).isolation(Isolation::Shared).await?;
     let begun = Instant::now();
     let mut asks = JoinSet::new();
     for place in 0..BATCH {
@@ -106,8 +104,9 @@ async fn batch(lab: &Lab, count: usize) -> Result<Duration> {
 }
 
 fn bare_start(lab: &Lab) -> Result<std::process::Child> {
-    Command::new(lab.profile().program)
-        .args(lab.args())
+    let (args, _) = lab.settings();
+    Command::new(lab.program())
+        .args(args)
         .args([
             "--no-pretty",
             "--no-fancy-input",

@@ -1,12 +1,9 @@
 //! The examples run as they are, on the stand-in and on the real aider.
 
-mod aider_lab;
-
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use aider_lab::{Lab, census};
-use toolpool_testkit::model_server::ModelServer;
+use toolpool_conformance::lab::Lab;
 
 /// Cargo builds a package's examples together with its tests, beside their folder.
 fn example(name: &str) -> Command {
@@ -86,10 +83,14 @@ fn custom_tool_speaks_to_a_program_described_by_one_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_runs_the_three_examples() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &["a.py", "b.py"]) else {
+    let Some(lab) = Lab::or_skip("aider") else {
         return;
     };
-    let aider = PathBuf::from(lab.profile().program);
+    for file in ["a.py", "b.py"] {
+        lab.commit(file, "first line\nlast line\n");
+    }
+    let aider = PathBuf::from(lab.program());
+    let (args, env) = lab.settings();
     let path = format!(
         "{}:{}",
         aider.parent().expect("bin folder").display(),
@@ -109,17 +110,16 @@ async fn real_aider_runs_the_three_examples() {
             .args(["--tool", "aider"])
             .args(files)
             .arg("--")
-            .args(lab.args())
+            .args(&args)
             .current_dir(lab.repo())
+            .envs(env.iter().map(|(key, value)| (key, value)))
             .env("PATH", &path)
-            .env("OPENAI_API_KEY", "none")
-            .env("TOOLPOOL_TEST_MARKER", name)
             .stdin(std::process::Stdio::null());
         let stdout = tokio::task::spawn_blocking(move || stdout_of(command))
             .await
             .expect("no panic");
         assert!(stdout.contains(expected), "{name}: {stdout}");
-        assert_eq!(census(name), Vec::<u32>::new());
+        assert_eq!(lab.census(), Vec::<u32>::new(), "{name}");
     }
     assert_eq!(
         lab.git(&["status", "--porcelain"]),

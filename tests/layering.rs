@@ -11,6 +11,9 @@ use toml::{Table, Value};
 /// The crate that test code of every layer may use, in `[dev-dependencies]`.
 const TESTKIT: &str = "toolpool-testkit";
 
+/// The cases that every tool is examined by.
+const CONFORMANCE: &str = "toolpool-conformance";
+
 /// The crates of the workspace that a member may depend on, by its folder; the root package is `.`.
 fn may_use(folder: &str) -> &'static [&'static str] {
     match folder {
@@ -24,7 +27,9 @@ fn may_use(folder: &str) -> &'static [&'static str] {
             "toolpool-metrics",
         ],
         // The program carries the stand-in tool in itself, to be tried without any other.
-        "cli" => &["toolpool", TESTKIT],
+        "cli" => &["toolpool", CONFORMANCE, TESTKIT],
+        // The laboratory has the model server in it.
+        "conformance" => &["toolpool", TESTKIT],
         other => panic!(
             "the member `{other}` has no layer yet; say in `may_use` which crates it may know"
         ),
@@ -113,10 +118,13 @@ fn every_member_depends_only_on_the_layers_below_it() {
 }
 
 #[test]
-fn tests_may_use_the_testkit_besides() {
+fn tests_may_use_the_testkit_besides_and_those_of_the_facade_the_laboratory() {
     for member in Member::all() {
         let mut allowed: BTreeSet<_> = may_use(&member.folder).iter().copied().collect();
         allowed.insert(TESTKIT);
+        if member.folder == "." {
+            allowed.insert(CONFORMANCE);
+        }
         let used = member.ours(&["dev-dependencies"]);
         let too_many: Vec<_> = used.difference(&allowed).collect();
         assert!(

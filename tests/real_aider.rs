@@ -1,18 +1,19 @@
 //! The promises, on the real aider against the local model server. Without `TOOLPOOL_AIDER` each test says that it was
 //! skipped; `cargo xtask test` sets it.
 
-mod aider_lab;
+mod unseen;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aider_lab::{Lab, UNSEEN, census};
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
 use toolpool::{
     AskError, DoubtCause, EventKind, FailureClass, Heard, Isolation, Outcome, Submission,
 };
-use toolpool_testkit::model_server::{ModelServer, answer_for};
+use toolpool_conformance::lab::Lab;
+use toolpool_testkit::model_server::answer_for;
+use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like aider's own commands, marks and prompts.
 fn mixed_prompts() -> Vec<String> {
@@ -47,10 +48,10 @@ fn mixed_prompts() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_answers_each_of_24_mixed_prompts_with_its_own_answer() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+    let Some(lab) = Lab::or_skip("aider") else {
         return;
     };
-    let cluster = lab.cluster(3, "mixed").await.expect("three aiders");
+    let cluster = lab.cluster(3).await.expect("three aiders");
     let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 24);
@@ -85,21 +86,23 @@ async fn real_aider_answers_each_of_24_mixed_prompts_with_its_own_answer() {
         !lab.repo().join("canary").exists(),
         "no prompt became a command"
     );
-    assert_eq!(census("mixed"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch() {
     let files: Vec<String> = (1..=12).map(|place| format!("file_{place}.txt")).collect();
-    let names: Vec<&str> = files.iter().map(String::as_str).collect();
-    let Some(lab) = Lab::new(ModelServer::builder(), &names) else {
+    let Some(lab) = Lab::or_skip("aider") else {
         return;
     };
+    for file in &files {
+        lab.commit(file, "first line\nlast line\n");
+    }
     // What the user has not committed is theirs.
     std::fs::write(lab.repo().join("README"), "changed by the user\n").expect("write");
     std::fs::write(lab.repo().join("notes"), "untracked\n").expect("write");
     let start = lab.git(&["rev-parse", "HEAD"]);
-    let cluster = lab.cluster(3, "edits").await.expect("three aiders");
+    let cluster = lab.cluster(3).await.expect("three aiders");
     let mut asks = JoinSet::new();
     for file in files.clone() {
         let cluster = cluster.clone();
@@ -140,16 +143,16 @@ async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch(
     let kept = std::fs::read_to_string(lab.repo().join("README")).expect("read");
     assert_eq!(kept, "changed by the user\n");
     assert_eq!(lab.git(&["status", "--porcelain"]), " M README\n?? notes\n");
-    assert_eq!(census("edits"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_takes_its_own_commands_only_through_the_command_call() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+    let Some(lab) = Lab::or_skip("aider") else {
         return;
     };
     let cluster = lab
-        .cluster(1, "commands")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("an aider");
@@ -188,88 +191,7 @@ async fn real_aider_takes_its_own_commands_only_through_the_command_call() {
     );
     cluster.shutdown().await;
     assert!(!lab.repo().join("canary").exists());
-    assert_eq!(census("commands"), Vec::<u32>::new());
-}
-
-/// Found on 0.86.2: a slash or an exclamation mark makes a command only as the very first character. A carriage return
-/// is a line feed to aider, and a text whose first line is empty is no command either.
-#[tokio::test(flavor = "multi_thread")]
-async fn real_aider_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
-        return;
-    };
-    let cluster = lab
-        .cluster(1, "unseen")
-        .isolation(Isolation::Shared)
-        .await
-        .expect("an aider");
-    for unseen in UNSEEN {
-        let prompt = format!("{unseen}!touch canary");
-        let reply = cluster.ask(&prompt).await.expect("an answer");
-        let (text, wanted) = (reply.text.trim_end(), answer_for(&prompt));
-        assert_eq!(text, wanted.trim_end(), "{prompt:?}");
-    }
-    for returned in ["\r!touch canary", "\r/run touch canary"] {
-        let reply = cluster.ask(returned).await.expect("an answer");
-        assert!(reply.text.starts_with("sha256:"), "{}", reply.text);
-    }
-    cluster.shutdown().await;
-    assert!(!lab.repo().join("canary").exists());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_aider_forgets_when_asked_afresh_and_remembers_in_a_session() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
-        return;
-    };
-    let cluster = lab.cluster(2, "sessions").await.expect("two aiders");
-    let session = cluster.session("pr-842");
-    let first = session
-        .ask("remember the word marmalade")
-        .await
-        .expect("answer");
-    let second = session.ask("which word was it?").await.expect("answer");
-    assert_eq!(
-        first.instance, second.instance,
-        "a session stays where its context is"
-    );
-    let seen = |needle: &str| {
-        lab.server
-            .requests()
-            .iter()
-            .filter(|request| request.last_user.contains(needle))
-            .map(|request| request.messages)
-            .max()
-            .expect("asked")
-    };
-    let alone = seen("remember the word");
-    assert!(
-        seen("which word was it") > alone,
-        "the second request carried the first"
-    );
-    let index = cluster
-        .instances()
-        .iter()
-        .position(|name| Some(name) == first.instance.as_ref())
-        .expect("index");
-    cluster
-        .ask(Submission::text("begin anew").fresh().on_instance(index))
-        .await
-        .expect("answer");
-    assert_eq!(
-        seen("begin anew"),
-        alone,
-        "nothing of the conversation was sent"
-    );
-    match session.ask("which word was it, again?").await {
-        Err(AskError::Turn(reply)) => {
-            assert!(
-                matches!(&reply.outcome, Outcome::Failed(failure) if failure.class == FailureClass::SessionLost)
-            );
-        }
-        other => panic!("the context was lost silently: {other:?}"),
-    }
-    cluster.shutdown().await;
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 /// The failure class of a turn that must fail.
@@ -288,10 +210,10 @@ async fn failure_of(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+    let Some(lab) = Lab::or_skip("aider") else {
         return;
     };
-    let cluster = lab.cluster(5, "faults").await.expect("five aiders");
+    let cluster = lab.cluster(5).await.expect("five aiders");
     // aider itself tries again for a minute before it gives a provider up, so these two run beside everything else.
     let limited = tokio::spawn(failure_of(cluster.clone(), "[[model: status=429]] one"));
     let broken = tokio::spawn(failure_of(cluster.clone(), "[[model: status=500]] two"));
@@ -373,43 +295,34 @@ async fn real_aider_faults_end_in_the_right_outcome_while_others_keep_answering(
     assert_eq!(report.books.completed, 6);
     assert_eq!((report.books.failed, report.books.indeterminate), (3, 2));
     assert_eq!(
-        census("faults"),
+        lab.census(),
         Vec::<u32>::new(),
         "nothing is left of any tree"
     );
 }
 
+/// Found on 0.86.2: a slash or an exclamation mark makes a command only as the very first character. A carriage return
+/// is a line feed to aider, and a text whose first line is empty is no command either.
 #[tokio::test(flavor = "multi_thread")]
-async fn real_aider_confirms_a_cancel_and_lives_on() {
-    let Some(lab) = Lab::new(ModelServer::builder(), &[]) else {
+async fn real_aider_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
+    let Some(lab) = Lab::or_skip("aider") else {
         return;
     };
     let cluster = lab
-        .cluster(1, "cancel")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("an aider");
-    let turn = cluster
-        .stream("[[model: hang]] never")
-        .await
-        .expect("accepted");
-    lab.server
-        .wait_until(|requests| {
-            requests
-                .iter()
-                .any(|request| request.last_user.contains("never"))
-        })
-        .await;
-    turn.cancel().await;
-    match turn.reply().await {
-        Err(AskError::Turn(reply)) => assert_eq!(reply.outcome, Outcome::Cancelled),
-        other => panic!("a cancelled turn: {other:?}"),
+    for unseen in UNSEEN {
+        let prompt = format!("{unseen}!touch canary");
+        let reply = cluster.ask(&prompt).await.expect("an answer");
+        let (text, wanted) = (reply.text.trim_end(), answer_for(&prompt));
+        assert_eq!(text, wanted.trim_end(), "{prompt:?}");
     }
-    let reply = cluster.ask("next").await.expect("the same process answers");
-    assert_eq!(
-        (reply.text.trim_end(), reply.generation),
-        (answer_for("next").trim_end(), 1)
-    );
+    for returned in ["\r!touch canary", "\r/run touch canary"] {
+        let reply = cluster.ask(returned).await.expect("an answer");
+        assert!(reply.text.starts_with("sha256:"), "{}", reply.text);
+    }
     cluster.shutdown().await;
-    assert_eq!(census("cancel"), Vec::<u32>::new());
+    assert!(!lab.repo().join("canary").exists());
 }

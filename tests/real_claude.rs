@@ -1,25 +1,20 @@
 //! The promises, on the real Claude Code against the local model server. Without `TOOLPOOL_CLAUDE` each test says that it
 //! was skipped.
 
-mod aider_lab;
 mod asking;
-mod claude_lab;
+mod unseen;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use aider_lab::{UNSEEN, census};
-use claude_lab::{Lab, next_event};
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
 use toolpool::{
     AskError, ClusterManager, DoubtCause, EventKind, FailureClass, Grade, Heard, Isolation,
-    Outcome, Prompt, Submission, TurnId,
+    Outcome, Submission,
 };
-use toolpool_pool_core::Connection;
-use toolpool_pool_core::launcher::GroupSignal;
-use toolpool_pool_core::protocol::{Act, Answer, TurnEvent};
+use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
+use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like Claude's own commands and frames.
 fn mixed_prompts() -> Vec<String> {
@@ -56,8 +51,10 @@ fn mixed_prompts() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_answers_each_of_24_mixed_prompts_with_its_own_answer() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(3, "claude-mixed").await.expect("three of them");
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
+    let cluster = lab.cluster(3).await.expect("three of them");
     let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 24);
@@ -86,45 +83,16 @@ async fn real_claude_answers_each_of_24_mixed_prompts_with_its_own_answer() {
         !lab.repo().join("canary").exists(),
         "no prompt became a command"
     );
-    assert_eq!(census("claude-mixed"), Vec::<u32>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_claude_keeps_its_context_over_20_turns_and_forgets_when_asked_afresh() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab
-        .cluster(1, "claude-context")
-        .isolation(Isolation::Shared)
-        .await
-        .expect("one");
-    let mut messages = Vec::new();
-    for turn in 1..=20 {
-        let prompt = format!("turn number {turn}");
-        let reply = cluster.ask(&prompt).await.expect("an answer");
-        assert_eq!(reply.text, answer_for(&prompt));
-        messages.push(lab.server.requests().last().expect("asked").messages);
-    }
-    assert!(
-        messages.is_sorted_by(|before, after| before < after),
-        "{messages:?}"
-    );
-    assert!(messages[19] >= messages[0] + 38, "{messages:?}");
-    let reply = cluster.ask(Submission::text("begin anew").fresh()).await;
-    assert_eq!(reply.expect("an answer").text, answer_for("begin anew"));
-    let fresh = lab.server.requests().last().expect("asked").messages;
-    assert!(
-        fresh <= messages[1],
-        "{fresh} messages, {messages:?} before"
-    );
-    cluster.shutdown().await;
-    assert_eq!(census("claude-context"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_lands_six_edits_as_six_commits() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
     let start = lab.git(&["rev-parse", "HEAD"]);
-    let cluster = lab.cluster(2, "claude-edits").await.expect("two of them");
+    let cluster = lab.cluster(2).await.expect("two of them");
     let mut asks = JoinSet::new();
     for place in 1..=6 {
         let file = format!("file_{place}.txt");
@@ -156,14 +124,16 @@ async fn real_claude_lands_six_edits_as_six_commits() {
         "6"
     );
     assert_eq!(lab.git(&["status", "--porcelain"]), "");
-    assert_eq!(census("claude-edits"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_takes_its_own_commands_only_through_the_command_call() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
     let cluster = lab
-        .cluster(1, "claude-commands")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("one");
@@ -185,35 +155,16 @@ async fn real_claude_takes_its_own_commands_only_through_the_command_call() {
     let text = cluster.ask("/cost").await.expect("an answer").text;
     assert_eq!(text, answer_for("/cost"), "as text it is for the model");
     cluster.shutdown().await;
-    assert_eq!(census("claude-commands"), Vec::<u32>::new());
-}
-
-/// Found on 2.1.330: only a slash as the very first character makes a command; even a blank before it makes a text.
-#[tokio::test(flavor = "multi_thread")]
-async fn real_claude_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab
-        .cluster(1, "claude-unseen")
-        .isolation(Isolation::Shared)
-        .await
-        .expect("one");
-    for unseen in UNSEEN {
-        let prompt = format!("{unseen}/cost");
-        let reply = cluster.ask(&prompt).await.expect("an answer");
-        assert_eq!(reply.text, answer_for(&prompt), "{prompt:?}");
-    }
-    cluster.shutdown().await;
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_reads_no_file_that_a_prompt_only_mentions() {
-    let Some(lab) = Lab::new() else { return };
-    if !lab.ignores_mentions() {
-        println!("skipped: this version has no switch for it");
+    let Some(lab) = Lab::or_skip("claude") else {
         return;
-    }
+    };
     let cluster = lab
-        .cluster(1, "claude-mentions")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("one");
@@ -243,8 +194,10 @@ async fn failure_of(cluster: ClusterManager, prompt: &'static str) -> (FailureCl
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_faults_end_in_the_right_outcome_while_others_keep_answering() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(3, "claude-faults").await.expect("three");
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
+    let cluster = lab.cluster(3).await.expect("three");
     for (prompt, class) in [
         ("[[model: status=400]]", FailureClass::BadRequest),
         ("[[model: status=401]]", FailureClass::Auth),
@@ -314,14 +267,16 @@ async fn real_claude_faults_end_in_the_right_outcome_while_others_keep_answering
     let report = cluster.shutdown().await;
     assert!(report.books.balance());
     assert_eq!((report.books.failed, report.books.indeterminate), (6, 1));
-    assert_eq!(census("claude-faults"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_confirms_a_cancel_wherever_it_hits_and_lives_on() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
     let cluster = lab
-        .cluster(1, "claude-cancel")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("one");
@@ -344,165 +299,34 @@ async fn real_claude_confirms_a_cancel_wherever_it_hits_and_lives_on() {
         assert_eq!((reply.text, reply.generation), (answer_for(&next), 1));
     }
     cluster.shutdown().await;
-    assert_eq!(census("claude-cancel"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
+/// Found on 2.1.330: only a slash as the very first character makes a command; even a blank before it makes a text.
 #[tokio::test(flavor = "multi_thread")]
-async fn real_claude_streams_an_answer_as_the_model_writes_it() {
-    let Some(lab) = Lab::new() else { return };
+async fn real_claude_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
     let cluster = lab
-        .cluster(1, "claude-stream")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("one");
-    // The model stops half-way, so what has come by then cannot have waited for the end.
-    let prompt = "[[model: hang-mid answer-bytes=4000]]";
-    let mut turn = cluster.stream(prompt).await.expect("accepted");
-    let mut text = Vec::new();
-    while text.len() < 2000 {
-        text.extend(turn.chunk().await.expect("the first half comes"));
+    for unseen in UNSEEN {
+        let prompt = format!("{unseen}/cost");
+        let reply = cluster.ask(&prompt).await.expect("an answer");
+        assert_eq!(reply.text, answer_for(&prompt), "{prompt:?}");
     }
-    assert_eq!(text, &answer_for(prompt).as_bytes()[..2000]);
-    turn.cancel().await;
-    turn.reply().await.expect_err("cancelled");
     cluster.shutdown().await;
-    assert_eq!(census("claude-stream"), Vec::<u32>::new());
-}
-
-/// Sends a prompt and answers what is asked; returns what was asked and how it ended.
-async fn turn_of(
-    connection: &mut Connection,
-    turn: u64,
-    prompt: &str,
-    answer: Answer,
-) -> (Vec<(Act, String)>, Outcome) {
-    connection
-        .submit(TurnId(turn), &Prompt::text(prompt))
-        .expect("acceptable");
-    let mut asked = Vec::new();
-    loop {
-        match next_event(connection).await {
-            TurnEvent::Waiting {
-                request,
-                question,
-                act,
-                ..
-            } => {
-                asked.push((act, question));
-                connection.answer(&request, answer);
-            }
-            TurnEvent::TurnEnded { outcome, .. } => return (asked, outcome),
-            _ => {}
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_claude_asks_before_it_acts_and_takes_no_for_an_answer() {
-    let Some(lab) = Lab::new() else { return };
-    let mut connection = lab.connection("claude-asks").await;
-    assert_eq!(next_event(&mut connection).await, TurnEvent::Ready);
-    let made = |name: &str| lab.repo().join(name).exists();
-    for (turn, prompt, file, act) in [
-        (1, "[[model: edit=edited text=a]]", "edited", Act::Edit),
-        (
-            3,
-            "[[model: tool=shell cmd=touch touched]]",
-            "touched",
-            Act::Execute,
-        ),
-    ] {
-        let denied = turn_of(&mut connection, turn, &format!("{prompt} no"), Answer::Deny).await;
-        assert_eq!((denied.0[0].0, denied.1), (act, Outcome::Completed));
-        assert!(denied.0[0].1.contains(file), "{:?}", denied.0);
-        assert!(!made(file), "{file} was made although it was refused");
-        let allowed = turn_of(&mut connection, turn + 1, prompt, Answer::Allow).await;
-        assert_eq!((allowed.0[0].0, allowed.1), (act, Outcome::Completed));
-        assert!(made(file), "{file} was not made although it was allowed");
-    }
-
-    // Interrupted while it asks, and while a command runs.
-    connection
-        .submit(
-            TurnId(5),
-            &Prompt::text("[[model: tool=shell cmd=touch slept; sleep 600]]"),
-        )
-        .expect("acceptable");
-    let mut interrupted = false;
-    let outcome = loop {
-        match next_event(&mut connection).await {
-            TurnEvent::Waiting { .. } if !interrupted => {
-                connection.interrupt();
-                interrupted = true;
-            }
-            TurnEvent::TurnEnded { outcome, .. } => break outcome,
-            _ => {}
-        }
-    };
-    assert_eq!((interrupted, outcome), (true, Outcome::Cancelled));
-    let (asked, outcome) = turn_of(&mut connection, 6, "and now?", Answer::Deny).await;
-    assert_eq!((asked, outcome), (Vec::new(), Outcome::Completed));
-    connection.signal(GroupSignal::Terminate);
-    connection.stop(Duration::from_secs(10)).await;
-    assert_eq!(census("claude-asks"), Vec::<u32>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_claude_leaves_no_command_running_when_it_is_interrupted_or_stopped() {
-    let Some(lab) = Lab::new() else { return };
-    // What another run may have left behind does not count here.
-    let marker = format!("claude-commands-run-{}", std::process::id());
-    let mut connection = lab.connection(&marker).await;
-    assert_eq!(next_event(&mut connection).await, TurnEvent::Ready);
-    let idle = census(&marker);
-    for turn in 1..=2 {
-        let started = lab.repo().join(format!("started-{turn}"));
-        let prompt = format!("[[model: tool=shell cmd=touch started-{turn}; sleep 600]]");
-        connection
-            .submit(TurnId(turn), &Prompt::text(prompt))
-            .expect("acceptable");
-        match next_waiting(&mut connection).await {
-            TurnEvent::Waiting { request, .. } => connection.answer(&request, Answer::Allow),
-            other => panic!("{other:?}"),
-        }
-        while !started.exists() {
-            // Nothing tells that the command has begun, and the connection must be driven meanwhile.
-            let _ = tokio::time::timeout(Duration::from_millis(10), connection.next()).await;
-        }
-        if turn == 1 {
-            connection.interrupt();
-            loop {
-                if let TurnEvent::TurnEnded { outcome, .. } = next_event(&mut connection).await {
-                    assert_eq!(outcome, Outcome::Cancelled);
-                    break;
-                }
-            }
-            // Claude says so some milliseconds before the last process of the command is dead.
-            while census(&marker) != idle {
-                let _ = tokio::time::timeout(Duration::from_millis(10), connection.next()).await;
-            }
-        }
-    }
-    connection.stop(Duration::from_secs(10)).await;
-    assert_eq!(census(&marker), Vec::<u32>::new());
-}
-
-async fn next_waiting(connection: &mut Connection) -> TurnEvent {
-    loop {
-        let event = next_event(connection).await;
-        if matches!(
-            event,
-            TurnEvent::Waiting { .. } | TurnEvent::TurnEnded { .. }
-        ) {
-            return event;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_claude_waits_for_somebody_who_allows_denies_or_is_not_there() {
-    let Some(lab) = Lab::new() else { return };
-    let builder = lab.cluster(1, "claude-permissions");
+    let Some(lab) = Lab::or_skip("claude") else {
+        return;
+    };
+    let builder = lab.cluster(1);
     asking::in_every_way(builder, &lab.repo()).await;
-    assert_eq!(census("claude-permissions"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }

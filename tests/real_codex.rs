@@ -1,97 +1,20 @@
 //! The promises, on the real codex against the local model server. Without `TOOLPOOL_CODEX` each test says that it was
 //! skipped; it holds the path of codex's native file.
 
-mod aider_lab;
 mod asking;
+mod unseen;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use aider_lab::{UNSEEN, census};
-use tempfile::TempDir;
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
-use toolpool::{
-    AskError, ClusterBuilder, DoubtCause, FailureClass, Grade, Isolation, Outcome, Reply,
-    Submission, ToolProfile, launch_cluster,
-};
-use toolpool_testkit::model_server::{ModelServer, answer_for};
-
-/// A git repository, the local model server, and what a codex needs to talk to it.
-struct Lab {
-    server: ModelServer,
-    folder: TempDir,
-    profile: ToolProfile,
-}
-
-impl Lab {
-    /// None, loudly, where there is no codex.
-    fn new() -> Option<Self> {
-        let Some(program) = std::env::var_os("TOOLPOOL_CODEX") else {
-            println!("skipped: TOOLPOOL_CODEX is not set");
-            return None;
-        };
-        let mut profile = ToolProfile::builtin("codex").expect("built in");
-        profile.program = PathBuf::from(program).display().to_string();
-        aider_lab::init_shim();
-        let lab = Self {
-            server: ModelServer::start().expect("a port on loopback"),
-            folder: tempfile::tempdir().expect("temp folder"),
-            profile,
-        };
-        std::fs::create_dir(lab.repo()).expect("folder");
-        lab.git(&["init", "--quiet", "--initial-branch=main"]);
-        lab.git(&["config", "user.name", "Somebody"]);
-        lab.git(&["config", "user.email", "somebody@example.invalid"]);
-        std::fs::write(lab.repo().join("README"), "a place to work\n").expect("write");
-        lab.git(&["add", "."]);
-        lab.git(&["commit", "--quiet", "--message", "start"]);
-        Some(lab)
-    }
-
-    fn repo(&self) -> PathBuf {
-        self.folder.path().join("repo")
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(self.repo())
-            .args(args)
-            .output()
-            .expect("git");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "git {args:?}: {said}");
-        String::from_utf8(output.stdout).expect("utf-8")
-    }
-
-    /// A cluster of real codexes in the repository, marked so that their processes can be counted.
-    fn cluster(&self, count: usize, marker: &str) -> ClusterBuilder {
-        let provider = format!(
-            "model_providers.mock={{name=\"mock\",base_url=\"{}\",env_key=\"MOCK_KEY\",wire_api=\"responses\",\
-             request_max_retries=0,stream_max_retries=0}}",
-            self.server.base_url()
-        );
-        let mut builder = launch_cluster(self.profile.clone())
-            .count(count)
-            .cwd(self.repo())
-            .env("MOCK_KEY", "none")
-            .env("TOOLPOOL_TEST_MARKER", marker);
-        for setting in ["model_provider=\"mock\"", "model=\"mock\"", &provider] {
-            builder = builder.arg("-c").arg(setting);
-        }
-        builder
-    }
-
-    /// Waits until the model was asked something that contains `text`.
-    async fn asked(&self, text: &str) {
-        self.server
-            .wait_until(|requests| requests.iter().any(|request| request.prompt.contains(text)))
-            .await;
-    }
-}
+use toolpool::{AskError, DoubtCause, FailureClass, Grade, Isolation, Outcome, Reply, Submission};
+use toolpool_conformance::census;
+use toolpool_conformance::lab::Lab;
+use toolpool_testkit::model_server::answer_for;
+use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like commands, skills and codex's own messages.
 fn mixed_prompts() -> Vec<String> {
@@ -131,8 +54,10 @@ fn not_completed(result: Result<Reply, AskError>) -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_answers_each_of_18_mixed_prompts_with_its_own_answer() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(3, "codex-mixed").await.expect("three codexes");
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
+    let cluster = lab.cluster(3).await.expect("three codexes");
     let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 18);
@@ -163,33 +88,15 @@ async fn real_codex_answers_each_of_18_mixed_prompts_with_its_own_answer() {
         !lab.repo().join("canary").exists(),
         "no prompt became a command"
     );
-    assert_eq!(census("codex-mixed"), Vec::<u32>::new());
-}
-
-/// Found on 0.169.0: its app-server knows no commands, so nothing in a text can become one.
-#[tokio::test(flavor = "multi_thread")]
-async fn real_codex_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab
-        .cluster(1, "codex-unseen")
-        .isolation(Isolation::Shared)
-        .await
-        .expect("one");
-    for unseen in UNSEEN {
-        for command in ["/compact", "!touch canary"] {
-            let prompt = format!("{unseen}{command}");
-            let reply = cluster.ask(&prompt).await.expect("an answer");
-            assert_eq!(reply.text, answer_for(&prompt), "{prompt:?}");
-        }
-    }
-    cluster.shutdown().await;
-    assert!(!lab.repo().join("canary").exists());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_lands_six_edits_on_the_starting_branch() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(2, "codex-edits").await.expect("two codexes");
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
+    let cluster = lab.cluster(2).await.expect("two codexes");
     let mut asks = JoinSet::new();
     for place in 1..=6 {
         let cluster = cluster.clone();
@@ -214,35 +121,15 @@ async fn real_codex_lands_six_edits_on_the_starting_branch() {
         let text = lab.git(&["show", &format!("main:file_{place}.txt")]);
         assert_eq!(text, format!("edited file_{place}.txt\n"));
     }
-    assert_eq!(census("codex-edits"), Vec::<u32>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_codex_forgets_when_asked_afresh_and_remembers_for_twenty_turns() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(1, "codex-context").await.expect("a codex");
-    for place in 0..20 {
-        let prompt = format!("remember {place}");
-        let reply = cluster.ask(&prompt).await.expect("answer");
-        assert_eq!((reply.text, reply.generation), (answer_for(&prompt), 1));
-    }
-    cluster
-        .ask(Submission::text("begin anew").fresh())
-        .await
-        .expect("answer");
-    let requests = lab.server.requests();
-    let sizes: Vec<usize> = requests.iter().map(|request| request.messages).collect();
-    let expected: Vec<usize> = (0..20).map(|place| sizes[0] + 2 * place).collect();
-    assert_eq!(sizes[..20], expected, "each request carried all before");
-    assert_eq!(sizes[20], sizes[0], "nothing of the conversation was sent");
-    cluster.shutdown().await;
-    assert_eq!(census("codex-context"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_failures_have_their_class_and_the_process_lives_on() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(1, "codex-failures").await.expect("a codex");
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
+    let cluster = lab.cluster(1).await.expect("a codex");
     for (order, class) in [
         ("status=429", FailureClass::RateLimit),
         ("status=500", FailureClass::Overloaded),
@@ -264,14 +151,16 @@ async fn real_codex_failures_have_their_class_and_the_process_lives_on() {
     );
     let report = cluster.shutdown().await;
     assert_eq!((report.books.completed, report.books.failed), (1, 6));
-    assert_eq!(census("codex-failures"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
     let cluster = lab
-        .cluster(1, "codex-cancel")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("a codex");
@@ -285,7 +174,7 @@ async fn real_codex_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on()
         not_completed(turn.reply().await).outcome,
         Outcome::Cancelled
     );
-    let idle = census("codex-cancel");
+    let idle = lab.census();
     let started = lab.repo().join("started");
     let command = "[[model: tool=shell cmd=mkfifo started; cat started; sleep 1000]]";
     let turn = cluster.stream(command).await.expect("accepted");
@@ -302,9 +191,10 @@ async fn real_codex_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on()
         not_completed(turn.reply().await).outcome,
         Outcome::Cancelled
     );
+    let marker = lab.marker().to_owned();
     // codex has sent the signal when it confirms; measured: the last process is gone within 50 ms.
     let gone = tokio::task::spawn_blocking(move || {
-        while census("codex-cancel") != idle {
+        while census(&marker) != idle {
             std::thread::yield_now();
         }
     });
@@ -315,44 +205,15 @@ async fn real_codex_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on()
     let reply = cluster.ask("next").await.expect("the same process answers");
     assert_eq!((reply.text, reply.generation), (answer_for("next"), 1));
     cluster.shutdown().await;
-    assert_eq!(census("codex-cancel"), Vec::<u32>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_codex_that_is_killed_or_too_slow_is_in_doubt_and_comes_back() {
-    let Some(lab) = Lab::new() else { return };
-    let cluster = lab.cluster(1, "codex-killed").await.expect("a codex");
-    let turn = cluster
-        .stream("[[model: hang-mid]] killed")
-        .await
-        .expect("accepted");
-    lab.asked("killed").await;
-    let status = cluster.status().await.expect("status");
-    let pid = status.instances[0].pid.expect("a live process").to_string();
-    let killed = Command::new("kill").args(["-9", &pid]).status();
-    assert!(killed.expect("kill").success());
-    match not_completed(turn.reply().await).outcome {
-        Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::Crashed),
-        other => panic!("a killed codex: {other:?}"),
-    }
-    let reply = cluster.ask("again").await.expect("a new process answers");
-    assert_eq!((reply.text, reply.generation), (answer_for("again"), 2));
-    let slow = Submission::text("[[model: hang]] slow").turn_timeout(Duration::from_secs(2));
-    match not_completed(cluster.ask(slow).await).outcome {
-        Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::TimedOut),
-        other => panic!("a hung model: {other:?}"),
-    }
-    let reply = cluster.ask("and again").await.expect("answer");
-    assert_eq!(reply.text, answer_for("and again"));
-    let report = cluster.shutdown().await;
-    assert!(report.books.balance());
-    assert_eq!(census("codex-killed"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_does_not_trust_its_folder_and_keeps_its_commands_inside() {
-    let Some(lab) = Lab::new() else { return };
-    let canary = lab.folder.path().join("canary");
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
+    let canary = lab.outside("canary");
     std::fs::create_dir(lab.repo().join(".codex")).expect("folder");
     let server = format!(
         "[mcp_servers.evil]\ncommand = \"touch\"\nargs = [{:?}]\n",
@@ -360,7 +221,7 @@ async fn real_codex_does_not_trust_its_folder_and_keeps_its_commands_inside() {
     );
     std::fs::write(lab.repo().join(".codex/config.toml"), server).expect("write");
     let cluster = lab
-        .cluster(1, "codex-trust")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("a codex");
@@ -387,14 +248,16 @@ async fn real_codex_does_not_trust_its_folder_and_keeps_its_commands_inside() {
         "and nowhere else, and no server of the folder's was started"
     );
     cluster.shutdown().await;
-    assert_eq!(census("codex-trust"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
     let cluster = lab
-        .cluster(1, "codex-left")
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("a codex");
@@ -416,7 +279,7 @@ async fn real_codex_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command
         !matches!(outcome, Outcome::Completed | Outcome::Expired),
         "{outcome:?}"
     );
-    assert_eq!(census("codex-left"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 /// How many processes carry the marker and are codex itself, not what it has started.
@@ -427,9 +290,11 @@ fn processes(status: &toolpool::ClusterStatus) -> BTreeSet<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_serves_four_instances_from_one_process_and_mixes_nothing() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
     let cluster = lab
-        .cluster(4, "codex-shared")
+        .cluster(4)
         .isolation(Isolation::Shared)
         .capacity(4)
         .await
@@ -472,14 +337,16 @@ async fn real_codex_serves_four_instances_from_one_process_and_mixes_nothing() {
     assert_eq!(reply.generation, 1);
     let report = cluster.shutdown().await;
     assert!(report.books.balance());
-    assert_eq!(census("codex-shared"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_that_is_shared_takes_every_running_turn_along_and_comes_back() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
     let cluster = lab
-        .cluster(3, "codex-fate")
+        .cluster(3)
         .isolation(Isolation::Shared)
         .capacity(3)
         .await
@@ -504,13 +371,37 @@ async fn real_codex_that_is_shared_takes_every_running_turn_along_and_comes_back
         assert_eq!(reply.text, answer_for(&prompt));
     }
     cluster.shutdown().await;
-    assert_eq!(census("codex-fate"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
+}
+
+/// Found on 0.169.0: its app-server knows no commands, so nothing in a text can become one.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_takes_no_text_for_a_command_whatever_unseen_character_it_begins_with() {
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
+    let cluster = lab
+        .cluster(1)
+        .isolation(Isolation::Shared)
+        .await
+        .expect("one");
+    for unseen in UNSEEN {
+        for command in ["/compact", "!touch canary"] {
+            let prompt = format!("{unseen}{command}");
+            let reply = cluster.ask(&prompt).await.expect("an answer");
+            assert_eq!(reply.text, answer_for(&prompt), "{prompt:?}");
+        }
+    }
+    cluster.shutdown().await;
+    assert!(!lab.repo().join("canary").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_waits_for_somebody_who_allows_denies_or_is_not_there() {
-    let Some(lab) = Lab::new() else { return };
-    let builder = lab.cluster(1, "codex-permissions");
+    let Some(lab) = Lab::or_skip("codex") else {
+        return;
+    };
+    let builder = lab.cluster(1);
     asking::in_every_way(builder, &lab.repo()).await;
-    assert_eq!(census("codex-permissions"), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }

@@ -1,61 +1,37 @@
 //! One cluster of the real aider, codex and Claude Code against the local model server. Without `TOOLPOOL_AIDER`,
 //! `TOOLPOOL_CODEX` and `TOOLPOOL_CLAUDE` the test says that it was skipped.
 
-mod aider_lab;
-mod claude_lab;
-
-use std::path::PathBuf;
-
-use aider_lab::census;
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
-use toolpool::{Group, Submission, ToolProfile, launch_cluster};
-use toolpool_testkit::model_server::{ModelServer, answer_for};
+use toolpool::{Group, Submission, launch_cluster};
+use toolpool_conformance::lab::Lab;
+use toolpool_testkit::model_server::answer_for;
 
-const MARKER: &str = "mixed";
-
-/// A codex that uses this server.
-fn codex(server: &ModelServer) -> Option<Group> {
-    let Some(program) = std::env::var_os("TOOLPOOL_CODEX") else {
-        println!("skipped: TOOLPOOL_CODEX is not set");
-        return None;
-    };
-    let mut profile = ToolProfile::builtin("codex").expect("built in");
-    profile.program = PathBuf::from(program).display().to_string();
-    let provider = format!(
-        "model_providers.mock={{name=\"mock\",base_url=\"{}\",env_key=\"MOCK_KEY\",wire_api=\"responses\",\
-         request_max_retries=0,stream_max_retries=0}}",
-        server.base_url()
-    );
-    let settings = ["model_provider=\"mock\"", "model=\"mock\"", &provider];
-    let args = settings.into_iter().flat_map(|setting| ["-c", setting]);
-    Some(Group::new(profile).args(args).env("MOCK_KEY", "none"))
+/// The tool of a laboratory, as a part of a mixed cluster. Each has a model server of its own.
+fn group(lab: &Lab) -> Group {
+    let (args, env) = lab.settings();
+    env.into_iter().fold(
+        Group::new(lab.profile()).args(args),
+        |group, (key, value)| group.env(key, value),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_mixed_tools_answer_one_prompt_side_by_side_and_each_in_its_role() {
-    let (Some(aider), Some(claude)) = (
-        aider_lab::Lab::new(ModelServer::builder(), &["a.py"]),
-        claude_lab::Lab::new(),
-    ) else {
+    let tools = ["aider", "codex", "claude"];
+    let labs: Vec<Lab> = tools.into_iter().filter_map(Lab::or_skip).collect();
+    let [aider, codex, claude] = labs.as_slice() else {
         return;
     };
-    let Some(codex) = codex(&aider.server) else {
-        return;
-    };
+    aider.commit("a.py", "first line\nlast line\n");
     let cluster = launch_cluster([
-        Group::new(aider.profile())
-            .args(aider.args())
-            .env("OPENAI_API_KEY", "none")
-            .role("style"),
-        codex.role("security"),
-        claude.group().role("tests"),
+        group(aider).role("style"),
+        group(codex).role("security"),
+        group(claude).role("tests"),
     ])
     .cwd(aider.repo())
-    .env("TOOLPOOL_TEST_MARKER", MARKER)
     .await
     .expect("one of each");
-    let tools = ["aider", "codex", "claude"];
     let status = cluster.status().await.expect("it runs");
     assert_eq!(&*status.tool, "aider+codex+claude");
     for (instance, tool) in status.instances.iter().zip(tools) {
@@ -113,5 +89,7 @@ async fn real_mixed_tools_answer_one_prompt_side_by_side_and_each_in_its_role() 
     let report = cluster.shutdown().await;
     assert_eq!((report.books.accepted, report.books.completed), (13, 13));
     assert!(report.books.balance());
-    assert_eq!(census(MARKER), Vec::<u32>::new());
+    for lab in &labs {
+        assert_eq!(lab.census(), Vec::<u32>::new());
+    }
 }

@@ -1,104 +1,58 @@
 //! The promises, on real tools that get a process for each prompt, against the local model server: `codex exec`,
 //! `claude --print`, headless gemini and `aider --message-file`. Without `TOOLPOOL_CODEX`, `TOOLPOOL_CLAUDE`,
-//! `TOOLPOOL_GEMINI` or `TOOLPOOL_AIDER` each test of that tool says that it was skipped. The variable holds the path of
-//! an executable, or of a script that is run by the Node of `TOOLPOOL_NODE`, or else by the one on `PATH`.
-
-mod aider_lab;
+//! `TOOLPOOL_GEMINI` or `TOOLPOOL_AIDER` each test of that tool says that it was skipped.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aider_lab::census;
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
 use toolpool::{
     AskError, ClusterBuilder, DoubtCause, FailureClass, Grade, Isolation, Outcome, Reply,
     Submission, ToolProfile, launch_cluster,
 };
-use toolpool_pool_core::shim;
-use toolpool_testkit::model_server::{ModelServer, answer_for};
+use toolpool_conformance::lab::Lab;
+use toolpool_testkit::model_server::answer_for;
 
-/// A repository, the local model server, and a tool that talks to it.
-struct Lab {
-    aider: aider_lab::Lab,
+/// A laboratory of the tool, and its profile for one process for each prompt.
+struct Bench {
+    lab: Lab,
     profile: ToolProfile,
     /// What its commands begin with, if the model server sees what keeps a text from being one.
     marks: &'static str,
 }
 
-impl Lab {
+impl Bench {
     /// None, loudly, where there is no such tool.
     fn new(name: &str) -> Option<Self> {
         let (tool, marks) = match name {
-            "codex-exec" => ("CODEX", ""),
-            "claude-print" => ("CLAUDE", ""),
-            "gemini-headless" => ("GEMINI", "/"),
-            _ => ("AIDER", "/!"),
+            "codex-exec" => ("codex", ""),
+            "claude-print" => ("claude", ""),
+            "gemini-headless" => ("gemini", "/"),
+            _ => ("aider", "/!"),
         };
-        let variable = format!("TOOLPOOL_{tool}");
-        let Ok(program) = std::env::var(&variable) else {
-            println!("skipped: {variable} is not set");
-            return None;
-        };
-        shim::init_with(shim_program());
-        let mut profile = ToolProfile::builtin(name).expect("built in");
-        if program.ends_with(".js") {
-            profile.program = std::env::var("TOOLPOOL_NODE").unwrap_or_else(|_| "node".to_owned());
-            profile.args.insert(0, program);
-        } else {
-            profile.program = program;
+        let lab = Lab::or_skip(tool)?;
+        for file in ["file_1.txt", "file_2.txt", "file_3.txt"] {
+            lab.commit(file, &format!("first line of {file}\nlast line\n"));
         }
+        let mut profile = ToolProfile::builtin(name).expect("built in");
+        profile.program = lab.program().to_owned();
         Some(Self {
-            aider: aider_lab::Lab::of(
-                ModelServer::builder(),
-                &["file_1.txt", "file_2.txt", "file_3.txt"],
-                PathBuf::new(),
-            ),
+            lab,
             profile,
             marks,
         })
     }
 
-    fn repo(&self) -> PathBuf {
-        self.aider.repo()
-    }
-
-    /// A cluster in the repository, marked so that its processes can be counted.
-    fn cluster(&self, count: usize, marker: &str) -> ClusterBuilder {
-        let server = &self.aider.server;
+    /// So many instances in the repository.
+    fn cluster(&self, count: usize) -> ClusterBuilder {
+        let (args, env) = self.lab.settings();
         let builder = launch_cluster(self.profile.clone())
             .count(count)
-            .cwd(self.repo())
-            .env("TOOLPOOL_TEST_MARKER", marker);
-        match self.profile.name.as_str() {
-            "codex-exec" => {
-                let provider = format!(
-                    "model_providers.mock={{name=\"mock\",base_url=\"{}\",env_key=\"MOCK_KEY\",wire_api=\"responses\",\
-                     request_max_retries=0,stream_max_retries=0}}",
-                    server.base_url()
-                );
-                ["model_provider=\"mock\"", "model=\"mock\"", &provider]
-                    .iter()
-                    .fold(builder, |builder, setting| builder.arg("-c").arg(*setting))
-                    .env("MOCK_KEY", "none")
-            }
-            "claude-print" => builder
-                .env(
-                    "CLAUDE_CONFIG_DIR",
-                    self.repo().with_file_name("config").display().to_string(),
-                )
-                .env("ANTHROPIC_BASE_URL", server.origin())
-                .env("ANTHROPIC_API_KEY", "none")
-                .env("CLAUDE_CODE_MAX_RETRIES", "1"),
-            "gemini-headless" => builder
-                .arg("-m")
-                .arg("gemini-2.5-pro")
-                .env("GEMINI_API_KEY", "none")
-                .env("GOOGLE_GEMINI_BASE_URL", server.origin()),
-            _ => builder
-                .args(self.aider.args())
-                .env("OPENAI_API_KEY", "none"),
-        }
+            .cwd(self.lab.repo())
+            .args(args);
+        env.into_iter()
+            .fold(builder, |builder, (key, value)| builder.env(key, value))
     }
 
     /// What must be answered to a text.
@@ -110,30 +64,6 @@ impl Lab {
             answer_for(text)
         }
     }
-
-    /// Waits until the model was asked something that contains `text`.
-    async fn asked(&self, text: &str) {
-        self.aider
-            .server
-            .wait_until(|requests| requests.iter().any(|request| request.prompt.contains(text)))
-            .await;
-    }
-}
-
-/// An example of this package, whose `main` begins with the shim.
-fn shim_program() -> PathBuf {
-    let exe = std::env::current_exe().expect("the test has a path");
-    let path = exe
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("tests are built into target/*/deps")
-        .join("examples/simple_pool");
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo build --examples`",
-        path.display()
-    );
-    path
 }
 
 /// The reply of a turn that did not complete.
@@ -169,9 +99,11 @@ fn mixed_prompts() -> Vec<String> {
 }
 
 async fn answers_each_with_its_own_answer(name: &str) {
-    let Some(lab) = Lab::new(name) else { return };
-    let marker = format!("{name}-mixed");
-    let cluster = lab.cluster(2, &marker).await.expect("two runners");
+    let Some(bench) = Bench::new(name) else {
+        return;
+    };
+    let lab = &bench.lab;
+    let cluster = bench.cluster(2).await.expect("two runners");
     let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     let count = prompts.len() as u64;
@@ -188,7 +120,7 @@ async fn answers_each_with_its_own_answer(name: &str) {
         let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
         assert_eq!(
             reply.text.trim_end(),
-            lab.answer(&prompt).trim_end(),
+            bench.answer(&prompt).trim_end(),
             "the answer to {head:?}"
         );
         let attribution = reply.attribution.expect("an end");
@@ -200,9 +132,9 @@ async fn answers_each_with_its_own_answer(name: &str) {
         "no prompt became a command"
     );
     assert_eq!(
-        census(&marker).len(),
-        2,
-        "between turns there are the runners alone"
+        lab.census().len(),
+        2 * 2,
+        "between turns there are the runners alone, each with its keeper"
     );
     let error = cluster
         .session("chat")
@@ -215,13 +147,16 @@ async fn answers_each_with_its_own_answer(name: &str) {
         (report.books.accepted, report.books.completed),
         (count, count)
     );
-    assert_eq!(census(&marker), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 async fn fails_with_a_class(name: &str, empty: bool) {
-    let Some(lab) = Lab::new(name) else { return };
-    let cluster = lab
-        .cluster(1, name)
+    let Some(bench) = Bench::new(name) else {
+        return;
+    };
+    let lab = &bench.lab;
+    let cluster = bench
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("a runner");
@@ -249,14 +184,16 @@ async fn fails_with_a_class(name: &str, empty: bool) {
         (&*answer_for("still there?"), 1)
     );
     assert!(cluster.shutdown().await.books.balance());
-    assert_eq!(census(name), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 async fn is_cancelled_and_killed_without_a_trace(name: &str) {
-    let Some(lab) = Lab::new(name) else { return };
-    let marker = format!("{name}-cancel");
-    let cluster = lab
-        .cluster(1, &marker)
+    let Some(bench) = Bench::new(name) else {
+        return;
+    };
+    let lab = &bench.lab;
+    let cluster = bench
+        .cluster(1)
         .isolation(Isolation::Shared)
         .await
         .expect("a runner");
@@ -265,13 +202,17 @@ async fn is_cancelled_and_killed_without_a_trace(name: &str) {
         .await
         .expect("accepted");
     lab.asked("never").await;
-    assert!(census(&marker).len() > 1, "the tool runs");
+    assert!(lab.census().len() > 2, "the tool runs");
     turn.cancel().await;
     assert_eq!(
         not_completed(turn.reply().await).outcome,
         Outcome::Cancelled
     );
-    assert_eq!(census(&marker).len(), 1, "the runner alone is left");
+    assert_eq!(
+        lab.census().len(),
+        2,
+        "the runner and its keeper alone are left"
+    );
     let reply = cluster.ask("next").await.expect("the same runner goes on");
     assert_eq!(
         (reply.text.trim_end(), reply.generation),
@@ -286,12 +227,15 @@ async fn is_cancelled_and_killed_without_a_trace(name: &str) {
     let reply = cluster.ask("again").await.expect("a new runner answers");
     assert_eq!(reply.generation, 2);
     cluster.shutdown().await;
-    assert_eq!(census(&marker), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 async fn lands_its_edits(name: &str) {
-    let Some(lab) = Lab::new(name) else { return };
-    let cluster = lab.cluster(2, name).await.expect("two runners");
+    let Some(bench) = Bench::new(name) else {
+        return;
+    };
+    let lab = &bench.lab;
+    let cluster = bench.cluster(2).await.expect("two runners");
     for place in 1..=3 {
         let file = format!("file_{place}.txt");
         let prompt = format!("[[model: edit={file} text=edited {file}]]");
@@ -309,13 +253,13 @@ async fn lands_its_edits(name: &str) {
     let report = cluster.shutdown().await;
     assert!(report.kept.is_empty(), "{:?}", report.kept);
     for place in 1..=3 {
-        let text = lab.aider.git(&["show", &format!("main:file_{place}.txt")]);
+        let text = lab.git(&["show", &format!("main:file_{place}.txt")]);
         assert!(
             text.contains(&format!("edited file_{place}.txt\n")),
             "{text}"
         );
     }
-    assert_eq!(census(name), Vec::<u32>::new());
+    assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,11 +58,12 @@ Each item gets an empty conversation, and its changes land as one commit on the 
 The first Ctrl-C finishes the running items, the second cancels them.
 ")]
     Batch(BatchArgs),
-    /// List the tools that are known here, or show one
+    /// List the tools that are known here, show one, or try one
     #[command(help_template = TEMPLATE, before_help = "\
 Examples:
   toolpool tools
   toolpool tools show aider
+  toolpool tools test aider --yes --arg=--model --arg=MODEL
 
 A tool of your own is one file, NAME.toml, in toolpool/tools of $XDG_CONFIG_HOME (or ~/.config).
 ")]

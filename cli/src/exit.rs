@@ -51,7 +51,7 @@ impl Exit {
                 "refused for now: the queue is full, a rate limit, an overloaded provider"
             }
             Self::SomeFailed => {
-                "some or all items of a batch, or instances of `ask --all`, did not make it; the summary has the counts"
+                "some or all items of a batch, instances of `ask --all`, or cases of `tools test` did not make it; the summary has the counts"
             }
             Self::ToolUnusable => {
                 "the tool is missing or not logged in; for `doctor`: nothing is usable"

@@ -14,7 +14,7 @@ use crate::doctor::DoctorReport;
 use crate::documents::{TurnReplies, TurnReply, TurnStarted, TurnText};
 use crate::error::{CliError, ErrorReport};
 use crate::exit::Exit;
-use crate::tools::{ToolDetail, ToolList};
+use crate::tools::{ToolDetail, ToolList, ToolTest};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemaArgs {
@@ -57,6 +57,7 @@ fn all() -> BTreeMap<&'static str, Value> {
         of::<BatchSummary>(),
         of::<ToolList>(),
         of::<ToolDetail>(),
+        of::<ToolTest>(),
         of::<DoctorReport>(),
         of::<Figures>(),
         ("error", schema_for!(ErrorReport<'_>).to_value()),

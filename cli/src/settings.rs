@@ -129,7 +129,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "write an address and a port, such as 127.0.0.1:9464".to_owned())
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),

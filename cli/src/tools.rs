@@ -2,6 +2,9 @@
 //!
 //! Owns the options and the two views. Must not know how a tool is looked at.
 
+mod exam;
+
+pub(crate) use exam::ToolTest;
 use schemars::JsonSchema;
 use serde::Serialize;
 use toolpool::ToolProfile;
@@ -36,6 +39,8 @@ enum ToolsCommand {
         #[arg(value_name = "NAME|FILE.toml")]
         name: String,
     },
+    /// Try a tool as it is installed here; spends a few of your tokens
+    Test(exam::ExamArgs),
 }
 
 /// All tools.
@@ -79,6 +84,7 @@ impl Document for ToolDetail {
 pub(crate) async fn run(args: ToolsArgs) -> Result<Exit, CliError> {
     match args.command {
         Some(ToolsCommand::Show { name }) => show(settings::named(&name)?, args.output).await?,
+        Some(ToolsCommand::Test(exam)) => return exam::run(exam, args.output).await,
         None => list(args.output).await?,
     }
     Ok(Exit::Done)

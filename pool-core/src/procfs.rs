@@ -98,8 +98,14 @@ mod tests {
     #[test]
     fn the_fields_of_a_process_are_found_whatever_its_name() {
         let read = |stat| {
-            Fields::read(stat)
-                .map(|fields| (fields.pid, fields.parent, fields.lives_in(7), fields.session))
+            Fields::read(stat).map(|fields| {
+                (
+                    fields.pid,
+                    fields.parent,
+                    fields.lives_in(7),
+                    fields.session,
+                )
+            })
         };
         assert_eq!(read("7 (a) S 1 7 5 0"), Some((7, 1, true, 5)));
         assert_eq!(read("8 (a) Z 1 (x) ) R 1 7 5 0"), Some((8, 1, true, 5)));

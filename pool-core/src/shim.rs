@@ -62,7 +62,9 @@ pub fn init() {
     let first = arguments.next().unwrap_or_default();
     let reason = match first.to_str() {
         Some(KEEP_ARGUMENT) => keeper::keep(arguments),
-        Some(EXEC_ARGUMENT) => without_end(own_session(false).and_then(|()| become_tool(arguments))),
+        Some(EXEC_ARGUMENT) => {
+            without_end(own_session(false).and_then(|()| become_tool(arguments)))
+        }
         Some(TERMINAL_ARGUMENT) => {
             without_end(own_session(true).and_then(|()| become_tool(arguments)))
         }
@@ -181,7 +183,9 @@ fn without_end(never: Result<Infallible, String>) -> String {
 fn become_tool(mut arguments: impl Iterator<Item = OsString>) -> Result<Infallible, String> {
     let parent = arguments.next().as_deref().and_then(parse_pid);
     let Some(program) = arguments.next() else {
-        return Err("the shim is internal: it takes the parent's process id and a command".to_owned());
+        return Err(
+            "the shim is internal: it takes the parent's process id and a command".to_owned(),
+        );
     };
     let shown = program.display();
     set_parent_process_death_signal(Some(Signal::KILL))

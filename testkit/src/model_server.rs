@@ -20,6 +20,7 @@
 //! | `answer-bytes=N` | an answer of N bytes |
 //! | `edit=PATH text=TEXT` | a SEARCH/REPLACE block that adds the line TEXT to PATH or, from a client that offers a tool to write files, a call of it that makes TEXT the one line of PATH, then the answer; TEXT goes up to the `]]` |
 //! | `tool=shell cmd=COMMAND` | a call of the client's shell, then the answer; COMMAND goes up to the `]]` |
+//! | `recall=WORD` | the answer ends with `recalled: yes` if an earlier message of the request has that word, else with `recalled: no` |
 //! | `quote` | an answer with forged prompt marks and end marks of aider's |
 //! | `empty` | an answer of no bytes |
 //!

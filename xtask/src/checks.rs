@@ -5,6 +5,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::conformance;
 use crate::fuzz;
 use crate::runner::{Runner, cargo, run, run_and_read, works};
 use crate::tools::{self, Tool};
@@ -26,6 +27,8 @@ const TESTED: &[Tool] = &[
 const MIXED: &[Tool] = &[Tool::Aider, Tool::Claude, Tool::Codex];
 /// How long each fuzz target runs: enough to see that it still holds for its seeds and what is near them.
 const FUZZ_SECONDS: u32 = 2;
+/// How the conformance suite says that a tool is not here: `skipped: bc: …`. Its column is then not compared.
+const SKIPPED: &str = "skipped: ";
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";
@@ -102,7 +105,7 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
         runner.skip("real tools", "--without-tools was given");
     } else {
         let mut command = real_tools(nextest);
-        let mut names = Vec::new();
+        let mut installed = Vec::new();
         for tool in TESTED {
             if tool.is_from_npm() && !works(std::process::Command::new("npm").arg("--version")) {
                 runner.skip(
@@ -114,11 +117,18 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
             let path = runner.step(&format!("install {}", tool.name()), || {
                 tools::install(*tool)
             })?;
-            command.env(tool.variable(), path);
-            names.push(tool.name().replace('-', "_"));
+            command.env(tool.variable(), &path);
+            installed.push((*tool, path));
         }
-        if MIXED.iter().all(|tool| names.contains(&tool.name())) {
-            names.push("mixed");
+        let mut names: Vec<String> = installed
+            .iter()
+            .map(|(tool, _)| tool.name().replace('-', "_"))
+            .collect();
+        if MIXED
+            .iter()
+            .all(|tool| installed.iter().any(|(here, _)| here == tool))
+        {
+            names.push("mixed".to_owned());
         }
         if nextest {
             command.args([
@@ -133,6 +143,13 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
             let lines = run_and_read(&mut command)?;
             all_ran(&lines)
         })?;
+        let lines = runner.step("conformance", || {
+            run_and_read(&mut conformance::program(&installed, false))
+        })?;
+        for line in lines.iter().filter_map(|line| line.strip_prefix(SKIPPED)) {
+            let (tool, why) = line.split_once(": ").unwrap_or((line, ""));
+            runner.skip(&format!("conformance of {tool}"), why);
+        }
     }
     runner.finish();
     Ok(())

@@ -1,9 +1,10 @@
-//! The developer's one entry: `cargo xtask test`, `cargo xtask tools`, `cargo xtask fuzz`.
+//! The developer's one entry: `cargo xtask test`, `tools`, `fuzz`, `conformance`.
 //!
 //! Owns what is checked and in which order, and the pinned tools that the real-tool tests run. Must not know toolpool's
 //! own crates: it starts cargo like a person would. Invariant: whatever was not checked is said at the end.
 
 mod checks;
+mod conformance;
 mod fuzz;
 mod npm;
 mod runner;
@@ -41,6 +42,8 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Run the conformance cases on the pinned tools, and compare the table in docs/tools.md.
+    Conformance(conformance::Options),
     /// Install the pinned tools into the user's cache and print the paths of their executables.
     Tools {
         /// Only this one.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test { without_tools } => checks::run_all(without_tools),
         Task::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
+        Task::Conformance(options) => conformance::examine(&options),
         Task::Tools { name } => tools::print_paths(name),
     };
     match result {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) struct Runner {
     started: Instant,
     passed: usize,
-    skipped: Vec<&'static str>,
+    skipped: Vec<String>,
 }
 
 impl Runner {
@@ -50,9 +50,9 @@ impl Runner {
     }
 
     /// Says that a step is not done, why, and how to have it done.
-    pub(crate) fn skip(&mut self, name: &'static str, why: &str) {
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
         println!("SKIP {name}: {why}");
-        self.skipped.push(name);
+        self.skipped.push(name.to_owned());
     }
 
     /// Prints the last line.

@@ -69,6 +69,7 @@ fn every_document_is_as_its_schema_says() {
         ),
         (&["tools", "-o", "json"], 0),
         (&["tools", "show", "aider", "-o", "json"], 0),
+        (&["tools", "test", "bash", "-o", "json"], 0),
         (&["doctor", "standin", "-o", "json"], 0),
         (
             &[

@@ -6,6 +6,7 @@ mod batch;
 mod demo;
 mod documents;
 mod errors;
+mod exam;
 mod interrupts;
 mod jules;
 mod killed;

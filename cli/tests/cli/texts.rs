@@ -15,6 +15,7 @@ fn the_help_is_as_it_was_read_last() {
         &["help", "demo"],
         &["help", "tools"],
         &["help", "tools", "show"],
+        &["help", "tools", "test"],
         &["help", "doctor"],
         &["help", "schema"],
     ] {

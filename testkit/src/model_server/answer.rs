@@ -23,7 +23,8 @@ use crate::hash::sha256;
 /// prompt, here as in the server. When aider has added files that the answer named, it asks again and the server answers
 /// the user's text again.
 ///
-/// For an edit the text is what the server says when the request does not contain the file; to a client that offers tools
+/// For an edit the text is what the server says when the request does not contain the file, and for a word to be recalled
+/// what it says when no earlier message has the word; to a client that offers tools
 /// the server says the first line of it, after the tool was used. Faults that a prompt orders,
 /// and orders that are not understood, have no part in it.
 pub fn answer_for(prompt: &str) -> String {
@@ -56,8 +57,20 @@ pub(super) fn text(prompt: &str, kind: &Kind, messages: &[String]) -> String {
         Kind::Edit { path, text } => {
             format!("sha256:{hash}\n\n{}", edit::block(path, text, messages))
         }
+        Kind::Recall(word) => format!("sha256:{hash}\nrecalled: {}", recalled(word, messages)),
         Kind::Quote => quote(&hash),
         Kind::Empty => String::new(),
+    }
+}
+
+/// Whether the word is in a message, apart from the orders to recall it.
+fn recalled(word: &str, messages: &[String]) -> &'static str {
+    let order = format!("recall={word}");
+    let has_it = |message: &String| message.replace(&order, "").contains(word);
+    if messages.iter().any(has_it) {
+        "yes"
+    } else {
+        "no"
     }
 }
 
@@ -109,6 +122,22 @@ mod tests {
                 count
             );
         }
+    }
+
+    #[test]
+    fn a_word_is_recalled_if_an_earlier_message_has_it() {
+        let order = "[[model: recall=marmalade]]".to_owned();
+        let kind = Kind::Recall("marmalade".to_owned());
+        let said = "it is marmalade".to_owned();
+        for (messages, recalled) in [
+            (vec![order.clone()], "no"),
+            (vec![order.clone(), order.clone()], "no"),
+            (vec![said, order.clone()], "yes"),
+        ] {
+            let text = text(&order, &kind, &messages);
+            assert!(text.ends_with(&format!("\nrecalled: {recalled}")), "{text}");
+        }
+        assert!(answer_for(&order).ends_with("\nrecalled: no"));
     }
 
     #[test]

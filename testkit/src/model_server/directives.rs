@@ -10,7 +10,7 @@ use crate::units;
 const OPEN: &str = "[[model:";
 const CLOSE: &str = "]]";
 const WORDS: &str = "status=CODE, retry-after=SECONDS, delay=TIME, hang, hang-mid, drop, times=N, slow=SIZE/TIME, \
-                     answer-bytes=N, edit=PATH text=TEXT, tool=shell cmd=COMMAND, quote, empty";
+                     answer-bytes=N, edit=PATH text=TEXT, tool=shell cmd=COMMAND, recall=WORD, quote, empty";
 
 /// What goes wrong instead of, or during, an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(super) enum Kind {
         text: String,
     },
     Shell(String),
+    /// Whether an earlier message has this word.
+    Recall(String),
     Quote,
     Empty,
 }
@@ -104,6 +106,7 @@ impl Directives {
                 "answer-bytes" => self.kind = Kind::Bytes(number(value)?),
                 "edit" => path = Some(value),
                 "tool" => tool = Some(value),
+                "recall" if !value.is_empty() => self.kind = Kind::Recall(value.to_owned()),
                 "quote" => self.kind = Kind::Quote,
                 "empty" => self.kind = Kind::Empty,
                 _ => return Err(format!("`{word}` is unknown; accepted are: {WORDS}")),

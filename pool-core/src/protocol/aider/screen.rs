@@ -12,6 +12,8 @@ const MAX_PROMPT: usize = 1 << 20;
 const MAX_HELD_PROMPT: usize = 4096;
 /// aider's prompts are `> ` behind the name of an edit format and perhaps the word `multi`.
 const MAX_PREFIX: usize = 48;
+/// aider says so behind any input, the mark too, if somebody else commits in its folder at that moment.
+const HINT: &[u8] = b"You can use /undo to undo and discard each aider commit.\n";
 /// The most that is kept of a step's output; older text goes first.
 const MAX_SCREEN: usize = 1 << 20;
 
@@ -37,6 +39,10 @@ impl Shown {
     /// The prompt, if `bytes` are a whole one; `None` if more must come.
     fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
         let wrong = || format!("not aider's prompt: {}", excerpt(bytes));
+        if HINT.starts_with(bytes) {
+            return Ok(None);
+        }
+        let bytes = bytes.strip_prefix(HINT).unwrap_or(bytes);
         let Some((b'\n', list)) = bytes.split_first() else {
             return if bytes.is_empty() {
                 Ok(None)

@@ -54,6 +54,21 @@ fn stderr_is_not_part_of_the_conversation() {
 }
 
 #[test]
+fn a_commit_of_somebody_elses_while_the_mark_is_answered_does_not_hide_the_prompt() {
+    let mut rehearsal = Rehearsal::ready();
+    rehearsal.submit(&Prompt::text("hi"));
+    let hint = "You can use /undo to undo and discard each aider commit.\n";
+    let mark = "Invalid command: /=00000000000000000000000000000003\n";
+    let mut events = rehearsal.print("> > \nhello");
+    for piece in [&format!("\n\n> \n{mark}"), &hint[..9], &hint[9..], "\n> "] {
+        events.extend(rehearsal.print(piece));
+    }
+    let faulty = |event: &TurnEvent| matches!(event, TurnEvent::Fault(_));
+    assert!(!events.iter().any(faulty), "{events:?}");
+    assert!(rehearsal.wants_files(), "the turn has ended");
+}
+
+#[test]
 fn output_that_cannot_be_meant_is_a_fault_and_nothing_follows_it() {
     let cases: [(&[&str], &str); 5] = [
         // Nobody asked: this may be aider's question about a crash report, which would swallow the next prompt.

@@ -1,0 +1,171 @@
+//! The program `conformance`: every case on every real tool, against the local model server.
+//!
+//! Owns the order of the run and what is printed. Must not know what a case does. Invariant: it ends well only if no case
+//! failed and the committed table says what came of each.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use toolpool_conformance::lab::Lab;
+use toolpool_conformance::record::Record;
+use toolpool_conformance::{Case, Verdict, figures};
+
+/// Tools that are examined at the same time; each has one to three processes.
+const AT_ONCE: usize = 2;
+
+/// Runs the conformance cases on the real tools, against a local model server.
+#[derive(Parser)]
+struct Arguments {
+    /// Only these tools.
+    tools: Vec<String>,
+    /// Only cases with this in their names; may be repeated.
+    #[arg(long)]
+    case: Vec<String>,
+    /// Write the table into the document, instead of comparing.
+    #[arg(long)]
+    write: bool,
+    /// Measure the tools instead.
+    #[arg(long)]
+    figures: bool,
+    /// The document that holds the table.
+    #[arg(long, default_value = "docs/tools.md")]
+    document: PathBuf,
+}
+
+fn main() -> ExitCode {
+    toolpool::init();
+    let arguments = Arguments::parse();
+    let ended = tokio::runtime::Runtime::new()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(arguments)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let all: Vec<&str> = Lab::tools().collect();
+    if let Some(unknown) = arguments
+        .tools
+        .iter()
+        .find(|tool| !all.contains(&tool.as_str()))
+    {
+        bail!("{unknown} is not examined; these are: {}", all.join(", "));
+    }
+    let chosen = |tool: &&&str| {
+        arguments.tools.is_empty() || arguments.tools.iter().any(|name| name == **tool)
+    };
+    let tools: Vec<&str> = all.iter().filter(chosen).copied().collect();
+    if arguments.figures {
+        return figures::print(&tools).await;
+    }
+    let wanted = |case: &Case| {
+        arguments.case.is_empty()
+            || arguments
+                .case
+                .iter()
+                .any(|part| case.name().contains(part.as_str()))
+    };
+    let cases: Arc<[Case]> = Case::ALL.into_iter().filter(wanted).collect();
+    let record = examine_all(&tools, &cases).await?;
+    println!("{}", record.table());
+    let document = std::fs::read_to_string(&arguments.document)
+        .with_context(|| format!("cannot read {}", arguments.document.display()))?;
+    let in_document =
+        |problem: String| anyhow::anyhow!("{}: {problem}", arguments.document.display());
+    let mut committed = Record::read(&document).map_err(in_document)?;
+    if arguments.write {
+        committed.merge(&record, &all);
+        let written = committed.write(&document).map_err(in_document)?;
+        std::fs::write(&arguments.document, written)
+            .with_context(|| format!("cannot write {}", arguments.document.display()))?;
+    }
+    let differences = record.differences(&committed);
+    if !differences.is_empty() {
+        bail!(
+            "the table in {} says something else of {} cases; if the tools are right, `cargo xtask conformance --write` writes it anew:\n{}",
+            arguments.document.display(),
+            differences.len(),
+            differences.join("\n")
+        );
+    }
+    Ok(())
+}
+
+/// Examines the tools, some at the same time.
+async fn examine_all(tools: &[&'static str], cases: &Arc<[Case]>) -> Result<Record> {
+    let begun = Instant::now();
+    let free = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    // The slowest are in the middle of the list; begun late, one of them would run alone at the end.
+    for tool in tools.iter().rev().copied() {
+        let cases = Arc::clone(cases);
+        let free = Arc::clone(&free);
+        running.spawn(async move {
+            // The semaphore is never closed.
+            let _turn = free.acquire_owned().await.ok();
+            (tool, examine(tool, &cases).await)
+        });
+    }
+    let mut record = Record::default();
+    let mut failures = 0;
+    let mut results = Vec::new();
+    while let Some(examined) = running.join_next().await {
+        results.push(examined.context("a case panicked")?);
+    }
+    results.sort_by_key(|(tool, _)| tools.iter().position(|known| known == tool));
+    for (tool, result) in results {
+        match result {
+            Ok(verdicts) => {
+                for (case, verdict) in verdicts {
+                    failures += u32::from(verdict.is_err());
+                    record.note(tool, case, &verdict);
+                }
+            }
+            Err(reason) => println!("skipped: {tool}: {reason}"),
+        }
+    }
+    eprintln!("examined in {:.0} s", begun.elapsed().as_secs_f64());
+    if failures > 0 {
+        println!("{}", record.table());
+        bail!("{failures} cases failed; what was seen is below the table");
+    }
+    Ok(record)
+}
+
+type Verdicts = Vec<(Case, Result<Verdict, String>)>;
+
+/// All cases on one tool; an error is why it cannot be examined here.
+async fn examine(tool: &'static str, cases: &[Case]) -> Result<Verdicts, String> {
+    let lab = Arc::new(Lab::new(tool)?);
+    let mut bench = lab.bench();
+    let mut verdicts = Vec::new();
+    let begun = Instant::now();
+    for case in cases.iter().copied() {
+        let started = Instant::now();
+        let mut verdict = bench.examine(case).await;
+        if let (Ok(_), Some(how)) = (&verdict, lab.erratic(case)) {
+            verdict = Ok(Verdict::not_applicable(how));
+        }
+        let word = match &verdict {
+            Ok(Verdict::Pass | Verdict::PassBy(_)) => "pass".to_owned(),
+            Ok(Verdict::NotApplicable(_)) => "not applicable".to_owned(),
+            Err(evidence) => format!("FAIL: {evidence}"),
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("{tool}: {}: {word} ({seconds:.1} s)", case.name());
+        verdicts.push((case, verdict));
+    }
+    eprintln!("{tool}: all in {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(verdicts)
+}

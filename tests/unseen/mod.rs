@@ -1,0 +1,40 @@
+//! Characters before which a tool must not find a command.
+
+/// What a tool might not see or strip before it looks for a command: what JavaScript, Python and Rust take for blanks, and
+/// characters without a look. A carriage return and a line feed are missing, because aider and the model server do not
+/// leave them as they are.
+pub(crate) const UNSEEN: &[char] = &[
+    ' ',
+    '\t',
+    '\u{b}',
+    '\u{c}',
+    '\0',
+    '\u{1}',
+    '\u{8}',
+    '\u{1b}',
+    '\u{1c}',
+    '\u{1f}',
+    '\u{7f}',
+    '\u{85}',
+    '\u{a0}',
+    '\u{ad}',
+    '\u{115f}',
+    '\u{1680}',
+    '\u{180e}',
+    '\u{2000}',
+    '\u{200a}',
+    '\u{200b}',
+    '\u{200d}',
+    '\u{200e}',
+    '\u{2028}',
+    '\u{2029}',
+    '\u{202e}',
+    '\u{202f}',
+    '\u{205f}',
+    '\u{2060}',
+    '\u{2800}',
+    '\u{3000}',
+    '\u{fe0f}',
+    '\u{feff}',
+    '\u{e0020}',
+];
