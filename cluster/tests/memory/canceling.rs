@@ -59,9 +59,10 @@ async fn a_withdrawn_turn_that_does_not_stop_is_killed_and_in_doubt() {
     let began = tokio::time::Instant::now();
     stream.cancel().await;
     let error = stream.reply().await.expect_err("in doubt");
+    // The next one may have been started by now: a cancel is no failure that it would have to wait for.
     assert_eq!(
-        tools.world.alive(),
-        0,
+        tools.world.launches() - tools.world.alive(),
+        1,
         "the process is gone before anybody hears of the end"
     );
     assert!(error.to_string().contains("cancel_unconfirmed"), "{error}");
