@@ -43,6 +43,10 @@ pub(crate) struct ToolReport {
     pub(crate) edits: bool,
     /// The command that installs it.
     pub(crate) install: Option<String>,
+    /// Whether there is a sign of a login; None for a tool that needs none.
+    pub(crate) logged_in: Option<bool>,
+    /// That sign: the name of a variable, or a file.
+    pub(crate) login_mark: Option<String>,
     /// Why it cannot be used, if so.
     pub(crate) problem: Option<String>,
 }
@@ -62,6 +66,8 @@ pub(crate) async fn tool(catalog: &Catalog, name: &str) -> ToolReport {
             grade: "unknown".to_owned(),
             edits: false,
             install: None,
+            logged_in: None,
+            login_mark: None,
             problem: Some(error.to_string()),
         },
     }
@@ -95,7 +101,10 @@ pub(crate) async fn known(profile: ToolProfile) -> ToolReport {
         Ok(program) => version_of(program, &profile.version_args).await,
         Err(_) => None,
     };
+    let mark = toolpool::login_mark(&profile, &options).map(str::to_owned);
     ToolReport {
+        logged_in: (!profile.login_marks.is_empty()).then_some(mark.is_some()),
+        login_mark: mark,
         is_proven: version
             .as_ref()
             .zip(profile.versions.as_ref())

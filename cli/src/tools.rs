@@ -108,6 +108,7 @@ fn list_text(items: &[ToolReport]) -> String {
         "PROTOCOL",
         "GRADE",
         "EDITS",
+        "LOGIN",
         "TITLE",
     ]);
     for tool in items {
@@ -125,6 +126,7 @@ fn list_text(items: &[ToolReport]) -> String {
             tool.protocol.to_owned(),
             tool.grade.clone(),
             yes_or_no(tool.edits),
+            tool.logged_in.map_or_else(|| "-".to_owned(), yes_or_no),
             title,
         ]);
     }
@@ -192,6 +194,14 @@ fn detail_text(detail: &ToolDetail) -> String {
         (
             "log in",
             detail.login.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        (
+            "logged in",
+            match (report.logged_in, &report.login_mark) {
+                (_, Some(mark)) => format!("yes: {mark}"),
+                (Some(_), None) => "no sign of it".to_owned(),
+                (None, None) => "-".to_owned(),
+            },
         ),
         ("protocol", report.protocol.to_owned()),
         ("grade", report.grade.clone()),

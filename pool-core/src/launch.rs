@@ -164,6 +164,26 @@ pub fn check(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBuf, 
     }
 }
 
+/// What shows that somebody has logged in to the tool; None if nothing does, which need not mean that nobody has.
+pub fn login_mark<'a>(profile: &'a ToolProfile, options: &LaunchOptions) -> Option<&'a str> {
+    let is_there = |mark: &&String| match mark.split_once('/') {
+        None => is_set(mark, profile, options),
+        Some((base, rest)) => {
+            let variable = if base == "~" {
+                "HOME"
+            } else {
+                base.trim_start_matches('$')
+            };
+            std::env::var_os(variable).is_some_and(|base| Path::new(&base).join(rest).exists())
+        }
+    };
+    profile
+        .login_marks
+        .iter()
+        .find(is_there)
+        .map(String::as_str)
+}
+
 /// Whether the tool will see a value of the variable.
 fn is_set(variable: &str, profile: &ToolProfile, options: &LaunchOptions) -> bool {
     let given = options
@@ -300,4 +320,33 @@ fn environment(
         .terminal()
         .map(|_| (OsString::from("TERM"), OsString::from(TERMINAL_KIND)));
     inherited.chain(terminal).chain(set).chain(added).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_shown_by_a_variable_or_by_a_file() {
+        let mut profile = ToolProfile::builtin("bash").expect("built in");
+        let plain = LaunchOptions::default();
+        assert_eq!(login_mark(&profile, &plain), None);
+        profile.login_marks = ["NO_SUCH_KEY", "$NO_SUCH_FOLDER/creds", "~/no/such/file"]
+            .map(str::to_owned)
+            .into();
+        assert_eq!(login_mark(&profile, &plain), None);
+        let keyed = LaunchOptions {
+            env: vec![("NO_SUCH_KEY".to_owned(), "secret".to_owned())],
+            ..LaunchOptions::default()
+        };
+        assert_eq!(login_mark(&profile, &keyed), Some("NO_SUCH_KEY"));
+        // The tests' own program lies below the folder that cargo names.
+        profile
+            .login_marks
+            .push("$CARGO_MANIFEST_DIR/Cargo.toml".to_owned());
+        assert_eq!(
+            login_mark(&profile, &plain),
+            Some("$CARGO_MANIFEST_DIR/Cargo.toml")
+        );
+    }
 }

@@ -24,7 +24,7 @@ mod tail;
 mod turn_runner;
 
 pub use connection::{Connection, Happening};
-pub use launch::{LaunchError, LaunchOptions, check};
+pub use launch::{LaunchError, LaunchOptions, check, login_mark};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
 pub use process_pool::{
     PoolError, PoolHealth, ProcessPool, ProcessStatus, Response, ShutdownReport,

@@ -69,6 +69,9 @@ pub struct ToolProfile {
     pub install: Option<String>,
     /// How to log in, for error messages: what follows "is not set; ".
     pub login: Option<String>,
+    /// What shows that somebody has logged in, any one of them: a variable, or a file that begins with `~/` or with a
+    /// variable, as `$HOME/`. Empty for a tool without a login.
+    pub login_marks: Vec<String>,
     /// Arguments that make the program print its version.
     pub version_args: Vec<String>,
     /// The range of versions this profile was proven on, for listings and warnings.

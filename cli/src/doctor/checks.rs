@@ -247,6 +247,15 @@ pub(super) fn tool(
             format!("{way}; `toolpool doctor {name}` asks the service whether it knows you"),
         );
     }
+    if report.logged_in == Some(false) {
+        let fix = profile.login.unwrap_or_else(|| "log in".to_owned());
+        return check(
+            name,
+            Verdict::Note,
+            format!("{version}; no sign of a login"),
+        )
+        .fix(fix);
+    }
     match (&report.proven, report.is_proven) {
         (Some(proven), Some(false)) => check(
             name,
