@@ -7,7 +7,9 @@ use std::future::IntoFuture as _;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use toolpool::{Approvals, ClusterManager, Event, EventKind, EventSink, ShutdownReport};
+use toolpool::{
+    Approvals, ClusterManager, Event, EventKind, EventSink, ShutdownReport, ToolProfile,
+};
 
 use crate::console::{Console, Tone};
 use crate::duration;
@@ -16,6 +18,7 @@ use crate::exit::Exit;
 use crate::exporter::Exporter;
 use crate::interrupts::Interrupts;
 use crate::person::Person;
+use crate::probe::{self, ToolReport};
 use crate::settings::Settings;
 use crate::story;
 
@@ -58,6 +61,9 @@ pub(crate) async fn launch(
         exporter = Some(started);
     }
     console.tell(Tone::Plain, &introduction(settings));
+    for group in &settings.groups {
+        tokio::spawn(warn_of_version(group.profile.clone(), console));
+    }
     let started = Instant::now();
     let mut launching = builder.into_future();
     let tell = |event: Event| {
@@ -150,6 +156,25 @@ fn introduction(settings: &Settings) -> String {
     }
 }
 
+/// Says so if the tool is of a version that its profile was not proven on. The start does not wait for this.
+async fn warn_of_version(profile: ToolProfile, console: Console) {
+    if let Some(warning) = version_warning(&probe::known(profile).await) {
+        console.tell(Tone::Note, &warning);
+    }
+}
+
+fn version_warning(report: &ToolReport) -> Option<String> {
+    let (Some(false), Some(version), Some(proven)) =
+        (report.is_proven, &report.version, &report.proven)
+    else {
+        return None;
+    };
+    let name = &report.name;
+    Some(format!(
+        "{name} {version} is not of the versions that its profile was proven on ({proven}); watch its first turns, or try `toolpool tools test {name}`"
+    ))
+}
+
 /// Waits until an abandoned launch has cleaned up after itself.
 async fn abandon(events: &mut mpsc::Receiver<Event>) {
     let stopped = async {
@@ -198,5 +223,27 @@ impl Running {
             );
         }
         report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_version_outside_of_the_proven_range_is_warned_of() {
+        let mut profile = ToolProfile::builtin("bash").expect("built in");
+        profile.versions = Some(">=1.0, <1.1".to_owned());
+        let warning = version_warning(&probe::known(profile.clone()).await).expect("a warning");
+        assert!(warning.starts_with("bash "), "{warning}");
+        assert!(
+            warning.contains("(>=1.0, <1.1); watch its first turns"),
+            "{warning}"
+        );
+        for fine in [Some(">=1.0"), None] {
+            profile.versions = fine.map(str::to_owned);
+            let report = probe::known(profile.clone()).await;
+            assert_eq!(version_warning(&report), None);
+        }
     }
 }

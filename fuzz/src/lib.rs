@@ -28,7 +28,7 @@ pub fn drive(tool: &'static str, story: &[u8]) {
         let profile = profiles
             .entry(tool)
             .or_insert_with(|| ToolProfile::builtin(tool).expect("built in"));
-        profile.protocol(Path::new("/work"))
+        profile.protocol(Path::new("/repo"))
     });
     let mut stage = Stage {
         protocol,
