@@ -205,7 +205,7 @@ impl ToolProfile {
 
     /// Whether a prompt finds the conversation, or whatever else its tool keeps, as the one before it left it.
     pub fn keeps_conversations(&self) -> bool {
-        !matches!(self.protocol, ProtocolKind::Oneshot(_))
+        !matches!(self.protocol, ProtocolKind::Oneshot(_) | ProtocolKind::Job)
     }
 
     /// The protocol's name for listings.
