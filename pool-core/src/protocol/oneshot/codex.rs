@@ -120,6 +120,8 @@ fn class(message: &str) -> FailureClass {
         None if message.starts_with("stream disconnected before completion") => {
             FailureClass::Network
         }
+        // What codex makes of a 500.
+        None if message.contains("currently experiencing high demand") => FailureClass::Overloaded,
         None if message.starts_with("Missing environment variable") => FailureClass::Auth,
         None if message.starts_with("{\"error\":") => FailureClass::BadRequest,
         None => FailureClass::Unknown,
@@ -152,6 +154,10 @@ mod tests {
             (
                 "stream disconnected before completion: Transport error",
                 FailureClass::Network,
+            ),
+            (
+                "We\u{2019}re currently experiencing high demand, which may cause temporary errors.",
+                FailureClass::Overloaded,
             ),
             ("Missing environment variable: `KEY`.", FailureClass::Auth),
             ("unexpected status ", FailureClass::Unknown),
