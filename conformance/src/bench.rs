@@ -146,6 +146,14 @@ impl Bench {
         Ok(reply.generation)
     }
 
+    /// Which of its processes the warm instance has.
+    pub(crate) async fn generation(&mut self) -> Result<u64, String> {
+        let status = self.warm().await?.status().await;
+        let status = status.map_err(|error| error.to_string())?;
+        let instance = status.instances.first().ok_or("it has no instance")?;
+        Ok(instance.generation)
+    }
+
     /// A number that was not used on this bench.
     pub(crate) fn number(&mut self) -> usize {
         self.numbers += 1;

@@ -14,7 +14,7 @@ use toolpool::{
 use crate::bench::Bench;
 use crate::case::{Case, Verdict};
 use crate::faults;
-use crate::speech::{Endless, Fault, head};
+use crate::speech::{Endless, Expected, Fault, head};
 use crate::stdin::Closable;
 
 /// What came of a case; an error is what was seen to be wrong.
@@ -22,6 +22,10 @@ pub(crate) type Examined = Result<Verdict, String>;
 
 /// A million bytes.
 const LONG: usize = 1_000_000;
+
+/// What a terminal does with a prompt of many rows.
+const TALL: &str =
+    "the prompt comes whole; being taller than the screen, a part of it may stand before the reply";
 
 /// Longest time that a process may live on without its standard input before that is taken for its way.
 const WITHOUT_INPUT: Duration = Duration::from_secs(20);
@@ -33,7 +37,11 @@ pub(crate) async fn run(case: Case, bench: &mut Bench) -> Examined {
         Case::ManyLines => says(bench, "first line\n\n  an indented one\n\n\nthe last").await,
         Case::LargePrompt => {
             let spoken = bench.speech.large(1 << 20);
-            bench.say(spoken).await.map(|()| Verdict::Pass)
+            let verdict = match spoken.expected {
+                Expected::Ends(_) => Verdict::PassBy(TALL.to_owned()),
+                _ => Verdict::Pass,
+            };
+            bench.say(spoken).await.map(|()| verdict)
         }
         Case::Unicode => {
             says(
@@ -102,6 +110,14 @@ async fn never_a_command(bench: &mut Bench) -> Examined {
 
 async fn twenty_turns(bench: &mut Bench) -> Examined {
     let cluster = bench.warm().await?;
+    if !keeps_conversations(&cluster) {
+        return match cluster.session("refused").ask("one").await {
+            Err(error) if error.code() == "invalid" => Ok(Verdict::not_applicable(
+                "each prompt begins an empty conversation; a session is refused",
+            )),
+            other => Err(format!("a session was not refused: {other:?}")),
+        };
+    }
     let mut events = cluster.subscribe();
     let session = cluster.session("twenty turns");
     let first = bench.number();
@@ -153,11 +169,17 @@ async fn reset(bench: &mut Bench) -> Examined {
     remember
         .expected
         .judge(&reply.map_err(|error| error.to_string())?.text)?;
-    let recall = bench.speech.recall(number, true);
+    let kept = keeps_conversations(&cluster);
+    let recall = bench.speech.recall(number, kept);
     let reply = cluster.ask(recall.prompt).await;
     let reply = reply.map_err(|error| error.to_string())?;
     let known = recall.expected.judge(&reply.text);
     known.map_err(|wrong| format!("before the reset: {wrong}"))?;
+    if !kept {
+        return Ok(Verdict::not_applicable(
+            "each prompt begins an empty conversation",
+        ));
+    }
     let afresh = bench.speech.recall(number, false);
     match bench.say(afresh.clone()).await {
         Ok(()) => Ok(Verdict::Pass),
@@ -178,15 +200,24 @@ fn is_program(cluster: &ClusterManager) -> bool {
     let profiles = cluster.profiles();
     profiles
         .iter()
-        .all(|profile| profile.protocol_name() == "lines")
+        .all(|profile| ["lines", "screen"].contains(&profile.protocol_name()))
+}
+
+/// Whether a prompt may know of the one before.
+fn keeps_conversations(cluster: &ClusterManager) -> bool {
+    let profiles = cluster.profiles();
+    profiles.iter().all(|profile| profile.keeps_conversations())
 }
 
 async fn stream(bench: &mut Bench) -> Examined {
     let cluster = bench.warm().await?;
     let number = bench.number();
     let endless = bench.speech.endless(number);
+    if endless.begins.is_none() {
+        return Ok(Verdict::not_applicable("writes each answer at its end"));
+    }
     let turn = begin(&cluster, &endless).await?;
-    let (turn, came) = until_it_began(turn, &endless).await;
+    let (turn, came) = until_it_began(bench, turn, &endless).await;
     if !came {
         let outcome = ended(turn).await?.outcome;
         return Err(format!(
@@ -222,12 +253,12 @@ fn has_line(bench: &Bench, file: &str, line: &str) -> Result<(), String> {
 }
 
 async fn interrupt(bench: &mut Bench) -> Examined {
-    let before = bench.next_turn().await?;
+    let before = bench.generation().await?;
     let cluster = bench.warm().await?;
     let number = bench.number();
     let endless = bench.speech.endless(number);
     let turn = begin(&cluster, &endless).await?;
-    let (turn, began) = until_it_began(turn, &endless).await;
+    let (turn, began) = until_it_began(bench, turn, &endless).await;
     if !began {
         let outcome = ended(turn).await?.outcome;
         return Err(format!("it was to go on and ended as {outcome:?}"));
@@ -238,9 +269,11 @@ async fn interrupt(bench: &mut Bench) -> Examined {
     match outcome {
         Outcome::Cancelled if after == before => Ok(Verdict::Pass),
         Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::CancelUnconfirmed => {
-            Ok(Verdict::not_applicable(
-                "cannot be interrupted: the turn ends in doubt and its process is replaced; the next turn is good",
-            ))
+            Ok(Verdict::not_applicable(if after == before {
+                "cannot be interrupted: the turn ends in doubt and goes on elsewhere; the next turn is good"
+            } else {
+                "cannot be interrupted: the turn ends in doubt and its process is replaced; the next turn is good"
+            }))
         }
         other => Err(format!(
             "the turn ended as {other:?} on process {before}, the next one on {after}"
@@ -249,12 +282,12 @@ async fn interrupt(bench: &mut Bench) -> Examined {
 }
 
 async fn killed(bench: &mut Bench) -> Examined {
-    let before = bench.next_turn().await?;
+    let before = bench.generation().await?;
     let cluster = bench.warm().await?;
     let number = bench.number();
     let endless = bench.speech.endless(number);
     let turn = begin(&cluster, &endless).await?;
-    let (turn, began) = until_it_began(turn, &endless).await;
+    let (turn, began) = until_it_began(bench, turn, &endless).await;
     if !began {
         let outcome = ended(turn).await?.outcome;
         return Err(format!("it was to go on and ended as {outcome:?}"));
@@ -380,12 +413,24 @@ async fn begin(cluster: &ClusterManager, endless: &Endless) -> Result<ReplyStrea
         .map_err(|error| error.to_string())
 }
 
-/// Waits until the beginning of the answer has come. False if the turn ended without it.
-async fn until_it_began(mut turn: ReplyStream, endless: &Endless) -> (ReplyStream, bool) {
+/// Waits until the beginning of the answer has come, or should have if nothing comes before the end. False if the turn
+/// ended without it.
+async fn until_it_began(
+    bench: &Bench,
+    mut turn: ReplyStream,
+    endless: &Endless,
+) -> (ReplyStream, bool) {
+    let Some(begins) = &endless.begins else {
+        let began = tokio::select! {
+            () = async { while turn.chunk().await.is_some() {} } => false,
+            () = bench.speech.asked(&endless.prompt, 1) => true,
+        };
+        return (turn, began);
+    };
     let mut text = Vec::new();
     while let Some(bytes) = turn.chunk().await {
         text.extend(bytes);
-        if String::from_utf8_lossy(&text).contains(&endless.begins) {
+        if String::from_utf8_lossy(&text).contains(begins) {
             return (turn, true);
         }
     }

@@ -85,7 +85,7 @@ pub(crate) async fn model(bench: &mut Bench, fault: Fault) -> Examined {
         Ok(spoken) => spoken,
         Err(reason) => return Ok(Verdict::NotApplicable(reason)),
     };
-    let before = bench.next_turn().await?;
+    let before = bench.generation().await?;
     let cluster = bench.warm().await?;
     let turn = cluster
         .stream(Submission::text(spoken.prompt).fresh())
@@ -106,6 +106,14 @@ pub(crate) async fn model(bench: &mut Bench, fault: Fault) -> Examined {
         Outcome::Cancelled if tries && after == before => Ok(Verdict::PassBy(format!(
             "asks the model again by itself, {TRIES} times and on; a cancel ends that"
         ))),
+        // What makes something of a prompt elsewhere may have done so before it failed.
+        Outcome::Indeterminate(doubt)
+            if doubt.cause == DoubtCause::AnswerLost && after == before =>
+        {
+            Ok(Verdict::PassBy(
+                "the turn ends in doubt: what was asked for may have begun, and is not asked for again".to_owned(),
+            ))
+        }
         // It is completed for all that anybody can tell: the text is no part of how a turn ends.
         Outcome::Completed if fault == Fault::Dropped => {
             Ok(match spoken.expected.judge(&reply.text) {
@@ -126,7 +134,7 @@ pub(crate) async fn hangs(bench: &mut Bench) -> Examined {
         Ok(spoken) => spoken,
         Err(reason) => return Ok(Verdict::NotApplicable(reason)),
     };
-    let before = bench.next_turn().await?;
+    let before = bench.generation().await?;
     let cluster = bench.warm().await?;
     let submission = Submission::text(spoken.prompt)
         .fresh()

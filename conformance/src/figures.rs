@@ -1,13 +1,14 @@
 //! What the tools cost.
 //!
-//! Owns the measurements and their table. Must not judge them. Invariant: one tool at a time, and the model's own time is
+//! Owns the measurements and their tables. Must not judge them. Invariant: one tool at a time, and the model's own time is
 //! no part of a figure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use toolpool::{ClusterManager, Isolation};
+use tokio::task::JoinSet;
+use toolpool::{ClusterManager, Isolation, Submission};
 
 use crate::lab::Lab;
 
@@ -15,8 +16,11 @@ use crate::lab::Lab;
 const STARTS: usize = 3;
 /// Turns of each tool that count, after one that does not.
 const TURNS: usize = 20;
+/// Instances that are measured in a process each, and then in one.
+const TOGETHER: usize = 4;
 
-/// Measures the tools one after the other, and prints a table.
+/// Measures the tools one after the other, and prints two tables: one instance of each tool, and several of those of
+/// which one process can hold more than one conversation.
 ///
 /// # Errors
 /// If a tool does not start or answer.
@@ -25,14 +29,69 @@ pub async fn print(tools: &[&'static str]) -> Result<()> {
         "| tool | cold start to ready | memory, whole tree | a turn, without the model's time | last byte to end of turn |"
     );
     println!("|---|---|---|---|---|");
+    let mut sharing = Vec::new();
     for tool in tools {
         match Lab::new(tool) {
-            Ok(lab) => println!("{}", row(tool, Arc::new(lab)).await?),
+            // What the stand-in of a service takes is nobody's figure.
+            Ok(lab) if lab.program().is_empty() => {}
+            Ok(lab) => {
+                if lab.profile().shares() {
+                    sharing.push(tool);
+                }
+                println!("{}", row(tool, Arc::new(lab)).await?);
+            }
             Err(reason) => println!("skipped: {tool}: {reason}"),
         }
     }
     println!("\nmedians of {STARTS} starts and {TURNS} turns; {}", load());
+    if sharing.is_empty() {
+        return Ok(());
+    }
+    println!(
+        "\n| tool, {TOGETHER} instances | in {TOGETHER} processes: to ready | memory | in one process: to ready | memory |"
+    );
+    println!("|---|---|---|---|---|");
+    for tool in sharing {
+        let apart = together(tool, 1).await?;
+        let shared = together(tool, TOGETHER).await?;
+        println!("| {tool} | {apart} | {shared} |");
+    }
+    println!(
+        "\nmedians of {STARTS} starts, and the memory of the last after a turn on each instance; {}",
+        load()
+    );
     Ok(())
+}
+
+/// Two fields: several instances, so many in each process.
+async fn together(tool: &'static str, capacity: usize) -> Result<String> {
+    let lab = Lab::new(tool).map_err(anyhow::Error::msg)?;
+    let speech = lab.speech();
+    let (mut starts, mut memory) = (Vec::new(), 0);
+    for _ in 0..=STARTS {
+        let begun = Instant::now();
+        let cluster = lab
+            .cluster(TOGETHER)
+            .isolation(Isolation::Shared)
+            .capacity(capacity)
+            .await
+            .with_context(|| format!("{tool} does not start"))?;
+        starts.push(begun.elapsed());
+        let mut turns = JoinSet::new();
+        for index in 0..TOGETHER {
+            let prompt = speech.say(&format!("to instance {index}")).prompt;
+            let (cluster, submission) = (cluster.clone(), Submission::text(prompt));
+            turns.spawn(async move { cluster.ask(submission.on_instance(index)).await });
+        }
+        while let Some(said) = turns.join_next().await {
+            said?.with_context(|| format!("{tool} does not answer"))?;
+        }
+        memory = lab.census().into_iter().filter_map(proportional).sum();
+        cluster.shutdown().await;
+    }
+    // As above.
+    starts.remove(0);
+    Ok(format!("{} | {}", shown(median(starts)), mebibytes(memory)))
 }
 
 async fn row(tool: &str, lab: Arc<Lab>) -> Result<String> {
@@ -77,12 +136,16 @@ async fn row(tool: &str, lab: Arc<Lab>) -> Result<String> {
     let memory: u64 = lab.census().into_iter().filter_map(proportional).sum();
     cluster.shutdown().await;
     Ok(format!(
-        "| {tool} | {} | {:.0} MiB | {} | {} |",
+        "| {tool} | {} | {} | {} | {} |",
         shown(median(starts)),
-        memory as f64 / f64::from(1 << 20),
+        mebibytes(memory),
         shown(median(turns)),
         shown(median(lags)),
     ))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", (bytes + (1 << 19)) >> 20)
 }
 
 fn median(mut times: Vec<Duration>) -> Option<Duration> {

@@ -1,8 +1,10 @@
-//! The laboratory: a git repository, the local model server, and what each real tool needs to talk to it.
+//! The laboratory: a git repository, the local model server or the stand-in of Jules, and what each real tool needs to
+//! talk to it.
 //!
 //! Owns the list of tools that are examined, where their programs are found, and their settings for the server. Must not
 //! know what is examined. Invariants: no tool sees a login, a key or settings of the user's; adding a tool is one entry.
 
+mod jules;
 mod mock;
 mod setup;
 
@@ -15,17 +17,30 @@ use tempfile::TempDir;
 use toolpool::{ClusterBuilder, ToolProfile, launch_cluster};
 use toolpool_testkit::model_server::{Builder, ModelServer};
 
+use crate::record::Group;
 use crate::{Bench, Case, MARKER, Program, Speech, census};
-pub use mock::Mock;
-use setup::{SETUPS, Setup};
+use jules::Jules;
+pub use mock::{Habits, Mock};
+use setup::{ONE_SHOTS, SETUPS, Setup};
+
+/// The profile of a program on a terminal, which is the documentation's example of one.
+const TERMINAL: (&str, &str) = (
+    "bash-terminal",
+    concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../pool-core/tests/terminals/profiles/bash.toml"
+    ),
+);
 
 /// A place for one tool to work in.
 pub struct Lab {
     /// The model behind the tool.
     pub server: Arc<ModelServer>,
     tool: String,
+    /// Empty for what is reached over the network.
     program: String,
     setup: Option<&'static Setup>,
+    jules: Option<Jules>,
     folder: TempDir,
     marker: String,
 }
@@ -51,9 +66,11 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`].
     pub fn with(tool: &str, server: Builder) -> Result<Self, String> {
-        let setup = SETUPS.iter().find(|setup| setup.tool == tool);
+        let mut setups = SETUPS.iter().chain(ONE_SHOTS);
+        let setup = setups.find(|setup| setup.tool == tool);
         let program = match setup {
-            Some(_) => real(tool)?,
+            Some(setup) => real(setup.installed)?,
+            None if tool == jules::NAME => String::new(),
             None => installed(tool)?,
         };
         Self::build(tool, setup, program, server)
@@ -70,11 +87,13 @@ impl Lab {
         let folder = tempfile::tempdir()?;
         let name = folder.path().file_name().unwrap_or_default();
         let marker = format!("{tool}-{}-{}", std::process::id(), name.to_string_lossy());
+        let jules = (tool == jules::NAME).then(Jules::start).transpose()?;
         let lab = Self {
             server: Arc::new(server.start()?),
             tool: tool.to_owned(),
             program,
             setup,
+            jules,
             folder,
             marker,
         };
@@ -83,13 +102,29 @@ impl Lab {
         lab.git(&["config", "user.name", "Somebody"]);
         lab.git(&["config", "user.email", "somebody@example.invalid"]);
         lab.commit("README", "a place to work\n");
+        if lab.jules.is_some() {
+            lab.git(&["remote", "add", "origin", &Jules::remote()]);
+        }
         Ok(lab)
     }
 
-    /// All tools that are examined: those with a model, then the programs.
-    pub fn tools() -> impl Iterator<Item = &'static str> {
-        let models = SETUPS.iter().map(|setup| setup.tool);
-        models.chain(Program::all().map(|program| program.name))
+    /// All tools that are examined, as they are shown together.
+    pub fn groups() -> [Group; 3] {
+        let names = |setups: &'static [Setup]| setups.iter().map(|setup| setup.tool);
+        [
+            Group {
+                title: "Agents that keep a conversation",
+                tools: names(SETUPS).collect(),
+            },
+            Group {
+                title: "Agents that begin anew with each prompt",
+                tools: names(ONE_SHOTS).chain([jules::NAME]).collect(),
+            },
+            Group {
+                title: "Programs with a language of their own",
+                tools: Program::all().map(|program| program.name).collect(),
+            },
+        ]
     }
 
     /// The repository.
@@ -136,9 +171,9 @@ impl Lab {
     /// The profile of the tool with the path of its program.
     ///
     /// # Panics
-    /// If there is no such built-in profile.
+    /// If it has gone since the laboratory was made.
     pub fn profile(&self) -> ToolProfile {
-        let mut profile = ToolProfile::builtin(&self.tool).expect("every tool here is built in");
+        let mut profile = profile(&self.tool).expect("it was there when the laboratory was made");
         profile.program.clone_from(&self.program);
         if let Some(setup) = self.setup {
             (setup.profile)(&mut profile);
@@ -156,6 +191,7 @@ impl Lab {
                 .expect("the folder can be written to"),
             None => (Vec::new(), Vec::new()),
         };
+        env.extend(self.jules.iter().flat_map(Jules::settings));
         env.push((MARKER.to_owned(), self.marker.clone()));
         (args, env)
     }
@@ -193,15 +229,23 @@ impl Lab {
         if let (None, Some(program)) = (self.setup, Program::named(&self.tool)) {
             return Box::new(*program);
         }
+        if let Some(jules) = &self.jules {
+            return Box::new(jules.clone());
+        }
         let wants_whole_paths = self.setup.is_some_and(|setup| setup.wants_whole_paths);
         let folder = wants_whole_paths.then(|| self.repo());
-        Box::new(Mock::new(Arc::clone(&self.server), folder))
+        let habits = Habits {
+            folder,
+            streams: self.setup.is_none_or(|setup| setup.streams),
+            includes_files: self.setup.is_some_and(|setup| setup.includes_files),
+        };
+        Box::new(Mock::new(Arc::clone(&self.server), habits))
     }
 
-    /// Why a case comes out now so and now otherwise with this tool, if it does.
-    pub fn erratic(&self, case: Case) -> Option<&'static str> {
-        let mut known = self.setup?.erratic.iter();
-        known.find_map(|(erratic, how)| (*erratic == case).then_some(*how))
+    /// Why a case does not come out as it should, or not always, with this tool, if that is the tool's own way.
+    pub fn limit(&self, case: Case) -> Option<&'static str> {
+        let mut known = self.setup?.limits.iter();
+        known.find_map(|(limited, how)| (*limited == case).then_some(*how))
     }
 
     /// The tool on the bench.
@@ -240,9 +284,17 @@ fn real(tool: &str) -> Result<String, String> {
     })
 }
 
+/// The profile by that name.
+fn profile(tool: &str) -> Result<ToolProfile, toolpool::ProfileError> {
+    match TERMINAL {
+        (name, path) if name == tool => ToolProfile::from_file(path.as_ref()),
+        _ => ToolProfile::builtin(tool),
+    }
+}
+
 /// The name of a program that every system has or can have.
 fn installed(tool: &str) -> Result<String, String> {
-    let profile = ToolProfile::builtin(tool).map_err(|error| error.to_string())?;
+    let profile = profile(tool).map_err(|error| error.to_string())?;
     let found = toolpool::check(&profile, &toolpool::LaunchOptions::default());
     found.map_err(|error| error.to_string())?;
     Ok(profile.program)

@@ -27,13 +27,13 @@ struct Arguments {
     /// Only cases with this in their names; may be repeated.
     #[arg(long)]
     case: Vec<String>,
-    /// Write the table into the document, instead of comparing.
+    /// Write the tables into the document, instead of comparing.
     #[arg(long)]
     write: bool,
     /// Measure the tools instead.
     #[arg(long)]
     figures: bool,
-    /// The document that holds the table.
+    /// The document that holds the tables.
     #[arg(long, default_value = "docs/tools.md")]
     document: PathBuf,
 }
@@ -54,7 +54,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let all: Vec<&str> = Lab::tools().collect();
+    let groups = Lab::groups();
+    let all: Vec<&'static str> = groups
+        .iter()
+        .flat_map(|group| group.tools.clone())
+        .collect();
     if let Some(unknown) = arguments
         .tools
         .iter()
@@ -78,22 +82,22 @@ async fn run(arguments: Arguments) -> Result<()> {
     };
     let cases: Arc<[Case]> = Case::ALL.into_iter().filter(wanted).collect();
     let record = examine_all(&tools, &cases).await?;
-    println!("{}", record.table());
+    println!("{}", record.tables(&Lab::groups()));
     let document = std::fs::read_to_string(&arguments.document)
         .with_context(|| format!("cannot read {}", arguments.document.display()))?;
     let in_document =
         |problem: String| anyhow::anyhow!("{}: {problem}", arguments.document.display());
     let mut committed = Record::read(&document).map_err(in_document)?;
     if arguments.write {
-        committed.merge(&record, &all);
-        let written = committed.write(&document).map_err(in_document)?;
+        committed.merge(&record);
+        let written = committed.write(&document, &groups).map_err(in_document)?;
         std::fs::write(&arguments.document, written)
             .with_context(|| format!("cannot write {}", arguments.document.display()))?;
     }
     let differences = record.differences(&committed);
     if !differences.is_empty() {
         bail!(
-            "the table in {} says something else of {} cases; if the tools are right, `cargo xtask conformance --write` writes it anew:\n{}",
+            "the tables in {} say something else of {} cases; if the tools are right, `cargo xtask conformance --write` writes them anew:\n{}",
             arguments.document.display(),
             differences.len(),
             differences.join("\n")
@@ -107,14 +111,22 @@ async fn examine_all(tools: &[&'static str], cases: &Arc<[Case]>) -> Result<Reco
     let begun = Instant::now();
     let free = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
-    // The slowest are in the middle of the list; begun late, one of them would run alone at the end.
-    for tool in tools.iter().rev().copied() {
+    // The slowest begin first, or one of them would run alone at the end: those that start anew for each prompt, and
+    // then from the end of the list to its beginning.
+    let [_, slow, _] = Lab::groups();
+    let (mut order, rest): (Vec<_>, Vec<_>) = tools
+        .iter()
+        .copied()
+        .partition(|tool| slow.tools.contains(tool));
+    order.extend(rest.into_iter().rev());
+    for tool in order {
         let cases = Arc::clone(cases);
-        let free = Arc::clone(&free);
+        // The semaphore is never closed. It is taken here, so that they begin in this order.
+        let turn = Arc::clone(&free).acquire_owned().await.ok();
         running.spawn(async move {
-            // The semaphore is never closed.
-            let _turn = free.acquire_owned().await.ok();
-            (tool, examine(tool, &cases).await)
+            let examined = examine(tool, &cases).await;
+            drop(turn);
+            (tool, examined)
         });
     }
     let mut record = Record::default();
@@ -137,8 +149,8 @@ async fn examine_all(tools: &[&'static str], cases: &Arc<[Case]>) -> Result<Reco
     }
     eprintln!("examined in {:.0} s", begun.elapsed().as_secs_f64());
     if failures > 0 {
-        println!("{}", record.table());
-        bail!("{failures} cases failed; what was seen is below the table");
+        println!("{}", record.tables(&Lab::groups()));
+        bail!("{failures} cases failed; what was seen is below the tables");
     }
     Ok(record)
 }
@@ -154,7 +166,7 @@ async fn examine(tool: &'static str, cases: &[Case]) -> Result<Verdicts, String>
     for case in cases.iter().copied() {
         let started = Instant::now();
         let mut verdict = bench.examine(case).await;
-        if let (Ok(_), Some(how)) = (&verdict, lab.erratic(case)) {
+        if let (Ok(_), Some(how)) = (&verdict, lab.limit(case)) {
             verdict = Ok(Verdict::not_applicable(how));
         }
         let word = match &verdict {

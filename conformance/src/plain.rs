@@ -72,7 +72,7 @@ impl Speech for PlainWords {
         Endless {
             prompt: "Count from 1 to 2000, one number on a line, without leaving any out."
                 .to_owned(),
-            begins: "2".to_owned(),
+            begins: Some("2".to_owned()),
         }
     }
 

@@ -29,9 +29,11 @@ pub struct Program {
     edit: Option<&'static str>,
     /// Runs `{text}` with a shell.
     shell: Option<&'static str>,
+    /// Whether its answers are read from a screen, which has no blanks at the ends of lines.
+    screen: bool,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "bash",
         say: "printf '%s\\n' '{text}'",
@@ -42,6 +44,7 @@ const PROGRAMS: [Program; 4] = [
         long: "printf '%1000000s' '' | tr ' ' x",
         edit: Some("echo '{text}' > {file}"),
         shell: Some("{text}"),
+        screen: false,
     },
     Program {
         name: "python",
@@ -53,6 +56,19 @@ const PROGRAMS: [Program; 4] = [
         long: "print('x' * 1000000)",
         edit: Some("print('{text}', file=open('{file}', 'w'))"),
         shell: Some("import subprocess; subprocess.run('''{text}''', shell=True) and None"),
+        screen: false,
+    },
+    Program {
+        name: "node",
+        say: "console.log(`{text}`)",
+        length: "`{text}`.length",
+        remember: "globalThis.kept_{number} = true; undefined",
+        recall: "'kept_{number}' in globalThis ? {number} : undefined",
+        endless: "console.log('begun'); new Promise(() => {})",
+        long: "console.log('x'.repeat(1000000))",
+        edit: Some("require('fs').writeFileSync('{file}', `{text}\\n`)"),
+        shell: Some("require('child_process').execSync(`{text}`, { stdio: 'inherit' }); undefined"),
+        screen: false,
     },
     Program {
         name: "bc",
@@ -64,6 +80,7 @@ const PROGRAMS: [Program; 4] = [
         long: "for (i = 0; i < 20000; i++) print \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"",
         edit: None,
         shell: None,
+        screen: false,
     },
     Program {
         name: "sqlite3",
@@ -75,6 +92,20 @@ const PROGRAMS: [Program; 4] = [
         long: "select replace(hex(zeroblob(500000)), '0', 'x');",
         edit: Some("select writefile('{file}', '{text}' || char(10)) > 0;"),
         shell: Some(".shell {text}"),
+        screen: false,
+    },
+    Program {
+        name: "bash-terminal",
+        say: "printf '%s\\n' '{text}'",
+        length: "x='{text}'; echo ${#x}",
+        remember: "kept_{number}=yes",
+        recall: "echo ${kept_{number}+{number}}",
+        // What is still on the screen is no part of a reply before its end.
+        endless: "yes begun | head -n 100; sleep infinity",
+        long: "printf '%1000000s' '' | tr ' ' x",
+        edit: Some("echo '{text}' > {file}"),
+        shell: Some("{text}"),
+        screen: true,
     },
 ];
 
@@ -97,20 +128,28 @@ impl Program {
 #[async_trait]
 impl Speech for Program {
     fn say(&self, text: &str) -> Spoken {
+        let shown: Vec<&str> = match self.screen {
+            true => text.lines().map(str::trim_end).collect(),
+            false => vec![text],
+        };
         Spoken {
             prompt: self.say.replace("{text}", text),
-            expected: Expected::exactly(text),
+            expected: Expected::exactly(shown.join("\n")),
         }
     }
 
     fn large(&self, bytes: usize) -> Spoken {
         let length = bytes - self.length.len();
+        let answer = length.to_string();
         Spoken {
             prompt: self
                 .length
                 .replace("{text}", &"x".repeat(length))
-                .replace("{length}", &length.to_string()),
-            expected: Expected::exactly(length.to_string()),
+                .replace("{length}", &answer),
+            expected: match self.screen {
+                true => Expected::Ends(answer),
+                false => Expected::Exactly(vec![answer]),
+            },
         }
     }
 
@@ -140,7 +179,7 @@ impl Speech for Program {
     fn endless(&self, _number: usize) -> Endless {
         Endless {
             prompt: self.endless.to_owned(),
-            begins: "begun".to_owned(),
+            begins: Some("begun".to_owned()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The table of what came of every case on every tool.
+//! The tables of what came of every case on every tool.
 //!
 //! Owns its form in the documentation, both ways. Must not run anything. Invariant: what is written is read back as it
 //! was, so a run of one tool can be compared with, or put into, the table of all.
@@ -38,6 +38,15 @@ impl Cell {
     }
 }
 
+/// Tools that are shown in one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What they are, above the table.
+    pub title: &'static str,
+    /// Their names, in the order of the columns.
+    pub tools: Vec<&'static str>,
+}
+
 /// What came of the cases, by tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
@@ -54,20 +63,14 @@ impl Record {
         self.cells.insert((case, tool.to_owned()), Cell::of(result));
     }
 
-    /// Puts the columns of another record over those of this one, and the tools into this order.
-    pub fn merge(&mut self, other: &Self, order: &[&str]) {
+    /// Puts what another record says over what this one does.
+    pub fn merge(&mut self, other: &Self) {
+        self.cells.extend(other.cells.clone());
         for tool in &other.tools {
-            self.cells.retain(|(_, known), _| known != tool);
             if !self.tools.contains(tool) {
                 self.tools.push(tool.clone());
             }
         }
-        self.cells.extend(other.cells.clone());
-        self.tools.retain(|tool| order.contains(&tool.as_str()));
-        self.tools
-            .sort_by_key(|tool| order.iter().position(|known| known == tool));
-        let tools = &self.tools;
-        self.cells.retain(|(_, tool), _| tools.contains(tool));
     }
 
     /// The cases of this record that another one, such as the committed, says something else of; each as a line.
@@ -96,23 +99,51 @@ impl Record {
             .collect()
     }
 
-    /// The table and its notes, as Markdown.
-    pub fn table(&self) -> String {
-        let mut text = format!("| case | {} |\n", self.tools.join(" | "));
-        text.push_str(&format!("|---|{}\n", "---|".repeat(self.tools.len())));
+    /// A table of each group of which there is a tool, and the notes of all, as Markdown. Other tools are left out.
+    pub fn tables(&self, groups: &[Group]) -> String {
+        let mut text = String::new();
+        let known = |tool: &&str| self.tools.iter().any(|known| known == tool);
+        for group in groups {
+            let tools: Vec<&str> = group.tools.iter().copied().filter(known).collect();
+            if !tools.is_empty() {
+                writeln!(text, "{}:\n", group.title).ok();
+                self.columns(&tools, &mut text);
+                text.push('\n');
+            }
+        }
+        let order = groups.iter().flat_map(|group| &group.tools);
+        let notes = self.notes(&order.copied().filter(known).collect::<Vec<_>>());
+        if notes.is_empty() {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+        } else {
+            text.push_str("\\* what the tool does:\n\n");
+            text.push_str(&notes);
+        }
+        text
+    }
+
+    fn cell(&self, case: Case, tool: &str) -> Option<&Cell> {
+        self.cells.get(&(case, tool.to_owned()))
+    }
+
+    fn columns(&self, tools: &[&str], text: &mut String) {
+        writeln!(text, "| case | {} |", tools.join(" | ")).ok();
+        writeln!(text, "|---|{}", "---|".repeat(tools.len())).ok();
+        for case in Case::ALL {
+            let word = |tool: &&str| self.cell(case, tool).map_or("", |cell| cell.word.as_str());
+            let words: Vec<&str> = tools.iter().map(word).collect();
+            writeln!(text, "| {} | {} |", case.name(), words.join(" | ")).ok();
+        }
+    }
+
+    fn notes(&self, tools: &[&str]) -> String {
         let mut notes = String::new();
         for case in Case::ALL {
-            let cell = |tool: &String| self.cells.get(&(case, tool.clone()));
-            let words: Vec<&str> = self
-                .tools
-                .iter()
-                .map(|tool| cell(tool).map_or("", |cell| cell.word.as_str()))
-                .collect();
-            writeln!(text, "| {} | {} |", case.name(), words.join(" | ")).ok();
             // Tools that do the same share a note.
             let mut by_note: Vec<(&str, Vec<&str>)> = Vec::new();
-            for tool in &self.tools {
-                if let Some(note) = cell(tool).and_then(|cell| cell.note.as_deref()) {
+            for tool in tools {
+                if let Some(note) = self.cell(case, tool).and_then(|cell| cell.note.as_deref()) {
                     match by_note.iter_mut().find(|(known, _)| *known == note) {
                         Some((_, tools)) => tools.push(tool),
                         None => by_note.push((note, vec![tool])),
@@ -123,20 +154,17 @@ impl Record {
                 writeln!(notes, "- **{}**, {}: {note}", case.name(), tools.join(", ")).ok();
             }
         }
-        if !notes.is_empty() {
-            text.push_str("\n\\* what the tool does:\n\n");
-            text.push_str(&notes);
-        }
-        text
+        notes
     }
 
-    /// Reads the table in a document.
+    /// Reads the tables in a document.
     ///
     /// # Errors
     /// What is wrong with the document.
     pub fn read(document: &str) -> Result<Self, String> {
         let (_, table, _) = cut(document)?;
         let mut record = Self::default();
+        let mut columns: Vec<String> = Vec::new();
         let named = |name: &str| Case::ALL.into_iter().find(|case| case.name() == name);
         for line in table.lines() {
             if let Some(row) = line
@@ -146,9 +174,12 @@ impl Record {
                 let mut words = row.split(" | ").map(str::to_owned);
                 let first = words.next().unwrap_or_default();
                 match named(&first) {
-                    None => record.tools = words.collect(),
+                    None => {
+                        columns = words.collect();
+                        record.tools.extend(columns.clone());
+                    }
                     Some(case) => {
-                        for (tool, word) in record.tools.iter().zip(words) {
+                        for (tool, word) in columns.iter().zip(words) {
                             let cell = Cell { word, note: None };
                             record.cells.insert((case, tool.clone()), cell);
                         }
@@ -170,13 +201,16 @@ impl Record {
         Ok(record)
     }
 
-    /// The document with this table in it.
+    /// The document with these tables in it.
     ///
     /// # Errors
     /// What is wrong with the document.
-    pub fn write(&self, document: &str) -> Result<String, String> {
+    pub fn write(&self, document: &str, groups: &[Group]) -> Result<String, String> {
         let (before, _, after) = cut(document)?;
-        Ok(format!("{before}{BEGIN}\n{}\n{END}{after}", self.table()))
+        Ok(format!(
+            "{before}{BEGIN}\n{}\n{END}{after}",
+            self.tables(groups)
+        ))
     }
 }
 
@@ -213,15 +247,22 @@ mod tests {
         record
     }
 
+    fn groups() -> [Group; 2] {
+        [("One", vec!["b", "a"]), ("Other", vec!["d", "c"])]
+            .map(|(title, tools)| Group { title, tools })
+    }
+
     #[test]
     fn a_table_is_read_back_as_it_was_written() {
         let document = format!("before\n{BEGIN}old\n{END}after\n");
-        let written = record().write(&document).expect("there are marks");
+        let written = record()
+            .write(&document, &groups())
+            .expect("there are marks");
         assert!(written.starts_with("before\n") && written.ends_with("after\n"));
         let read = Record::read(&written).expect("a table");
-        assert_eq!(read.table(), record().table());
+        assert_eq!(read.tables(&groups()), record().tables(&groups()));
         assert_eq!(record().differences(&read), Vec::<String>::new());
-        assert_eq!(record().write(&written), Ok(written));
+        assert_eq!(record().write(&written, &groups()), Ok(written));
         assert!(Record::read("no marks").is_err());
     }
 
@@ -233,8 +274,10 @@ mod tests {
         assert_eq!(differences.len(), 1, "{differences:?}");
         assert!(differences[0].starts_with("b, permission asked: nobody there: pass, and"));
         let mut all = record();
-        all.merge(&run, &["b", "a", "d"]);
-        assert_eq!(all.tools, ["b", "a"]);
+        all.merge(&run);
         assert_eq!(run.differences(&all), Vec::<String>::new());
+        let tables = all.tables(&groups());
+        assert!(tables.starts_with("One:\n\n| case | b | a |\n"), "{tables}");
+        assert!(tables.contains("\n\nOther:\n\n| case | c |\n"), "{tables}");
     }
 }

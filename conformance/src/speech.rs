@@ -19,6 +19,8 @@ pub struct Spoken {
 pub enum Expected {
     /// One of these, to the byte.
     Exactly(Vec<String>),
+    /// A text with this at its end. Before it stands, if anything, a part of a prompt that was taller than the screen.
+    Ends(String),
     /// A text with all of these in it, in this order.
     Contains(Vec<String>),
     /// A text without this in it.
@@ -40,6 +42,7 @@ impl Expected {
             Self::Exactly(texts) => texts
                 .iter()
                 .any(|text| text.trim_end() == answer.trim_end()),
+            Self::Ends(end) => answer.trim_end().ends_with(end.trim_end()),
             Self::Contains(parts) => {
                 let mut rest = answer;
                 parts.iter().all(|part| match rest.split_once(part) {
@@ -55,6 +58,7 @@ impl Expected {
         };
         let wanted = match self {
             Self::Exactly(texts) => format!("{:?}", head(texts.first().map_or("", |text| text))),
+            Self::Ends(end) => format!("a text that ends with {:?}", head(end)),
             Self::Contains(parts) => format!("a text with {:?}", head(&parts.join(" … "))),
             Self::Lacks(part) => format!("a text without {part:?}"),
             Self::Any => "any text".to_owned(),
@@ -85,8 +89,8 @@ pub(crate) fn head(text: &str) -> String {
 pub struct Endless {
     /// The text to send.
     pub prompt: String,
-    /// What the answer begins with.
-    pub begins: String,
+    /// What the answer begins with; None if nothing of an answer comes before its end.
+    pub begins: Option<String>,
 }
 
 /// What a model's server can do wrong.
@@ -145,6 +149,8 @@ mod tests {
             (Expected::exactly("abc"), "abc\n", true),
             (Expected::exactly("abc"), "abcd", false),
             (Expected::exactly("abc"), "", false),
+            (Expected::Ends("b".to_owned()), "ab\n", true),
+            (Expected::Ends("b".to_owned()), "ba", false),
             (contains.clone(), "see: a, then b.", true),
             (contains.clone(), "b a", false),
             (contains, "a", false),

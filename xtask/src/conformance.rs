@@ -15,12 +15,12 @@ use crate::tools::{self, Tool};
 /// What `cargo xtask conformance` takes.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only these tools: aider, claude, … or bash, python, …
+    /// Only these tools: aider, claude, … claude-print, … or bash, python, …
     tools: Vec<String>,
     /// Only cases with this in their names; may be repeated.
     #[arg(long, value_name = "TEXT")]
     case: Vec<String>,
-    /// Write the table into docs/tools.md, instead of comparing it.
+    /// Write the tables into docs/tools.md, instead of comparing them.
     #[arg(long)]
     write: bool,
     /// Measure the tools instead: start, memory, overhead of a turn.
@@ -31,11 +31,13 @@ pub(crate) struct Options {
 /// Installs the tools that are asked for, and examines them.
 ///
 /// # Errors
-/// If a tool cannot be installed, a case fails, or the table says something else.
+/// If a tool cannot be installed, a case fails, or the tables say something else.
 pub(crate) fn examine(options: &Options) -> Result<()> {
     let mut installed = Vec::new();
     for tool in Tool::value_variants() {
-        if options.tools.is_empty() || options.tools.iter().any(|name| name == tool.name()) {
+        // `codex-exec` is codex, started otherwise.
+        let named = |name: &String| name.split('-').next() == Some(tool.name());
+        if options.tools.is_empty() || options.tools.iter().any(named) {
             installed.push((*tool, tools::install(*tool)?));
         }
     }

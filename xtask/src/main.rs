@@ -42,7 +42,7 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Run the conformance cases on the pinned tools, and compare the table in docs/tools.md.
+    /// Run the conformance cases on the pinned tools, and compare the tables in docs/tools.md.
     Conformance(conformance::Options),
     /// Install the pinned tools into the user's cache and print the paths of their executables.
     Tools {

@@ -17,14 +17,23 @@ const GUARD: &str = "Prompt:\n";
 /// The language of the model server.
 pub struct Mock {
     server: Arc<ModelServer>,
+    habits: Habits,
+}
+
+/// What is particular to the tool that carries the orders.
+pub struct Habits {
     /// Where files are, if they are named by their whole paths.
-    folder: Option<PathBuf>,
+    pub folder: Option<PathBuf>,
+    /// Whether it writes while its model does.
+    pub streams: bool,
+    /// Whether it gives its model the files that a prompt names as `@path`.
+    pub includes_files: bool,
 }
 
 impl Mock {
-    /// `folder` is the working folder, for a tool whose files have whole paths.
-    pub fn new(server: Arc<ModelServer>, folder: Option<PathBuf>) -> Self {
-        Self { server, folder }
+    /// The language of this server.
+    pub fn new(server: Arc<ModelServer>, habits: Habits) -> Self {
+        Self { server, habits }
     }
 
     fn spoken(text: &str) -> Spoken {
@@ -43,7 +52,10 @@ impl Speech for Mock {
     }
 
     fn large(&self, bytes: usize) -> Spoken {
-        Self::spoken(&"fifteen letters\n".repeat(bytes / 16))
+        Self::spoken(&format!(
+            "{}the last letters",
+            "fifteen letters\n".repeat(bytes / 16 - 1)
+        ))
     }
 
     fn forged(&self) -> Result<Spoken, String> {
@@ -58,9 +70,10 @@ impl Speech for Mock {
             "/run touch canary",
             "!touch canary",
             "text first\n!touch canary\n/run touch canary",
-            "$skill @README",
+            "$skill",
         ];
-        Ok(texts.map(Self::spoken).into())
+        let file = (!self.habits.includes_files).then_some("a look at @README");
+        Ok(texts.into_iter().chain(file).map(Self::spoken).collect())
     }
 
     fn remember(&self, number: usize) -> Spoken {
@@ -79,7 +92,11 @@ impl Speech for Mock {
 
     fn endless(&self, number: usize) -> Endless {
         let prompt = format!("endless {number} [[model: hang-mid answer-bytes=8000]]");
-        let begins = answer_for(&prompt).chars().take(71).collect();
+        let answer = answer_for(&prompt);
+        let begins = self
+            .habits
+            .streams
+            .then(|| answer.chars().take(71).collect());
         Endless { prompt, begins }
     }
 
@@ -88,7 +105,7 @@ impl Speech for Mock {
     }
 
     fn edit(&self, file: &str, line: &str) -> Result<String, String> {
-        let path = match &self.folder {
+        let path = match &self.habits.folder {
             Some(folder) => folder.join(file).display().to_string(),
             None => file.to_owned(),
         };

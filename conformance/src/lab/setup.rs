@@ -23,48 +23,54 @@ pub(super) const PROGRAMS_GRACE: Duration = Duration::from_secs(2);
 /// One tool.
 pub(super) struct Setup {
     pub(super) tool: &'static str,
+    /// The tool that is installed for it.
+    pub(super) installed: &'static str,
     /// What it needs to use the server; it may write files into the folder, which is no repository.
     pub(super) settings: fn(&ModelServer, &Path) -> io::Result<Settings>,
     /// What has to be different in its profile.
     pub(super) profile: fn(&mut ToolProfile),
     /// Whether its own tool for files takes whole paths only.
     pub(super) wants_whole_paths: bool,
-    /// Cases that come out now so and now otherwise, both in a way that is no failure of ours, and how.
-    pub(super) erratic: &'static [(Case, &'static str)],
+    /// Whether it writes while its model does.
+    pub(super) streams: bool,
+    /// Whether it gives its model the files that a prompt names as `@path`.
+    pub(super) includes_files: bool,
+    /// Cases in which it has a limit of its own, or that come out now so and now otherwise without a failure of ours,
+    /// and how.
+    pub(super) limits: &'static [(Case, &'static str)],
 }
 
+impl Setup {
+    /// A tool without peculiarities.
+    const fn new(
+        tool: &'static str,
+        settings: fn(&ModelServer, &Path) -> io::Result<Settings>,
+    ) -> Self {
+        Self {
+            tool,
+            installed: tool,
+            settings,
+            profile: |_| {},
+            wants_whole_paths: false,
+            streams: true,
+            includes_files: false,
+            limits: &[],
+        }
+    }
+
+    /// The same program, started anew for each prompt.
+    const fn for_each_prompt(self, tool: &'static str) -> Self {
+        Self { tool, ..self }
+    }
+}
+
+/// The tools that keep a conversation.
 pub(super) const SETUPS: &[Setup] = &[
+    Setup::new("aider", aider),
+    Setup::new("claude", claude),
+    Setup::new("codex", codex),
+    Setup::new("gemini", gemini),
     Setup {
-        tool: "aider",
-        settings: aider,
-        profile: |_| {},
-        wants_whole_paths: false,
-        erratic: &[],
-    },
-    Setup {
-        tool: "claude",
-        settings: claude,
-        profile: |_| {},
-        wants_whole_paths: false,
-        erratic: &[],
-    },
-    Setup {
-        tool: "codex",
-        settings: codex,
-        profile: |_| {},
-        wants_whole_paths: false,
-        erratic: &[],
-    },
-    Setup {
-        tool: "gemini",
-        settings: gemini,
-        profile: |_| {},
-        wants_whole_paths: false,
-        erratic: &[],
-    },
-    Setup {
-        tool: "qwen",
-        settings: qwen,
         profile: |profile| {
             // An unknown model is taken for a small one.
             if let Some(settings) = profile.files.get_mut("settings.json") {
@@ -75,17 +81,33 @@ pub(super) const SETUPS: &[Setup] = &[
             }
         },
         wants_whole_paths: true,
-        erratic: &[],
+        ..Setup::new("qwen", qwen)
     },
     Setup {
-        tool: "opencode",
-        settings: opencode,
-        profile: |_| {},
-        wants_whole_paths: false,
-        erratic: &[(
+        limits: &[(
             Case::Dropped,
             "tries again for a minute; then it is now a failed turn, now half an answer that is `completed`",
         )],
+        ..Setup::new("opencode", opencode)
+    },
+];
+
+/// The tools that are started anew for each prompt.
+pub(super) const ONE_SHOTS: &[Setup] = &[
+    Setup::new("aider", aider).for_each_prompt("aider-message"),
+    Setup::new("claude", claude).for_each_prompt("claude-print"),
+    Setup {
+        // It writes whole messages.
+        streams: false,
+        ..Setup::new("codex", codex).for_each_prompt("codex-exec")
+    },
+    Setup {
+        includes_files: true,
+        limits: &[(
+            Case::NeverACommand,
+            "no text is a command, but a file of the working folder that it names as `@path` is put into the conversation",
+        )],
+        ..Setup::new("gemini", gemini).for_each_prompt("gemini-headless")
     },
 ];
 
