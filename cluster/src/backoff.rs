@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::instance::LONGEST_WAIT;
+use crate::planted::planted;
 
 /// Doubling delays with equal jitter: each lies between half of its step and the whole of it.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ impl Iterator for Backoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
+        if planted("backoff_zero") {
+            return Some(Duration::ZERO);
+        }
         let factor = 1u32.checked_shl(self.step).unwrap_or(u32::MAX).max(1);
         let whole = self.base.saturating_mul(factor).min(self.cap);
         if whole < self.cap {

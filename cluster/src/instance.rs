@@ -23,6 +23,7 @@ use toolpool_pool_core::prompt::TurnId;
 
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerState};
+use crate::planted::planted;
 use questions::Questions;
 
 /// What the owner wants of the instance.
@@ -118,6 +119,7 @@ impl Instance {
     /// When [`Input::Timer`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
+            Phase::Stopping { .. } if planted("wait_without_timer") => None,
             Phase::Starting { deadline } | Phase::Stopping { deadline, .. } => Some(deadline),
             Phase::Busy { deadline, firm, .. } => {
                 let asked = self.questions.deadline();
@@ -139,7 +141,11 @@ impl Instance {
                 self.on_launch_failed(now, permanent, reason, out)
             }
             Input::Ready => self.on_ready(now, out),
-            Input::Assign { turn, timeout } => self.on_assign(now, turn, timeout, out),
+            Input::Assign {
+                turn,
+                timeout,
+                generation,
+            } => self.on_assign(now, turn, timeout, generation, out),
             Input::Refused(turn) => self.on_turn_over(now, turn, false, out),
             Input::TurnEnded(turn) => self.on_turn_over(now, turn, true, out),
             Input::Cancel(turn) => self.on_cancel(now, turn, out),
@@ -210,6 +216,9 @@ impl Instance {
                 self.heal(out);
                 self.spawn(now, "asked to start", out);
             }
+            Phase::Stopping { .. } if planted("second_process") => {
+                self.spawn(now, "asked to start", out)
+            }
             Phase::Stopping { .. } => {
                 self.heal(out);
                 self.set_intent(Intent::Bounce, "asked to start again", out);
@@ -254,9 +263,11 @@ impl Instance {
         now: Instant,
         turn: TurnId,
         timeout: Option<Duration>,
+        generation: u64,
         out: &mut Vec<Action>,
     ) {
-        if let Phase::Ready { .. } = self.phase {
+        let is_for_it = generation == self.generation || planted("process_unchecked");
+        if is_for_it && matches!(self.phase, Phase::Ready { .. }) {
             let deadline = after(now, timeout.unwrap_or(self.config.turn_timeout));
             self.set_phase(
                 Phase::Busy {
@@ -269,7 +280,7 @@ impl Instance {
                 out,
             );
             out.push(Action::Submit(turn));
-        } else {
+        } else if !planted("turn_lost") {
             out.push(Action::HandBack(turn));
         }
     }
@@ -285,7 +296,7 @@ impl Instance {
         let Phase::Busy { turn, .. } = self.phase else {
             return;
         };
-        if turn != over {
+        if turn != over && !planted("stale_end") {
             return;
         }
         if proves_health {
@@ -351,6 +362,11 @@ impl Instance {
                         detail: "the turn's time was up".to_owned(),
                     }
                 };
+                if planted("kept_after_timeout") {
+                    out.push(Action::Doubt(turn, doubt));
+                    self.set_phase(Phase::Ready { proven_at: None }, "timed out", out);
+                    return;
+                }
                 let reason = doubt.detail.clone();
                 let failed = !cancelled || self.config.interruptible;
                 self.terminate(now, Some((turn, doubt)), failed, reason, out);

@@ -18,9 +18,12 @@ mod launch;
 mod mailbox;
 mod manager;
 mod permission;
+mod planted;
 mod reply;
 mod scheduler;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod submission;
 mod supervisor;

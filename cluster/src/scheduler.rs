@@ -23,6 +23,7 @@ use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Sticky, Strat
 use crate::error::SubmitError;
 use crate::fit::GroupSet;
 use crate::instance::{InstanceState, after};
+use crate::planted::planted;
 use crate::session::OnLoss;
 use slot::Slot;
 
@@ -271,6 +272,10 @@ impl Scheduler {
             self.route_all(now, out);
         }
         self.end_unreachable(0, now, out);
+        if state.is_down() {
+            // A fresh prompt may have waited for it rather than wipe the sessions of another.
+            self.route_all(now, out);
+        }
     }
 
     /// An instance has a new process, which knows nothing of earlier conversations.
@@ -328,10 +333,12 @@ impl Scheduler {
         out: &mut Vec<Decision>,
     ) {
         let slot = &mut self.slots[instance];
-        let unwanted = slot.withdrawn || self.closed;
+        let unwanted = (slot.withdrawn && !planted("withdrawn_sent")) || self.closed;
         slot.end_turn(now, false);
-        if let (true, Some(session)) = (slot.opened_session, &ticket.session) {
-            // Nothing was said in that conversation yet, so it can begin anywhere.
+        let opened = slot.opened_session && self.pinned_to(&ticket) == Some(instance);
+        if let (true, Some(session)) = (opened, &ticket.session) {
+            // Nothing was said in that conversation yet, so it can begin anywhere. One of the same name that began
+            // elsewhere, after this one was closed, stays.
             self.forget(session, out);
         }
         self.view(instance, now);
@@ -341,7 +348,9 @@ impl Scheduler {
             return;
         }
         let deadline = ticket.queue_timeout.map(|timeout| after(since, timeout));
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = deadline
+            && !planted("deadline_forgotten")
+        {
             self.deadlines.insert((deadline, turn));
         }
         self.count_waiting(ticket.groups, |count| count + 1);
@@ -463,7 +472,9 @@ impl Scheduler {
     /// Takes a prompt out of the queue, with all that was noted about it there.
     fn take(&mut self, at: usize) -> Option<Queued> {
         let queued = self.queue.remove(at)?;
-        self.count_waiting(queued.ticket.groups, |count| count - 1);
+        if !planted("place_leaked") {
+            self.count_waiting(queued.ticket.groups, |count| count - 1);
+        }
         if let Some(deadline) = queued.deadline {
             self.deadlines.remove(&(deadline, queued.turn));
         }
@@ -475,6 +486,9 @@ impl Scheduler {
 
     fn end_queued(&mut self, at: usize, now: Instant, outcome: Outcome, out: &mut Vec<Decision>) {
         let Some(queued) = self.take(at) else { return };
+        if planted("ended_twice") {
+            self.end(queued.turn, queued.since, now, outcome.clone(), out);
+        }
         self.end(queued.turn, queued.since, now, outcome, out);
     }
 
@@ -644,7 +658,8 @@ impl Scheduler {
         let known = session
             .as_ref()
             .and_then(|session| self.conversations.get(session).copied());
-        let is_lost = known.is_some_and(|known| known != self.slots[instance].conversation);
+        let is_lost = known.is_some_and(|known| known != self.slots[instance].conversation)
+            && !planted("loss_untold");
         if let (true, Some(session)) = (is_lost, &session)
             && ticket.on_loss == OnLoss::Fail
             && !ticket.fresh

@@ -171,10 +171,11 @@ impl Supervisor {
 
     async fn on_order(&mut self, order: Option<Order>) {
         let input = match order {
-            Some(Order::Assign(turn)) => {
+            Some(Order::Assign(turn, generation)) => {
                 let input = Input::Assign {
                     turn: turn.id,
                     timeout: turn.timeout,
+                    generation,
                 };
                 self.running = Some(Running {
                     turn,

@@ -111,7 +111,8 @@ pub(crate) enum Control {
 
 /// What the dispatcher tells a supervisor.
 pub(crate) enum Order {
-    Assign(Box<Turn>),
+    /// For the process of that generation and no other.
+    Assign(Box<Turn>, u64),
     Cancel(TurnId),
     Answer(PermissionId, Answer, Heard),
     Restart(oneshot::Sender<Result<(), ControlError>>),

@@ -11,6 +11,7 @@ use toolpool_pool_core::prompt::TurnId;
 
 use super::{Action, Instance, Intent, Phase, after};
 use crate::breaker::BreakerState;
+use crate::planted::planted;
 
 impl Instance {
     pub(super) fn on_lost(
@@ -55,7 +56,7 @@ impl Instance {
             phase @ Phase::Busy { turn, .. } => {
                 self.phase = phase;
                 self.withdraw_questions(now, "its process has ended", out);
-                if written {
+                if written && !planted("sent_again") {
                     let doubt = Doubt {
                         cause: DoubtCause::Crashed,
                         detail: reason.clone(),
@@ -178,8 +179,10 @@ impl Instance {
             out.push(Action::BreakerChanged(self.breaker.state()));
         }
         let phase = match self.breaker.state() {
-            BreakerState::Open { until } => Phase::Tripped { until },
-            BreakerState::Closed | BreakerState::HalfOpen => Phase::Backoff { until: now + delay },
+            BreakerState::Open { until } if !planted("start_while_open") => {
+                Phase::Tripped { until }
+            }
+            _ => Phase::Backoff { until: now + delay },
         };
         self.set_phase(phase, reason, out);
     }

@@ -33,6 +33,8 @@ pub(crate) enum Input {
         turn: TurnId,
         /// The turn's own limit, instead of the instance's.
         timeout: Option<Duration>,
+        /// The process that it is for: another one knows nothing of its session.
+        generation: u64,
     },
     /// The protocol refused the turn's prompt: nothing was written.
     Refused(TurnId),

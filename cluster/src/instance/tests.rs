@@ -23,6 +23,7 @@ enum Move {
     LaunchFails { permanent: bool },
     Ready,
     Assign { own_limit: bool },
+    AssignToAnotherProcess,
     Refuse,
     End,
     Cancel,
@@ -44,13 +45,14 @@ enum Move {
     Stop,
 }
 
-const MOVES: [Move; 26] = [
+const MOVES: [Move; 27] = [
     Move::LaunchSucceeds,
     Move::LaunchFails { permanent: false },
     Move::LaunchFails { permanent: true },
     Move::Ready,
     Move::Assign { own_limit: false },
     Move::Assign { own_limit: true },
+    Move::AssignToAnotherProcess,
     Move::Refuse,
     Move::End,
     Move::Cancel,
@@ -165,7 +167,7 @@ impl World {
         match made {
             Move::LaunchSucceeds | Move::LaunchFails { .. } => self.process == Process::Launching,
             Move::Ready | Move::Lose | Move::Exit { .. } => self.process == Process::Live,
-            Move::Assign { .. } => self.turn.is_none(),
+            Move::Assign { .. } | Move::AssignToAnotherProcess => self.turn.is_none(),
             Move::Refuse | Move::End => self.submitted && self.process == Process::Live,
             Move::Cancel => self.turn.is_some(),
             // More at once are much like two.
@@ -196,6 +198,17 @@ impl World {
                 Input::Assign {
                     turn: TurnId(self.turns),
                     timeout: own_limit.then_some(Duration::from_secs(60)),
+                    generation: self.machine.generation(),
+                }
+            }
+            Move::AssignToAnotherProcess => {
+                self.turns += 1;
+                self.turn = Some(TurnId(self.turns));
+                Input::Assign {
+                    turn: TurnId(self.turns),
+                    timeout: None,
+                    // Of a process that is not there any more, or of none.
+                    generation: self.machine.generation() + 1,
                 }
             }
             Move::Refuse => Input::Refused(turn),
@@ -327,6 +340,9 @@ impl World {
             }
             Action::Submit(turn) => {
                 assert!(was_ready && self.process == Process::Live);
+                let another =
+                    matches!(input, Input::Assign { generation, .. } if *generation != self.spawns);
+                assert!(!another, "it was for another process");
                 assert_eq!(
                     self.asked,
                     Asked::No,

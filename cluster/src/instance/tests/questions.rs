@@ -28,6 +28,7 @@ impl Asked {
             Input::Assign {
                 turn: TURN,
                 timeout,
+                generation: 1,
             },
         ] {
             asked.at(0, input);

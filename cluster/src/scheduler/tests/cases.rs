@@ -349,3 +349,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_turn_of_a_closed_session_that_is_handed_back_leaves_the_next_conversation_of_that_name_alone()
+{
+    let mut model = Model::ready(2, 9);
+    model.take(Step::Submit(of_session(1)));
+    assert_eq!(model.runs_on(1), Some(0));
+    model.take(Step::Forget(1));
+    model.take(Step::Submit(of_session(1)));
+    assert_eq!(model.runs_on(2), Some(1), "it begins anew, elsewhere");
+    model.take(Step::End(1, true));
+    model.take(Step::Crash {
+        instance: 0,
+        written: false,
+    });
+    assert_eq!(
+        model.runs_on(1),
+        Some(1),
+        "it goes on in the conversation that its session has now"
+    );
+}
+
+#[test]
+fn a_fresh_prompt_that_waits_for_an_instance_without_sessions_runs_elsewhere_once_that_is_down() {
+    let mut model = Model::ready(2, 9);
+    model.take(Step::Submit(of_session(1)));
+    model.take(Step::End(0, true));
+    model.take(Step::Submit(plain()));
+    assert_eq!(model.runs_on(2), Some(1));
+    model.take(Step::Submit(Wish {
+        fresh: true,
+        ..plain()
+    }));
+    assert_eq!(model.runs_on(3), None, "it would wipe the session");
+    model.take(Step::Down(1, false));
+    assert_eq!(model.runs_on(3), Some(0), "nobody else is left");
+}

@@ -370,7 +370,12 @@ impl Model {
     fn hand_back(&mut self, instance: usize, turn: TurnId, out: &mut Vec<Decision>) {
         let prompt = &self.prompts[&turn];
         let ticket = ticket_of(&prompt.wish);
-        if let (true, Some(session)) = (prompt.opens, prompt.wish.session) {
+        if let (true, Some(session)) = (prompt.opens, prompt.wish.session)
+            && self
+                .homes
+                .get(&session)
+                .is_some_and(|(home, _)| *home == instance)
+        {
             // Nothing was said yet, so nothing is lost with the process.
             self.homes.remove(&session);
         }

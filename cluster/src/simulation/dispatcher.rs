@@ -1,0 +1,243 @@
+//! The cluster's one task, step by step: the real scheduler between its mailbox and those of the supervisors.
+//!
+//! Owns what the real dispatcher does around the scheduler, in its order. Must not decide. Invariant: it never waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use toolpool_pool_core::prompt::TurnId;
+use toolpool_routing::RoundRobin;
+
+use super::supervisor::Supervisor;
+use super::{Message, Order, Report, Stage, Turn};
+use crate::instance::after;
+use crate::permission::PermissionId;
+use crate::scheduler::{Decision, Scheduler};
+
+struct Shutdown {
+    deadline: Instant,
+    stopping: bool,
+}
+
+pub(super) struct Dispatcher {
+    scheduler: Scheduler,
+    turns: HashMap<TurnId, Turn>,
+    decisions: Vec<Decision>,
+    shutdown: Option<Shutdown>,
+    gone: Vec<bool>,
+    /// Of each instance, the process that was last heard of.
+    generations: Vec<u64>,
+    /// The questions that wait for an answer, and where.
+    questions: Vec<(PermissionId, usize)>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(groups: &[usize], queue_limit: usize, now: Instant) -> Self {
+        let strategy = Box::new(RoundRobin::new());
+        Self {
+            scheduler: Scheduler::new(groups, queue_limit, strategy, now),
+            turns: HashMap::new(),
+            decisions: Vec::new(),
+            shutdown: None,
+            gone: vec![false; groups.len()],
+            generations: vec![0; groups.len()],
+            questions: Vec::new(),
+        }
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.turns.len()
+    }
+
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.gone.iter().all(|gone| *gone)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let shutdown = self.shutdown.as_ref();
+        let drains = shutdown.filter(|shutdown| !shutdown.stopping);
+        let ends = drains.map(|shutdown| shutdown.deadline);
+        [self.scheduler.deadline(), ends]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn step(
+        &mut self,
+        stage: &mut Stage,
+        message: Option<Message>,
+        supervisors: &mut [Supervisor],
+    ) {
+        if let Some(message) = message {
+            self.on_message(stage, message, supervisors);
+        }
+        self.scheduler.on_timer(stage.now, &mut self.decisions);
+        self.carry_out(stage, supervisors);
+        self.advance_shutdown(stage, supervisors);
+        stage.judge.look(self.scheduler.books());
+        let due = self.deadline().is_some_and(|due| due <= stage.now);
+        assert!(!due, "the dispatcher would spin");
+        for turn in self.turns.values() {
+            let limit = turn.ticket.queue_timeout;
+            let in_time = limit.is_none_or(|limit| turn.since + limit > stage.now);
+            assert!(in_time, "{} should have expired", turn.id);
+        }
+    }
+
+    /// What was on its way when the last instance went.
+    pub(super) fn finish(&mut self, stage: &mut Stage, inbox: &mut VecDeque<Message>) {
+        for message in std::mem::take(inbox) {
+            self.on_message(stage, message, &mut []);
+            self.carry_out(stage, &mut []);
+        }
+        assert!(self.turns.is_empty() && self.scheduler.is_idle());
+        stage.judge.look(self.scheduler.books());
+    }
+
+    fn on_message(&mut self, stage: &mut Stage, message: Message, to: &mut [Supervisor]) {
+        let now = stage.now;
+        match message {
+            Message::Submit(mut turn) => {
+                turn.since = now;
+                let (id, ticket) = (turn.id, turn.ticket.clone());
+                let out = &mut self.decisions;
+                match self.scheduler.on_submit(now, id, ticket.clone(), out) {
+                    Ok(()) => {
+                        stage.tell(|| format!("{id} is accepted: {ticket:?}"));
+                        stage.judge.accepted(id, &ticket);
+                        self.turns.insert(id, turn);
+                    }
+                    Err(refusal) => {
+                        stage.tell(|| format!("{id} is refused: {refusal}"));
+                        stage.judge.refused();
+                    }
+                }
+            }
+            Message::Cancel(turn) => {
+                stage.tell(|| format!("{turn} is withdrawn"));
+                stage.judge.withdrawn(turn);
+                self.scheduler.on_cancel(now, turn, &mut self.decisions);
+            }
+            Message::Forget(session) => {
+                stage.tell(|| format!("session {session} is closed"));
+                stage.judge.let_go(&session);
+                let out = &mut self.decisions;
+                self.scheduler.on_close_session(now, &session, out);
+            }
+            Message::Answer(id, answer) => {
+                let open = self.questions.iter().find(|(open, _)| *open == id);
+                if let Some((_, instance)) = open {
+                    order(stage, to, *instance, Order::Answer(id, answer));
+                }
+            }
+            Message::Restart(instance) => order(stage, to, instance, Order::Restart),
+            Message::Drain(instance) => order(stage, to, instance, Order::Drain),
+            Message::Shutdown { within } => self.begin_shutdown(stage, within, to),
+            Message::Report(instance, report) => self.on_report(stage, instance, report),
+        }
+    }
+
+    fn on_report(&mut self, stage: &mut Stage, instance: usize, report: Report) {
+        let (now, out) = (stage.now, &mut self.decisions);
+        match report {
+            Report::Spawned { generation } => {
+                self.generations[instance] = generation;
+                self.scheduler.on_new_process(instance, out);
+            }
+            Report::Changed(to) => self.scheduler.on_instance(now, instance, to, out),
+            Report::Asked(question) => self.questions.push((question.id, instance)),
+            Report::Settled(id) => self.questions.retain(|(open, _)| *open != id),
+            Report::TurnEnded {
+                turn,
+                outcome,
+                ready,
+            } => {
+                stage.tell(|| format!("{} ends: {outcome:?}", turn.id));
+                stage.judge.ended(turn.id, &outcome, true);
+                self.scheduler
+                    .on_turn_ended(now, instance, &outcome, ready, out);
+            }
+            Report::HandedBack(turn) => {
+                stage.tell(|| format!("{} is handed back", turn.id));
+                let (id, ticket, since) = (turn.id, turn.ticket.clone(), turn.since);
+                self.turns.insert(id, turn);
+                self.scheduler
+                    .on_handed_back(now, instance, id, ticket, since, out);
+            }
+            Report::Gone => self.gone[instance] = true,
+        }
+    }
+
+    fn carry_out(&mut self, stage: &mut Stage, supervisors: &mut [Supervisor]) {
+        for decision in std::mem::take(&mut self.decisions) {
+            stage.tell(|| format!("decided: {decision:?}"));
+            match decision {
+                Decision::Assign { turn, instance, .. } => {
+                    let mut turn = self.turns.remove(&turn).expect("it was queued");
+                    turn.generation = self.generations[instance];
+                    stage.judge.assigned(turn.id);
+                    order(stage, supervisors, instance, Order::Assign(turn));
+                }
+                Decision::End { turn, outcome, .. } => {
+                    assert!(self.turns.remove(&turn).is_some(), "it was queued");
+                    stage.judge.ended(turn, &outcome, false);
+                }
+                Decision::Interrupt { turn, instance } => {
+                    order(stage, supervisors, instance, Order::Cancel(turn));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn begin_shutdown(&mut self, stage: &mut Stage, within: Duration, to: &mut [Supervisor]) {
+        let deadline = after(stage.now, within);
+        stage.tell(|| format!("shutdown within {within:?}"));
+        self.scheduler.drain();
+        let shutdown = self.shutdown.get_or_insert(Shutdown {
+            deadline,
+            stopping: false,
+        });
+        shutdown.deadline = shutdown.deadline.min(deadline);
+        self.advance_shutdown(stage, to);
+    }
+
+    fn advance_shutdown(&mut self, stage: &mut Stage, supervisors: &mut [Supervisor]) {
+        let Some(shutdown) = &mut self.shutdown else {
+            return;
+        };
+        if shutdown.stopping || (stage.now < shutdown.deadline && !self.scheduler.is_idle()) {
+            return;
+        }
+        shutdown.stopping = true;
+        self.scheduler.cancel_queue(stage.now, &mut self.decisions);
+        self.carry_out(stage, supervisors);
+        for supervisor in supervisors {
+            // A closed mailbox says the same as the order, which may find it full.
+            supervisor.orders.push_back(Order::Stop);
+        }
+    }
+}
+
+/// As the real one: the mailbox's last place is kept for a turn, and what finds no place is not done.
+fn order(stage: &Stage, to: &mut [Supervisor], instance: usize, order: Order) {
+    let Some(supervisor) = to.get_mut(instance) else {
+        return;
+    };
+    let stops = supervisor
+        .orders
+        .iter()
+        .any(|order| matches!(order, Order::Stop));
+    let places = stage.orders.saturating_sub(supervisor.orders.len());
+    if matches!(order, Order::Assign(_)) {
+        assert!(places > 0 && !stops, "a turn finds no place");
+    } else if places < 2 || stops {
+        return;
+    }
+    supervisor.orders.push_back(order);
+}

@@ -1,0 +1,477 @@
+//! One instance's task, step by step: the real machine between its mailbox and a made-up process.
+//!
+//! Owns what the real supervisor does around the machine, in its order; each of its waits for the dispatcher is a place
+//! where others go first. Must not decide. Invariant: one step is what the real task does between two waits.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use rand::Rng;
+use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::outcome::{DoubtCause, Failure, FailureClass, Outcome};
+use toolpool_pool_core::prompt::TurnId;
+
+use super::tool::{Happening, Process};
+use super::{Message, Order, Report, Stage, Turn};
+use crate::breaker::BreakerState;
+use crate::instance::{Action, Input, Instance, InstanceConfig, InstanceState};
+use crate::permission::{AnsweredBy, PermissionId, Question, Settlement};
+
+enum Effect {
+    Do(Action),
+    Tell(Report),
+}
+
+/// A start on its way: when it is over, if ever, and how.
+struct Launch {
+    over: Option<Instant>,
+    error: Option<bool>,
+}
+
+pub(super) struct Supervisor {
+    pub(super) index: usize,
+    machine: Instance,
+    pub(super) orders: VecDeque<Order>,
+    inputs: VecDeque<Input>,
+    effects: VecDeque<Effect>,
+    /// Waits for room in the dispatcher's mailbox.
+    telling: Option<Report>,
+    launching: Option<Launch>,
+    process: Option<Process>,
+    running: Option<Turn>,
+    /// The question that a person answers just now.
+    answering: Option<PermissionId>,
+    quitting: bool,
+    leaving: bool,
+    gone: bool,
+    /// What an onlooker knows of the breaker.
+    breaker: BreakerState,
+}
+
+impl Supervisor {
+    pub(super) fn new(index: usize, config: &InstanceConfig, seed: u64) -> Self {
+        Self {
+            index,
+            machine: Instance::new(config.clone(), seed + index as u64),
+            orders: VecDeque::new(),
+            inputs: VecDeque::from([Input::Start]),
+            effects: VecDeque::new(),
+            telling: None,
+            launching: None,
+            process: None,
+            running: None,
+            answering: None,
+            quitting: false,
+            leaving: false,
+            gone: false,
+            breaker: BreakerState::Closed,
+        }
+    }
+
+    pub(super) fn is_able(&self, now: Instant, has_room: bool) -> bool {
+        if self.gone {
+            return false;
+        }
+        if self.telling.is_some() {
+            return has_room;
+        }
+        !self.effects.is_empty()
+            || !self.inputs.is_empty()
+            || self.ends_here()
+            || (!self.orders.is_empty() && !self.quitting)
+            || self.next_moment().is_some_and(|due| due <= now)
+    }
+
+    fn ends_here(&self) -> bool {
+        self.quitting && self.machine.state().is_down()
+    }
+
+    /// When something happens that it waits for.
+    pub(super) fn next_moment(&self) -> Option<Instant> {
+        if self.gone {
+            return None;
+        }
+        let launched = self.launching.as_ref().and_then(|launch| launch.over);
+        let happens = self.process.as_ref().and_then(Process::next_moment);
+        let waits = [launched, happens, self.machine.deadline()];
+        waits.into_iter().flatten().min()
+    }
+
+    /// The accepted turns that are here.
+    pub(super) fn turns_held(&self) -> usize {
+        let tells =
+            |report: &Report| matches!(report, Report::TurnEnded { .. } | Report::HandedBack(_));
+        let ordered = self
+            .orders
+            .iter()
+            .filter(|order| matches!(order, Order::Assign(_)));
+        let to_tell = self
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Tell(report) if tells(report)));
+        ordered.count()
+            + to_tell.count()
+            + usize::from(self.running.is_some())
+            + usize::from(self.telling.as_ref().is_some_and(tells))
+    }
+
+    pub(super) fn step(&mut self, stage: &mut Stage, inbox: &mut VecDeque<Message>) {
+        if let Some(report) = self.telling.take() {
+            inbox.push_back(Message::Report(self.index, report));
+            self.gone = self.leaving;
+        } else if let Some(effect) = self.effects.pop_front() {
+            match effect {
+                Effect::Tell(report) => self.telling = Some(report),
+                Effect::Do(action) => self.perform(action, stage),
+            }
+        } else if let Some(input) = self.inputs.pop_front() {
+            self.handle(input, stage);
+        } else if self.ends_here() {
+            self.look();
+            self.leaving = true;
+            self.telling = Some(Report::Gone);
+        } else {
+            self.look();
+            self.wake(stage);
+        }
+    }
+
+    fn handle(&mut self, input: Input, stage: &mut Stage) {
+        let index = self.index;
+        stage.tell(|| format!("instance {index} hears {input:?}"));
+        if let Input::Answer(id, _) = &input {
+            self.answering = Some(*id);
+        }
+        let mut actions = Vec::new();
+        self.machine.handle(stage.now, input, &mut actions);
+        stage.judge.seen.states.insert(self.machine.state());
+        self.effects.extend(actions.into_iter().map(Effect::Do));
+    }
+
+    /// Takes one of the things that wait for it.
+    fn wake(&mut self, stage: &mut Stage) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= stage.now);
+        let ordered = !self.orders.is_empty() && !self.quitting;
+        let launched = due(self.launching.as_ref().and_then(|launch| launch.over));
+        let rings = due(self.machine.deadline());
+        let happens = due(self.process.as_ref().and_then(Process::next_moment));
+        let ready: Vec<usize> = [ordered, launched, rings, happens]
+            .into_iter()
+            .enumerate()
+            .filter_map(|(which, ready)| ready.then_some(which))
+            .collect();
+        match ready[stage.chance.random_range(0..ready.len())] {
+            0 => self.on_order(),
+            1 => self.on_launched(stage),
+            2 => self.inputs.push_back(Input::Timer),
+            _ => self.on_process(stage),
+        }
+    }
+
+    fn on_order(&mut self) {
+        let Some(order) = self.orders.pop_front() else {
+            return;
+        };
+        self.inputs.push_back(match order {
+            Order::Assign(turn) => {
+                assert!(self.running.is_none(), "two turns at a time");
+                let input = Input::Assign {
+                    turn: turn.id,
+                    timeout: turn.timeout,
+                    generation: turn.generation,
+                };
+                self.running = Some(turn);
+                input
+            }
+            Order::Cancel(turn) => Input::Cancel(turn),
+            Order::Answer(id, answer) => Input::Answer(id, answer),
+            Order::Restart => Input::Restart,
+            Order::Drain => Input::Drain,
+            Order::Stop => {
+                self.quitting = true;
+                Input::Stop
+            }
+        });
+    }
+
+    fn on_launched(&mut self, stage: &mut Stage) {
+        let Some(launch) = self.launching.take() else {
+            return;
+        };
+        if let Some(permanent) = launch.error {
+            let reason = "no such program".to_owned();
+            self.inputs
+                .push_back(Input::LaunchFailed { permanent, reason });
+            return;
+        }
+        assert!(self.process.is_none(), "two processes");
+        let mut process = Process::new((self.index, self.machine.generation()), stage);
+        if self.machine.state() == InstanceState::Stopping {
+            process.terminate(stage);
+        }
+        self.process = Some(process);
+        self.telling = Some(Report::Spawned {
+            generation: self.machine.generation(),
+        });
+    }
+
+    fn on_process(&mut self, stage: &mut Stage) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let Some(happening) = process.take(stage) else {
+            return;
+        };
+        let (index, place) = (self.index, process.place);
+        stage.tell(|| format!("process {}/{}: {happening:?}", index, place.1));
+        let runs = self.machine.state().runs_turn();
+        match happening {
+            Happening::Ready => self.inputs.push_back(Input::Ready),
+            Happening::Reads(_) => {}
+            Happening::Prints(turn) => {
+                if let (true, Some(running)) = (runs && process.works_on(turn), &self.running) {
+                    stage.judge.credited(running.id, turn, place);
+                }
+            }
+            Happening::Asks(turn, request, act) => {
+                stage.questions += 1;
+                self.inputs.push_back(Input::Asked(Question {
+                    id: PermissionId(stage.questions),
+                    request,
+                    turn,
+                    act,
+                    text: "may I?".to_owned(),
+                }));
+            }
+            Happening::TakesBack(request) => self.inputs.push_back(Input::Withdrawn(request)),
+            Happening::Ends(turn, outcome) => {
+                if runs {
+                    self.handle(Input::TurnEnded(turn), stage);
+                    let ready = self.machine.state() == InstanceState::Ready;
+                    let ended = self.running.take_if(|running| running.id == turn);
+                    if let Some(turn) = ended {
+                        let end = Report::TurnEnded {
+                            turn,
+                            outcome,
+                            ready,
+                        };
+                        self.effects.push_front(Effect::Tell(end));
+                    }
+                }
+            }
+            Happening::Junk | Happening::TooLong => self.inputs.push_back(Input::Lost {
+                cause: DoubtCause::ProtocolLost,
+                detail: "junk".to_owned(),
+            }),
+            Happening::Exits => {
+                let written = process.has_read();
+                self.process = None;
+                self.inputs.push_back(Input::Exited {
+                    exit: Exit {
+                        code: Some(1),
+                        signal: None,
+                    },
+                    written,
+                    last: String::new(),
+                });
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action, stage: &mut Stage) {
+        let index = self.index;
+        let start = stage.start;
+        stage.tell(|| format!("instance {index} does {}", told(&action, start)));
+        match action {
+            Action::Spawn => self.spawn(stage),
+            Action::Submit(turn) => self.submit(turn, stage),
+            Action::Interrupt => {
+                if let Some(process) = &mut self.process {
+                    process.interrupt(stage);
+                }
+            }
+            Action::Ask {
+                question, until, ..
+            } => {
+                assert!(until > stage.now || stage.now == stage.start);
+                stage.judge.asked(&question);
+                self.telling = Some(Report::Asked(question));
+            }
+            Action::Settle(question, settlement) => {
+                stage.judge.settled(&question, settlement);
+                if let Settlement::Answered(_, AnsweredBy::Person) = settlement {
+                    assert_eq!(
+                        self.answering,
+                        Some(question.id),
+                        "an answer to another question"
+                    );
+                }
+                if let (Settlement::Answered(..), Some(process)) = (settlement, &mut self.process) {
+                    process.answer(&question.request, stage);
+                }
+                self.telling = Some(Report::Settled(question.id));
+            }
+            Action::NotOpen(_) => {}
+            Action::Terminate => {
+                if let Some(process) = &mut self.process {
+                    process.terminate(stage);
+                }
+            }
+            Action::Kill => {
+                if let Some(process) = &mut self.process {
+                    process.kill(stage);
+                }
+                if self.launching.take().is_some() {
+                    let reason = "given up".to_owned();
+                    self.inputs.push_back(Input::LaunchFailed {
+                        permanent: false,
+                        reason,
+                    });
+                }
+            }
+            Action::Disown => {
+                let given_up = self.process.take();
+                let hopeless = given_up.is_none_or(|process| process.survives_everything());
+                assert!(hopeless, "given up without a SIGKILL");
+                stage.judge.seen.disowned = true;
+            }
+            Action::Doubt(turn, doubt) => {
+                let lives = self
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| !process.survives_everything());
+                assert!(!lives, "{turn} is in doubt, and its process lives");
+                stage.judge.in_doubt(turn);
+                self.end(turn, Outcome::Indeterminate(doubt));
+            }
+            Action::HandBack(turn) => {
+                if let Some(turn) = self.running.take_if(|running| running.id == turn) {
+                    stage.judge.handed_back(turn.id);
+                    self.telling = Some(Report::HandedBack(turn));
+                }
+            }
+            Action::Changed { to, from, .. } => {
+                // The dispatcher knows of these from the turn itself.
+                let is_known = matches!(
+                    (from, to),
+                    (InstanceState::Ready, InstanceState::Busy)
+                        | (
+                            InstanceState::Busy | InstanceState::Waiting,
+                            InstanceState::Ready
+                        )
+                );
+                if !is_known {
+                    self.telling = Some(Report::Changed(to));
+                }
+            }
+            Action::BreakerChanged(state) => {
+                if let (BreakerState::Open { until }, BreakerState::HalfOpen) =
+                    (self.breaker, state)
+                {
+                    assert!(stage.now >= until, "the probe is too early");
+                }
+                self.breaker = state;
+            }
+        }
+    }
+
+    fn spawn(&mut self, stage: &mut Stage) {
+        assert!(
+            self.process.is_none() && self.launching.is_none(),
+            "two processes of one instance"
+        );
+        assert!(
+            !matches!(self.breaker, BreakerState::Open { .. }),
+            "a start while the breaker is open"
+        );
+        let over = stage.within(1_500);
+        let fails = stage.mishap(15);
+        self.launching = Some(Launch {
+            over: (!stage.mishap(3)).then_some(over),
+            error: fails.then(|| stage.percent(5)),
+        });
+    }
+
+    fn submit(&mut self, turn: TurnId, stage: &mut Stage) {
+        let fresh = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.ticket.fresh);
+        let here = self.running.as_ref().map(|running| running.id);
+        assert_eq!(here, Some(turn), "it is not here");
+        let process = self.process.as_mut().expect("a ready one has a process");
+        if process.submit(turn, fresh, stage) {
+            return;
+        }
+        let mut actions = Vec::new();
+        self.machine
+            .handle(stage.now, Input::Refused(turn), &mut actions);
+        let failure = Failure {
+            class: FailureClass::Refused,
+            message: "too long".to_owned(),
+            retry_after: None,
+        };
+        self.end(turn, Outcome::Failed(failure));
+        self.effects.extend(actions.into_iter().map(Effect::Do));
+    }
+
+    fn end(&mut self, turn: TurnId, outcome: Outcome) {
+        let ready = self.machine.state() == InstanceState::Ready;
+        let turn = self.running.take_if(|running| running.id == turn);
+        let turn = turn.expect("a turn ends once, where it runs");
+        self.telling = Some(Report::TurnEnded {
+            turn,
+            outcome,
+            ready,
+        });
+    }
+
+    /// What must be true whenever it waits.
+    fn look(&self) {
+        let state = self.machine.state();
+        let rests = matches!(
+            state,
+            InstanceState::Ready | InstanceState::Stopped | InstanceState::Failed
+        );
+        assert!(
+            rests || self.machine.deadline().is_some(),
+            "{state:?} may last for ever"
+        );
+        let may_run = state.runs_turn() || state == InstanceState::Stopping;
+        assert!(
+            !state.runs_turn() || self.running.is_some(),
+            "{state:?} without a turn"
+        );
+        assert!(may_run || self.running.is_none(), "{state:?} with a turn");
+        let has_process = self.process.is_some();
+        let expected = match state {
+            InstanceState::Starting | InstanceState::Stopping => {
+                has_process != self.launching.is_some()
+            }
+            InstanceState::Ready
+            | InstanceState::Busy
+            | InstanceState::Waiting
+            | InstanceState::Draining => has_process && self.launching.is_none(),
+            _ => !has_process && self.launching.is_none(),
+        };
+        assert!(expected, "{state:?} with {:?}", self.process);
+    }
+
+    pub(super) fn look_at_the_end(&self) {
+        assert!(self.gone && self.process.is_none() && self.launching.is_none());
+        assert_eq!(self.turns_held(), 0);
+    }
+}
+
+/// An action without the clock's own numbers, which are others in each run.
+fn told(action: &Action, start: Instant) -> String {
+    match action {
+        Action::Ask {
+            question, until, ..
+        } => format!("ask {question:?} until {:?}", *until - start),
+        Action::BreakerChanged(BreakerState::Open { until }) => {
+            format!("open its breaker until {:?}", *until - start)
+        }
+        other => format!("{other:?}"),
+    }
+}
