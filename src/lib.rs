@@ -22,10 +22,11 @@
 pub use toolpool_cluster::worktree;
 pub use toolpool_cluster::{
     Answer, Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError,
-    ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Group,
-    Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork, MAX_COUNT, MAX_GROUPS,
-    OnLoss, PermissionId, Reply, ReplyStream, Session, ShutdownReport, Submission, SubmitError,
-    ToolSet, ToolSpec, ToolSpecError, WaitingFor, launch_cluster,
+    ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
+    Explanation, Group, Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork,
+    MAX_COUNT, MAX_GROUPS, Next, OnLoss, PermissionId, Recycle, Reply, ReplyStream, Session,
+    ShutdownReport, Submission, SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which,
+    launch_cluster,
 };
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
 pub use toolpool_pool_core::launcher;

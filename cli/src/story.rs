@@ -18,6 +18,7 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             to,
             reason,
             start,
+            next,
             ..
         } => match to {
             // The first start is told by whoever launched.
@@ -26,15 +27,10 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
                 let line = format!("{instance} ready again in {}", duration::show(took));
                 Some((Tone::Plain, line))
             }
-            InstanceState::Backoff => Some((
-                Tone::Note,
-                format!("{instance} will be started again: {reason}"),
-            )),
-            InstanceState::Tripped => Some((
-                Tone::Bad,
-                format!("{instance} gets no prompts for now: {reason}"),
-            )),
-            InstanceState::Failed => Some((Tone::Bad, format!("{instance} is given up: {reason}"))),
+            InstanceState::Backoff => Some((Tone::Note, format!("{instance}: {reason}; {next}"))),
+            InstanceState::Tripped | InstanceState::Failed => {
+                Some((Tone::Bad, format!("{instance}: {reason}; {next}")))
+            }
             _ => None,
         },
         EventKind::TurnRetrying { turn, instance } => Some((

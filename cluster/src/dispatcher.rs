@@ -4,6 +4,7 @@
 //! in [`Scheduler`]. Invariant: it never waits for a supervisor, so that supervisors may always wait for it.
 
 mod permissions;
+mod replacing;
 mod roster;
 
 use std::collections::HashMap;
@@ -19,11 +20,13 @@ use toolpool_pool_core::prompt::TurnId;
 use crate::error::ControlError;
 use crate::event::EventKind;
 use crate::history::History;
-use crate::instance::{InstanceState, after};
+use crate::instance::{InstanceState, Standing, after};
+use crate::replacing::{Replacements, Wish};
 use crate::reply::End;
 use crate::scheduler::{Decision, Scheduler};
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
-use crate::turn::{Control, Message, Order, Report, Turn};
+use crate::turn::{Control, Heard, Message, Order, Report, Turn};
+pub(crate) use replacing::Replacing;
 pub(crate) use roster::{Entry, Facts};
 
 pub(crate) struct Dispatcher {
@@ -36,6 +39,8 @@ pub(crate) struct Dispatcher {
     pub(crate) handles: oneshot::Receiver<()>,
     pub(crate) turns: HashMap<TurnId, Box<Turn>>,
     pub(crate) decisions: Vec<Decision>,
+    pub(crate) replacements: Replacements<Heard>,
+    pub(crate) replacing: Option<Replacing>,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) kept: Vec<KeptWork>,
 }
@@ -83,6 +88,7 @@ impl Dispatcher {
             }
             self.scheduler.on_timer(now(), &mut self.decisions);
             self.carry_out();
+            self.advance_replacements(now());
             self.advance_shutdown(now());
         }
         self.finish().await;
@@ -132,7 +138,7 @@ impl Dispatcher {
         let name = Arc::clone(&self.roster[instance].name);
         match report {
             Report::Spawned { generation, pid } => {
-                self.roster[instance].on_spawned(generation, pid);
+                self.roster[instance].on_spawned(now, generation, pid);
                 self.scheduler.on_new_process(instance, &mut self.decisions);
                 self.history.record(EventKind::InstanceSpawned {
                     instance: name,
@@ -146,22 +152,32 @@ impl Dispatcher {
                 to,
                 reason,
                 start,
+                standing,
             } => {
+                self.roster[instance].on_changed(now, to, reason.clone(), standing);
                 self.history.record(EventKind::InstanceChanged {
                     instance: name,
                     generation,
                     from,
                     to,
-                    reason: reason.clone(),
+                    reason,
                     start,
+                    next: self.roster[instance].situation().next(now),
                 });
                 // Whoever waits for this state finds it in the history already.
-                self.roster[instance].on_changed(now, to, reason);
+                self.roster[instance].tell_waiters();
+                if to == InstanceState::Ready {
+                    self.replacements.on_ready(instance);
+                }
                 self.scheduler
                     .on_instance(now, instance, to, &mut self.decisions);
             }
-            Report::Exited { generation, exit } => {
-                self.roster[instance].on_exited(exit);
+            Report::Exited {
+                generation,
+                exit,
+                last,
+            } => {
+                self.roster[instance].on_exited(exit, last);
                 self.history.record(EventKind::InstanceExited {
                     instance: name,
                     generation,
@@ -169,6 +185,7 @@ impl Dispatcher {
                     signal: exit.signal,
                 });
             }
+            Report::Standing(standing) => self.roster[instance].standing = standing,
             Report::Breaker(state) => {
                 self.roster[instance].breaker = state.word();
                 self.history.record(EventKind::BreakerChanged {
@@ -207,12 +224,16 @@ impl Dispatcher {
                 );
                 self.roster[instance].on_turn_ended(now, &end.outcome, ready);
                 self.end(turn, ready);
+                if ready {
+                    self.look_for_wear(instance, now);
+                }
             }
             Report::HandedBack(turn) => {
                 self.history.record(EventKind::TurnHandedBack {
                     turn: turn.id,
                     instance: name,
                 });
+                self.roster[instance].on_turn_handed_back();
                 let (id, ticket, since) = (turn.id, turn.ticket.clone(), turn.since);
                 self.turns.insert(id, turn);
                 self.scheduler.on_handed_back(
@@ -240,6 +261,7 @@ impl Dispatcher {
                         to: InstanceState::Failed,
                         reason,
                         start: None,
+                        standing: Standing::default(),
                     };
                     self.on_report(now, instance, changed);
                 }
@@ -256,10 +278,16 @@ impl Dispatcher {
             }
             // Whoever asked may have gone; that is no error.
             Control::Status(answer) => drop(answer.send(self.status(now))),
+            Control::Explain(instance, answer) => {
+                drop(answer.send(self.roster[instance].explain(instance, now)))
+            }
             Control::Answer(permission, answer, heard) => self.on_answer(permission, answer, heard),
             Control::AwaitSettled(instance, answer) => self.roster[instance].await_settled(answer),
             Control::Restart(instance, answer) => {
                 self.roster[instance].order(Order::Restart(answer))
+            }
+            Control::Replace(instance, answer) => {
+                self.replacements.wish(instance, Wish::Owner(answer));
             }
             Control::Drain(instance) => self.roster[instance].order(Order::Drain),
             Control::Shutdown { within, done } => {
@@ -326,7 +354,7 @@ impl Dispatcher {
         };
         turn.run.queued = queued;
         let entry = &mut self.roster[instance];
-        entry.on_turn_started();
+        entry.on_turn_started(id);
         self.history.record(EventKind::TurnStarted {
             turn: id,
             instance: Arc::clone(&entry.name),
@@ -398,7 +426,8 @@ impl Dispatcher {
             .as_ref()
             .filter(|shutdown| !shutdown.stopping)
             .map(|shutdown| shutdown.deadline);
-        [self.scheduler.deadline(), shutdown]
+        let age = self.next_age().filter(|_| self.shutdown.is_none());
+        [self.scheduler.deadline(), age, shutdown]
             .into_iter()
             .flatten()
             .min()

@@ -200,6 +200,16 @@ pub enum ControlError {
         /// The last one there is.
         last: usize,
     },
+    /// No instance has that name.
+    #[error("there is no instance {name}; this cluster has {first} to {last}")]
+    NoSuchName {
+        /// What was asked for.
+        name: String,
+        /// The first one there is.
+        first: String,
+        /// The last one there is.
+        last: String,
+    },
     /// The cluster is gone.
     #[error("the cluster has shut down")]
     ShutDown,
@@ -210,6 +220,18 @@ pub enum ControlError {
         instance: String,
         /// Why.
         reason: String,
+    },
+    /// An instance did not become ready again, so the others were not restarted.
+    #[error(
+        "the restart stopped at {instance}, which did not become ready again: {reason}. The instances after it ({untouched}) were not touched and go on; mend it and restart all again"
+    )]
+    RestartStopped {
+        /// Its name.
+        instance: String,
+        /// Why.
+        reason: String,
+        /// How many instances were to follow.
+        untouched: usize,
     },
     /// There is no such question, or not any more.
     #[error(

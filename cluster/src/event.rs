@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use toolpool_pool_core::outcome::Usage;
 use toolpool_pool_core::prompt::TurnId;
 
+use crate::explain::Next;
 use crate::instance::InstanceState;
 use crate::permission::PermissionId;
 
@@ -218,6 +219,19 @@ pub enum EventKind {
             serialize_with = "maybe_seconds"
         )]
         start: Option<Duration>,
+        /// What happens next.
+        next: Next,
+    },
+    /// A process that had not failed is replaced because it is worn. It ends after its turn, and a new one follows.
+    InstanceRecycled {
+        /// The instance.
+        instance: Arc<str>,
+        /// Which process.
+        generation: u64,
+        /// What wore it: `turns`, `age` or `rss`.
+        cause: &'static str,
+        /// The same with its measure, for a human.
+        reason: String,
     },
     /// A process ended.
     InstanceExited {

@@ -16,7 +16,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 pub(crate) use config::{InstanceConfig, LONGEST_WAIT, after};
-pub(crate) use messages::{Action, Input};
+pub(crate) use messages::{Action, Input, Standing};
 pub use state::InstanceState;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
@@ -116,6 +116,17 @@ impl Instance {
         self.generation
     }
 
+    /// What is to be known of it beside its state.
+    pub(crate) fn standing(&self) -> Standing {
+        let failures = self.breaker.failures();
+        Standing {
+            until: self.deadline(),
+            failures,
+            tries_left: self.config.breaker.failures.saturating_sub(failures),
+            returns: self.intent != Intent::Down,
+        }
+    }
+
     /// When [`Input::Timer`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
@@ -137,6 +148,7 @@ impl Instance {
         match input {
             Input::Start => self.on_start(now, false, out),
             Input::Restart => self.on_start(now, true, out),
+            Input::Replace(reason) => self.on_replace(now, &reason, out),
             Input::LaunchFailed { permanent, reason } => {
                 self.on_launch_failed(now, permanent, reason, out)
             }
@@ -192,10 +204,11 @@ impl Instance {
     }
 
     fn spawn(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
-        self.intent = Intent::Up;
         self.generation += 1;
         let deadline = after(now, self.config.start_timeout);
         self.set_phase(Phase::Starting { deadline }, reason, out);
+        // The intent comes last: it decides what a busy instance is called, and so what it changes from.
+        self.intent = Intent::Up;
         out.push(Action::Spawn);
     }
 
@@ -231,6 +244,18 @@ impl Instance {
             }
             Phase::Busy { .. } => self.set_intent(Intent::Up, "asked to stay", out),
             Phase::Starting { .. } | Phase::Ready { .. } => {}
+        }
+    }
+
+    fn on_replace(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Busy { .. } => self.set_intent(Intent::Bounce, reason, out),
+            // There is nothing wrong with the process, and so nothing that its breaker could learn.
+            Phase::Starting { .. } | Phase::Ready { .. } => {
+                self.stop(now, reason, out);
+                self.intent = Intent::Bounce;
+            }
+            _ => self.on_start(now, false, out),
         }
     }
 

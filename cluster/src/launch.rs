@@ -30,6 +30,7 @@ use crate::history::{History, SUBSCRIBER_BUFFER};
 use crate::instance::{Instance, InstanceConfig};
 use crate::mailbox::Mailbox;
 use crate::manager::{ClusterManager, Inner};
+use crate::replacing::{Recycle, Replacements};
 use crate::scheduler::Scheduler;
 use crate::supervisor::{Recipe, Supervisor};
 use crate::worktree::{Repository, Worktree};
@@ -98,6 +99,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         drain_timeout: Duration::from_secs(30),
         launcher: Arc::new(LocalLauncher),
         capacity: 1,
+        recycle: Recycle::default(),
         sinks: Vec::new(),
     }
 }
@@ -120,6 +122,7 @@ pub struct ClusterBuilder {
     drain_timeout: Duration,
     launcher: Arc<dyn Launcher>,
     capacity: usize,
+    recycle: Recycle,
     sinks: Vec<Box<dyn EventSink>>,
 }
 
@@ -275,6 +278,22 @@ impl ClusterBuilder {
         self
     }
 
+    /// When a process is replaced though it has not failed. Default: never.
+    ///
+    /// ```no_run
+    /// use toolpool_cluster::{Recycle, launch_cluster};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worn = Recycle { turns: Some(50), rss_bytes: Some(1 << 30), ..Recycle::default() };
+    /// let cluster = launch_cluster("aider").count(3).recycle(worn).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recycle(mut self, recycle: Recycle) -> Self {
+        self.recycle = recycle;
+        self
+    }
+
     /// Somebody who takes every event, in order.
     pub fn sink(mut self, sink: impl EventSink + 'static) -> Self {
         self.sinks.push(Box::new(sink));
@@ -377,6 +396,7 @@ impl ClusterBuilder {
             tool: groups.tool(),
             strategy: self.strategy.name(),
             queue_limit: self.queue_limit,
+            recycle: self.recycle,
             groups,
         };
         let task = Dispatcher {
@@ -388,6 +408,8 @@ impl ClusterBuilder {
             handles,
             turns: HashMap::new(),
             decisions: Vec::new(),
+            replacements: Replacements::new(),
+            replacing: None,
             shutdown: None,
             kept: Vec::new(),
         };
@@ -541,6 +563,20 @@ impl ClusterBuilder {
         if self.queue_limit == 0 {
             let reason = "a queue must hold at least one prompt".to_owned();
             return Err(setting("queue_limit", 0, reason));
+        }
+        let Recycle {
+            turns,
+            age,
+            rss_bytes,
+        } = self.recycle;
+        if turns == Some(0) || age == Some(Duration::ZERO) || rss_bytes == Some(0) {
+            let reason =
+                "a limit of 0 would replace every process for ever; leave it out".to_owned();
+            return Err(setting("recycle", 0, reason));
+        }
+        if self.capacity > 1 && self.recycle != Recycle::default() {
+            let reason = "instances that share a process cannot be replaced one by one; leave one of the two settings out".to_owned();
+            return Err(setting("recycle", "set", reason));
         }
         if self.name.is_empty()
             || !self

@@ -16,6 +16,7 @@ use toolpool_pool_core::protocol::Answer;
 
 use crate::error::{AskError, ControlError, SubmitError};
 use crate::event::Event;
+use crate::explain::{Explanation, Which};
 use crate::fit::GroupSet;
 use crate::history::Events;
 use crate::mailbox::Mailbox;
@@ -208,6 +209,36 @@ impl ClusterManager {
         self.control(Control::Status).await
     }
 
+    /// Why an instance, by index or name, is in its state, on what evidence, and what happens to it next.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: toolpool_cluster::ClusterManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{}", cluster.explain("main/2").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such instance, or the cluster has shut down.
+    pub async fn explain(&self, which: impl Into<Which>) -> Result<Explanation, ControlError> {
+        let index = match which.into() {
+            Which::Index(index) => {
+                self.instance_name(index)?;
+                index
+            }
+            Which::Name(name) => {
+                let mut names = self.inner.names.iter();
+                let found = names.position(|known| **known == *name);
+                found.ok_or_else(|| ControlError::NoSuchName {
+                    first: self.inner.names[0].to_string(),
+                    last: self.inner.names[self.inner.names.len() - 1].to_string(),
+                    name,
+                })?
+            }
+        };
+        self.control(|answer| Control::Explain(index, answer)).await
+    }
+
     /// The aggregate of all instances' health.
     ///
     /// # Errors
@@ -241,6 +272,31 @@ impl ClusterManager {
         self.instance_name(index)?;
         self.control(|answer| Control::Restart(index, answer))
             .await?
+    }
+
+    /// Replaces every process, one instance at a time and each after its turn: the next one goes when the new process of
+    /// the one before is ready. What was stopped stays so. Dropping the future ends it after the instance at hand.
+    ///
+    /// Where instances share a process (`capacity`), it goes on as long as one of them is up.
+    ///
+    /// # Errors
+    /// [`ControlError::RestartStopped`] if a new process does not become ready: the instances after it keep theirs.
+    pub async fn restart_all(&self) -> Result<(), ControlError> {
+        let count = self.inner.names.len();
+        for index in 0..count {
+            let replaced = self
+                .control(|answer| Control::Replace(index, answer))
+                .await?;
+            replaced.map_err(|error| match error {
+                ControlError::NotReady { instance, reason } => ControlError::RestartStopped {
+                    instance,
+                    reason,
+                    untouched: count - index - 1,
+                },
+                other => other,
+            })?;
+        }
+        Ok(())
     }
 
     /// Lets an instance finish its turn and stop; it stays stopped until [`ClusterManager::restart_instance`].

@@ -165,6 +165,6 @@ impl From<ClusterStatus> for Health {
     }
 }
 
-fn word<S: Serializer>(state: &InstanceState, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn word<S: Serializer>(state: &InstanceState, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(state.word())
 }

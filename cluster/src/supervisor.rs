@@ -21,7 +21,7 @@ use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::protocol::TurnEvent;
 use toolpool_pool_core::{Connection, Happening, LaunchError, LaunchOptions};
 
-use crate::instance::{Action, Input, Instance, InstanceState};
+use crate::instance::{Action, Input, Instance, InstanceState, Standing};
 use crate::reply::End;
 use crate::turn::{Heard, Message, Order, Report, Turn};
 use crate::worktree::Worktree;
@@ -57,6 +57,8 @@ pub(crate) struct Supervisor {
     answering: Option<Heard>,
     /// No more orders are taken: the task ends with its process.
     quitting: bool,
+    /// What the dispatcher knows of the machine beside its state.
+    told: Option<Standing>,
     inputs: VecDeque<Input>,
     actions: Vec<Action>,
     timer: Pin<Box<Sleep>>,
@@ -117,6 +119,7 @@ impl Supervisor {
             running: None,
             answering: None,
             quitting: false,
+            told: None,
             inputs: VecDeque::from([Input::Start]),
             actions: Vec::new(),
             timer: Box::pin(tokio::time::sleep_until(now)),
@@ -132,6 +135,7 @@ impl Supervisor {
                 self.machine.handle(now(), input, &mut self.actions);
                 self.perform().await;
             }
+            self.tell_standing().await;
             if self.quitting && self.machine.state().is_down() {
                 break;
             }
@@ -191,6 +195,10 @@ impl Supervisor {
                 self.report(Report::Restarting(answer)).await;
                 Input::Restart
             }
+            Some(Order::Replace(reason, answer)) => {
+                self.report(Report::Restarting(answer)).await;
+                Input::Replace(reason)
+            }
             Some(Order::Drain) => Input::Drain,
             // A dispatcher that has gone away wants nothing left behind.
             Some(Order::Stop) | None => {
@@ -230,13 +238,14 @@ impl Supervisor {
             }),
             Happening::Exited(exit) => {
                 let (written, last) = match &mut self.connection {
-                    Some(connection) => (connection.turn_was_written(), connection.last_lines(LAST_LINES).join(" | ")),
-                    None => (true, String::new()),
+                    Some(connection) => (connection.turn_was_written(), connection.last_lines(LAST_LINES)),
+                    None => (true, Vec::new()),
                 };
                 self.connection = None;
                 let generation = self.machine.generation();
-                self.report(Report::Exited { generation, exit }).await;
-                self.inputs.push_back(Input::Exited { exit, written, last });
+                let evidence = last.join(" | ");
+                self.report(Report::Exited { generation, exit, last }).await;
+                self.inputs.push_back(Input::Exited { exit, written, last: evidence });
             }
         }
     }
@@ -416,14 +425,26 @@ impl Supervisor {
         let start = (from == InstanceState::Starting && to == InstanceState::Ready)
             .then(|| now() - self.spawned_at);
         let generation = self.machine.generation();
+        let standing = self.machine.standing();
+        self.told = Some(standing);
         self.report(Report::Changed {
             generation,
             from,
             to,
             reason,
             start,
+            standing,
         })
         .await;
+    }
+
+    /// Tells what has changed beside the state.
+    async fn tell_standing(&mut self) {
+        let standing = self.machine.standing();
+        if self.told.is_none_or(|told| told.differs(&standing)) {
+            self.told = Some(standing);
+            self.report(Report::Standing(standing)).await;
+        }
     }
 
     async fn report(&mut self, report: Report) {

@@ -12,8 +12,9 @@ use toolpool_pool_core::protocol::Answer;
 
 use crate::breaker::BreakerState;
 use crate::error::ControlError;
+use crate::explain::Explanation;
 use crate::fit::Asked;
-use crate::instance::InstanceState;
+use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question, Settlement};
 use crate::reply::{End, ReplyWriter, Run};
 use crate::scheduler::Ticket;
@@ -57,11 +58,16 @@ pub(crate) enum Report {
         to: InstanceState,
         reason: String,
         start: Option<Duration>,
+        standing: Standing,
     },
     Exited {
         generation: u64,
         exit: Exit,
+        /// The last lines that it printed.
+        last: Vec<String>,
     },
+    /// Something changed beside the state.
+    Standing(Standing),
     Breaker(BreakerState),
     Retrying(TurnId),
     /// The turn's work goes on outside of the process.
@@ -98,10 +104,13 @@ pub(crate) enum Control {
     Cancel(TurnId),
     Forget(String),
     Status(oneshot::Sender<ClusterStatus>),
+    Explain(usize, oneshot::Sender<Explanation>),
     Answer(PermissionId, Answer, Heard),
     /// Answers when the instance has become ready, or has failed to.
     AwaitSettled(usize, oneshot::Sender<Result<(), ControlError>>),
     Restart(usize, oneshot::Sender<Result<(), ControlError>>),
+    /// A new process after the running turn, when it is the instance's turn.
+    Replace(usize, Heard),
     Drain(usize),
     Shutdown {
         within: Duration,
@@ -116,6 +125,8 @@ pub(crate) enum Order {
     Cancel(TurnId),
     Answer(PermissionId, Answer, Heard),
     Restart(oneshot::Sender<Result<(), ControlError>>),
+    /// A new process after the running turn, for the reason given.
+    Replace(String, Heard),
     Drain,
     /// Stop, and end the task once the process is gone.
     Stop,

@@ -92,7 +92,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     ),
     counter(
         INSTANCE_RESTARTS,
-        "Starts after an instance's first one: after a failure, as the probe of an open breaker, or manual.",
+        "Starts after an instance's first one: after a failure, as the probe of an open breaker, of a worn process, or manual.",
     ),
     histogram(
         INSTANCE_START_DURATION,

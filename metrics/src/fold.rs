@@ -78,6 +78,8 @@ struct Instance {
     /// Its tool's place among the cluster's.
     tool: usize,
     state: InstanceState,
+    /// Its process is being replaced because it is worn.
+    worn: bool,
     /// Its breaker's place in [`BREAKER_STATES`].
     breaker: usize,
     /// When the prompt that it began last was accepted.
@@ -131,6 +133,7 @@ impl Fold {
                 let instance = Instance {
                     tool: place,
                     state: InstanceState::Starting,
+                    worn: false,
                     breaker: 0,
                     accepted_at: at,
                     series,
@@ -226,6 +229,11 @@ impl Fold {
                         series.start_duration.record(start.as_secs_f64());
                         self.note_samples(1);
                     }
+                }
+            }
+            EventKind::InstanceRecycled { instance, .. } => {
+                if let Some(index) = self.index(instance) {
+                    self.instances[index].worn = true;
                 }
             }
             EventKind::InstanceExited {
@@ -339,7 +347,9 @@ impl Fold {
 
     fn count_restart(&mut self, index: usize, from: InstanceState) {
         let probes = BREAKER_STATES[self.instances[index].breaker] == "half_open";
+        let worn = std::mem::take(&mut self.instances[index].worn);
         let reason = match from {
+            _ if worn => "worn",
             InstanceState::Backoff => "failure",
             InstanceState::Tripped if probes => "probe",
             _ => "manual",

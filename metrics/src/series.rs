@@ -150,7 +150,11 @@ impl ToolSeries {
                 "reason",
                 &["exit", "signal", "stopped", "unknown"],
             ),
-            restarts: words(INSTANCE_RESTARTS, "reason", &["failure", "probe", "manual"]),
+            restarts: words(
+                INSTANCE_RESTARTS,
+                "reason",
+                &["failure", "probe", "worn", "manual"],
+            ),
             start_duration: metrics.histogram(INSTANCE_START_DURATION, tool.clone()),
             turns: words(TURNS, "outcome", OUTCOMES),
             in_flight: metrics.gauge(TURNS_IN_FLIGHT, tool.clone()),

@@ -347,7 +347,7 @@ fn a_restart_is_told_by_what_it_follows() {
         format!("instance_restarts_total{{cluster=\"main\",tool=\"aider\",reason=\"{reason}\"}}")
     };
     let count = |events: Vec<EventKind>, expected: &[&str]| {
-        for word in ["failure", "probe", "manual"] {
+        for word in ["failure", "probe", "worn", "manual"] {
             let is = f64::from(u8::from(expected.contains(&word)));
             check(events.clone(), &[(&restarts(word), is)]);
         }
@@ -355,6 +355,18 @@ fn a_restart_is_told_by_what_it_follows() {
     count(vec![changed(1, 1, Stopped, Starting)], &[]);
     count(vec![changed(1, 2, Backoff, Starting)], &["failure"]);
     count(vec![changed(1, 2, Stopping, Starting)], &["manual"]);
+    count(
+        vec![recycled(1), changed(1, 2, Stopping, Starting)],
+        &["worn"],
+    );
+    count(
+        vec![
+            recycled(1),
+            changed(1, 2, Stopping, Starting),
+            changed(1, 3, Stopping, Starting),
+        ],
+        &["worn", "manual"],
+    );
     count(vec![changed(1, 2, Stopped, Starting)], &["manual"]);
     count(
         vec![

@@ -8,12 +8,15 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::prompt::TurnId;
 use toolpool_pool_core::rss_bytes;
 
 use crate::error::ControlError;
+use crate::explain::{Evidence, Explanation, Situation};
 use crate::fit::Groups;
-use crate::instance::InstanceState;
+use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question};
+use crate::replacing::{Recycle, Wear};
 use crate::status::{InstanceStatus, WaitingFor};
 use crate::turn::Order;
 
@@ -23,6 +26,7 @@ pub(crate) struct Facts {
     pub(crate) tool: Arc<str>,
     pub(crate) strategy: &'static str,
     pub(crate) queue_limit: usize,
+    pub(crate) recycle: Recycle,
     pub(crate) groups: Groups,
 }
 
@@ -34,10 +38,19 @@ pub(crate) struct Entry {
     pub(crate) reason: String,
     since: Instant,
     pub(crate) generation: u64,
+    /// When its process was spawned.
+    pub(crate) spawned: Instant,
+    /// Turns that its process has ended.
+    turns_of_process: u64,
+    /// The newest generation that was found worn.
+    pub(crate) worn_generation: u64,
     /// The newest generation that was tried, whether it got a process or not.
     pub(crate) started: u64,
     pid: Option<u32>,
     last_exit: Option<Exit>,
+    last_lines: Vec<String>,
+    pub(crate) standing: Standing,
+    turn: Option<TurnId>,
     pub(crate) breaker: &'static str,
     turns: u64,
     turns_failed: u64,
@@ -73,9 +86,15 @@ impl Entry {
             reason: "not started yet".to_owned(),
             since: now,
             generation: 0,
+            spawned: now,
+            turns_of_process: 0,
+            worn_generation: 0,
             started: 0,
             pid: None,
             last_exit: None,
+            last_lines: Vec::new(),
+            standing: Standing::default(),
+            turn: None,
             breaker: "closed",
             turns: 0,
             turns_failed: 0,
@@ -93,7 +112,9 @@ impl Entry {
     pub(crate) fn order(&mut self, order: Order) {
         let Some(orders) = &self.orders else { return };
         match order {
-            Order::Restart(answer) | Order::Answer(_, _, answer) if orders.capacity() < 2 => {
+            Order::Restart(answer) | Order::Replace(_, answer) | Order::Answer(_, _, answer)
+                if orders.capacity() < 2 =>
+            {
                 let refusal = ControlError::NotReady {
                     instance: self.name.to_string(),
                     reason: "too many orders for it are waiting; ask again".to_owned(),
@@ -131,12 +152,20 @@ impl Entry {
         self.orders = None;
     }
 
-    pub(crate) fn on_spawned(&mut self, generation: u64, pid: Option<u32>) {
+    pub(crate) fn on_spawned(&mut self, now: Instant, generation: u64, pid: Option<u32>) {
+        self.spawned = now;
+        self.turns_of_process = 0;
         self.generation = generation;
         self.pid = pid;
     }
 
-    pub(crate) fn on_changed(&mut self, now: Instant, to: InstanceState, reason: String) {
+    pub(crate) fn on_changed(
+        &mut self,
+        now: Instant,
+        to: InstanceState,
+        reason: String,
+        standing: Standing,
+    ) {
         if to == InstanceState::Starting {
             self.started += 1;
         }
@@ -149,20 +178,24 @@ impl Entry {
         self.state = to;
         self.reason = reason;
         self.since = now;
-        self.tell_waiters();
+        self.standing = standing;
     }
 
-    pub(crate) fn on_exited(&mut self, exit: Exit) {
+    pub(crate) fn on_exited(&mut self, exit: Exit, last: Vec<String>) {
+        self.last_lines = last;
         self.pid = None;
         self.last_exit = Some(exit);
     }
 
-    pub(crate) fn on_turn_started(&mut self) {
+    pub(crate) fn on_turn_started(&mut self, turn: TurnId) {
+        self.turn = Some(turn);
         self.state = InstanceState::Busy;
     }
 
     pub(crate) fn on_turn_ended(&mut self, now: Instant, outcome: &Outcome, ready: bool) {
+        self.turn = None;
         self.turns += 1;
+        self.turns_of_process += 1;
         let error = match outcome {
             Outcome::Completed | Outcome::Cancelled | Outcome::Expired => None,
             Outcome::Failed(failure) => {
@@ -182,16 +215,80 @@ impl Entry {
         }
     }
 
+    /// What its process has behind it, as far as it is limited.
+    pub(crate) fn wear(&self, limits: &Recycle, now: Instant) -> Wear {
+        Wear {
+            turns: self.turns_of_process,
+            age: now.saturating_duration_since(self.spawned),
+            rss_bytes: limits.rss_bytes.and(self.pid).and_then(rss_bytes),
+        }
+    }
+
+    /// It is up with a process that was not found worn yet.
+    pub(crate) fn may_be_worn(&self) -> bool {
+        self.serves() && self.worn_generation < self.generation
+    }
+
+    /// It is up, with a turn or without.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(
+            self.state,
+            InstanceState::Ready | InstanceState::Busy | InstanceState::Waiting
+        )
+    }
+
+    pub(crate) fn on_turn_handed_back(&mut self) {
+        self.turn = None;
+    }
+
+    pub(crate) fn situation(&self) -> Situation {
+        Situation {
+            state: self.state,
+            standing: self.standing,
+            turn: self.turn,
+            question: self
+                .questions
+                .first()
+                .map(|open| (open.question.id, open.until)),
+        }
+    }
+
+    pub(crate) fn explain(&self, index: usize, now: Instant) -> Explanation {
+        Explanation {
+            index,
+            name: Arc::clone(&self.name),
+            tool: Arc::clone(&self.tool),
+            state: self.state,
+            state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
+            why: self.why(),
+            evidence: Evidence {
+                generation: self.generation,
+                return_code: self.last_exit.and_then(|exit| exit.code),
+                signal: self.last_exit.and_then(|exit| exit.signal),
+                last_lines: self.last_lines.clone(),
+                failures: self.standing.failures,
+                tries_left: self.standing.tries_left,
+                last_error: self.last_error.clone(),
+            },
+            next: self.situation().next(now),
+        }
+    }
+
+    /// Why it is in its state; a life without trouble needs no reason.
+    fn why(&self) -> String {
+        match self.state {
+            InstanceState::Ready | InstanceState::Busy => String::new(),
+            _ => self.reason.clone(),
+        }
+    }
+
     pub(crate) fn status(&self, index: usize, sessions: usize, now: Instant) -> InstanceStatus {
         InstanceStatus {
             index,
             name: Arc::clone(&self.name),
             tool: Arc::clone(&self.tool),
             state: self.state,
-            reason: match self.state {
-                InstanceState::Ready | InstanceState::Busy => String::new(),
-                _ => self.reason.clone(),
-            },
+            reason: self.why(),
             state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
             waiting: self.questions.iter().map(|open| open.status(now)).collect(),
             alive: self.pid.is_some(),

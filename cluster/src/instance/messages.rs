@@ -72,6 +72,28 @@ pub(crate) enum Input {
     Stop,
     /// Stop now and start again with a healed breaker.
     Restart,
+    /// A new process for the reason given, after the running turn.
+    Replace(String),
+}
+
+/// What is to be known of an instance beside its state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// How long it stays in its state, at most.
+    pub(crate) until: Option<Instant>,
+    /// Failures in a row.
+    pub(crate) failures: u32,
+    /// Failures that are left until its breaker opens.
+    pub(crate) tries_left: u32,
+    /// Its owner wants it up, now or again.
+    pub(crate) returns: bool,
+}
+
+impl Standing {
+    /// Says something new while the state stays the same. Deadlines that turns push along do not count.
+    pub(crate) fn differs(&self, other: &Self) -> bool {
+        (self.failures, self.returns) != (other.failures, other.returns)
+    }
 }
 
 /// What the supervisor is asked to do, in order.

@@ -41,6 +41,7 @@ enum Move {
     Deadline,
     Start,
     Restart,
+    Replace,
     Drain,
     Stop,
 }
@@ -71,6 +72,7 @@ const MOVES: [Move; 27] = [
     Move::Deadline,
     Move::Start,
     Move::Restart,
+    Move::Replace,
     Move::Drain,
     Move::Stop,
 ];
@@ -247,6 +249,7 @@ impl World {
             }
             Move::Start => Input::Start,
             Move::Restart => Input::Restart,
+            Move::Replace => Input::Replace("worn".to_owned()),
             Move::Drain => Input::Drain,
             Move::Stop => Input::Stop,
         };
@@ -255,7 +258,7 @@ impl World {
 
     fn feed(&mut self, input: Input) {
         match input {
-            Input::Start | Input::Restart => self.wanted = true,
+            Input::Start | Input::Restart | Input::Replace(_) => self.wanted = true,
             Input::Drain | Input::Stop => self.wanted = false,
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use toolpool_cluster::TurnId;
 pub(crate) use toolpool_cluster::Usage;
-use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, PermissionId};
+use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, Next, PermissionId};
 use toolpool_metrics::{Metrics, MetricsSink};
 
 /// When the first event happens, in seconds since 1970.
@@ -239,6 +239,16 @@ pub(crate) fn changed(
         to,
         reason: "told by a test".to_owned(),
         start: became_ready.then_some(Duration::from_millis(1500)),
+        next: Next::Prompt,
+    }
+}
+
+pub(crate) fn recycled(instance: usize) -> EventKind {
+    EventKind::InstanceRecycled {
+        instance: name(instance),
+        generation: 1,
+        cause: "turns",
+        reason: "told by a test".to_owned(),
     }
 }
 
