@@ -137,9 +137,16 @@ impl Dispatcher {
     fn on_report(&mut self, now: Instant, instance: usize, report: Report) {
         let name = Arc::clone(&self.roster[instance].name);
         match report {
-            Report::Spawned { generation, pid } => {
+            Report::Forgot => self.scheduler.on_new_process(instance, &mut self.decisions),
+            Report::Spawned {
+                generation,
+                pid,
+                resumes,
+            } => {
                 self.roster[instance].on_spawned(now, generation, pid);
-                self.scheduler.on_new_process(instance, &mut self.decisions);
+                if !resumes {
+                    self.scheduler.on_new_process(instance, &mut self.decisions);
+                }
                 self.history.record(EventKind::InstanceSpawned {
                     instance: name,
                     generation,

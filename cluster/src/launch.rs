@@ -375,6 +375,8 @@ impl ClusterBuilder {
                 profile: Arc::clone(&plan.profile),
                 options,
                 launcher: Arc::clone(&plan.launcher),
+                // A process that is shared has one folder for the conversations of several instances.
+                resumes: plan.profile.resumes() && (self.capacity <= 1 || !plan.profile.shares()),
                 permissions: Arc::clone(&permissions),
             };
             self.instance.start_timeout = self.start_timeout.unwrap_or(plan.profile.start_timeout);

@@ -278,7 +278,8 @@ impl Scheduler {
         }
     }
 
-    /// An instance has a new process, which knows nothing of earlier conversations.
+    /// An instance has a new process, which knows nothing of earlier conversations; one that is to go on with them is
+    /// new in this sense when it turns out that it does not.
     pub(crate) fn on_new_process(&mut self, instance: usize, out: &mut Vec<Decision>) {
         self.lose_conversation(instance, out);
     }

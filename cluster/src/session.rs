@@ -1,7 +1,8 @@
 //! A conversation pinned to an instance by a key.
 //!
 //! Owns the handle that callers hold. Must not know where the binding is kept. Invariant: the context of a session is
-//! never lost silently: what happens when its instance loses it is the caller's choice, and failing is the default.
+//! never lost silently: what happens when its instance loses it and cannot resume it is the caller's choice, and failing
+//! is the default.
 
 use crate::error::AskError;
 use crate::manager::{ClusterManager, ReplyStream};
@@ -9,6 +10,11 @@ use crate::reply::Reply;
 use crate::submission::Submission;
 
 /// What becomes of a session whose instance has lost the conversation.
+///
+/// When its process ends, the next one goes on with the conversation where the tool can
+/// ([`ToolProfile::resumes`](toolpool_pool_core::profile::ToolProfile::resumes)) and the instance shares its process with
+/// no other. Only if it does not is the conversation lost. After a turn that ended in doubt, what the tool has kept may
+/// hold that turn or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLoss {
     /// The next prompt fails without being sent; the one after it begins anew.

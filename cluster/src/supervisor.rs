@@ -3,6 +3,7 @@
 //! Owns the live connection, the running turn and the timer of one instance. Must not decide: each decision is in
 //! [`Instance::handle`]. Invariant: `select!` only names the input.
 
+mod memory;
 mod questions;
 mod turns;
 
@@ -19,12 +20,13 @@ use toolpool_pool_core::launcher::{GroupSignal, Launcher};
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::protocol::TurnEvent;
-use toolpool_pool_core::{Connection, Happening, LaunchError, LaunchOptions};
+use toolpool_pool_core::{Connection, Conversation, Happening, LaunchError, LaunchOptions};
 
 use crate::instance::{Action, Input, Instance, InstanceState, Standing};
 use crate::reply::End;
 use crate::turn::{Heard, Message, Order, Report, Turn};
 use crate::worktree::Worktree;
+use memory::Memory;
 
 /// How many of its last lines a process leaves as evidence.
 const LAST_LINES: usize = 3;
@@ -34,6 +36,8 @@ pub(crate) struct Recipe {
     pub(crate) profile: Arc<ToolProfile>,
     pub(crate) options: LaunchOptions,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// A new process of the instance can go on with the conversation of the one before.
+    pub(crate) resumes: bool,
     /// Counts the cluster's questions.
     pub(crate) permissions: Arc<AtomicU64>,
 }
@@ -52,6 +56,9 @@ pub(crate) struct Supervisor {
     launching: Option<Launching>,
     spawned_at: Instant,
     connection: Option<Box<Connection>>,
+    memory: Memory,
+    /// What the last process has left for the next one.
+    left: Option<Conversation>,
     running: Option<Running>,
     /// Waits to hear whether the answer that is being looked at was taken.
     answering: Option<Heard>,
@@ -116,6 +123,8 @@ impl Supervisor {
             launching: None,
             spawned_at: now.into_std(),
             connection: None,
+            memory: Memory::default(),
+            left: None,
             running: None,
             answering: None,
             quitting: false,
@@ -220,7 +229,14 @@ impl Supervisor {
                 }
                 self.connection = Some(connection);
                 let generation = self.machine.generation();
-                self.report(Report::Spawned { generation, pid }).await;
+                let resumes = self.left.take().is_some();
+                self.memory.on_process(resumes);
+                self.report(Report::Spawned {
+                    generation,
+                    pid,
+                    resumes,
+                })
+                .await;
             }
             Err(error) => self.inputs.push_back(Input::LaunchFailed {
                 permanent: error.is_permanent(),
@@ -241,7 +257,11 @@ impl Supervisor {
                     Some(connection) => (connection.turn_was_written(), connection.last_lines(LAST_LINES)),
                     None => (true, Vec::new()),
                 };
-                self.connection = None;
+                self.left = self
+                    .connection
+                    .take()
+                    .filter(|_| self.recipe.resumes && self.memory.is_worth_resuming())
+                    .and_then(|connection| connection.left());
                 let generation = self.machine.generation();
                 let evidence = last.join(" | ");
                 self.report(Report::Exited { generation, exit, last }).await;
@@ -252,7 +272,13 @@ impl Supervisor {
 
     async fn on_turn_event(&mut self, event: TurnEvent) {
         match event {
-            TurnEvent::Ready => self.inputs.push_back(Input::Ready),
+            TurnEvent::Ready => {
+                let resumed = self.connection.as_ref().is_some_and(|it| it.has_resumed());
+                if self.memory.on_ready(resumed) {
+                    self.report(Report::Forgot).await;
+                }
+                self.inputs.push_back(Input::Ready);
+            }
             TurnEvent::Chunk { bytes, .. } => {
                 // A turn that is being killed for what it does gets nothing more into its reply. What comes before a
                 // byte of the prompt was written is no answer to it: the last words of a dead process, as a rule.
@@ -287,6 +313,7 @@ impl Supervisor {
             } => {
                 // An end that comes while its process is being killed is too late: the turn has its doubt already.
                 if self.machine.state().runs_turn() {
+                    self.memory.on_end();
                     self.machine
                         .handle(now(), Input::TurnEnded(turn), &mut self.actions);
                     let end = End {
@@ -314,7 +341,7 @@ impl Supervisor {
                 self.inputs.push_back(input);
             }
             TurnEvent::Withdrawn { request } => self.inputs.push_back(Input::Withdrawn(request)),
-            // The tool's own name for its conversation is not used yet.
+            // The connection keeps the name, and gives it when its process has ended.
             TurnEvent::SessionChanged(_) => {}
             other => self.inputs.push_back(Input::Lost {
                 cause: DoubtCause::ProtocolLost,
@@ -364,6 +391,8 @@ impl Supervisor {
             Action::Kill => {
                 self.signal(GroupSignal::Kill);
                 if self.launching.take().is_some() {
+                    // Its process may be there for a moment yet, and the next one must not share its folder.
+                    self.left = None;
                     self.inputs.push_back(Input::LaunchFailed {
                         permanent: false,
                         reason: "given up before it had a process".to_owned(),
@@ -397,10 +426,14 @@ impl Supervisor {
                 self.machine.generation().to_string(),
             ),
         ]);
+        let left = self.left.clone();
         self.launching = Some(Box::pin(async move {
-            Connection::launch(&profile, &options, launcher.as_ref())
-                .await
-                .map(Box::new)
+            let launcher = launcher.as_ref();
+            let launched = match &left {
+                Some(left) => Connection::resume(&profile, &options, launcher, left).await,
+                None => Connection::launch(&profile, &options, launcher).await,
+            };
+            launched.map(Box::new)
         }));
     }
 

@@ -48,10 +48,14 @@ pub(crate) enum Message {
 
 /// What a supervisor tells the dispatcher.
 pub(crate) enum Report {
+    /// `resumes`: it is to go on with the conversation of the process before.
     Spawned {
         generation: u64,
         pid: Option<u32>,
+        resumes: bool,
     },
+    /// The process that was to go on with a conversation has begun another.
+    Forgot,
     Changed {
         generation: u64,
         from: InstanceState,

@@ -71,6 +71,20 @@ pub struct Connection {
     turn: TurnBytes,
     max_reply_bytes: usize,
     state: Arc<TempDir>,
+    /// The conversation that it was started to go on with.
+    left: Option<String>,
+    /// The tool's name for the conversation that it has, as far as it has told one.
+    conversation: Option<String>,
+    /// A prompt was submitted, so the conversation is not empty any more.
+    used: bool,
+}
+
+/// A conversation that a process has left behind, with the private folder that the tool keeps it in. The folder is
+/// removed with the last clone.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    pub(crate) name: String,
+    pub(crate) state: Arc<TempDir>,
 }
 
 /// A pipe from the process.
@@ -105,7 +119,30 @@ impl Connection {
         options: &LaunchOptions,
         launcher: &dyn Launcher,
     ) -> Result<Self, LaunchError> {
-        let spec = prepare(profile, options)?;
+        Self::start(profile, options, launcher, None).await
+    }
+
+    /// Starts a tool that is to go on with what an earlier process has left. Whether it does is known when it is ready,
+    /// from [`Connection::has_resumed`]; a tool that does not know the conversation begins another one, or ends.
+    ///
+    /// # Errors
+    /// If the tool cannot be started; the conversation is left as it was then.
+    pub async fn resume(
+        profile: &ToolProfile,
+        options: &LaunchOptions,
+        launcher: &dyn Launcher,
+        left: &Conversation,
+    ) -> Result<Self, LaunchError> {
+        Self::start(profile, options, launcher, Some(left)).await
+    }
+
+    async fn start(
+        profile: &ToolProfile,
+        options: &LaunchOptions,
+        launcher: &dyn Launcher,
+        left: Option<&Conversation>,
+    ) -> Result<Self, LaunchError> {
+        let spec = prepare(profile, options, left)?;
         let process = launcher
             .launch(&spec)
             .await
@@ -128,7 +165,13 @@ impl Connection {
             turn: TurnBytes::default(),
             max_reply_bytes: profile.max_reply_bytes,
             state: spec.state,
+            left: left.map(|left| left.name.clone()),
+            conversation: None,
+            used: left.is_some(),
         };
+        if let Some(left) = left {
+            connection.protocol.resume(&left.name);
+        }
         connection.protocol.start(&mut connection.outbox);
         Ok(connection)
     }
@@ -147,7 +190,28 @@ impl Connection {
         self.turn = TurnBytes::default();
         // What earlier turns answered is no evidence of what becomes of this one.
         self.stdout.tail.clear();
-        self.protocol.submit(turn, prompt, &mut self.outbox)
+        self.protocol.submit(turn, prompt, &mut self.outbox)?;
+        if prompt.fresh && self.used {
+            // The one that follows has no name yet, and nobody may go on with the one before in its place.
+            self.conversation = None;
+        }
+        self.used = true;
+        Ok(())
+    }
+
+    /// Whether the tool goes on with the conversation that it was started for. Known when it is ready.
+    pub fn has_resumed(&self) -> bool {
+        self.left.is_some() && self.left == self.conversation
+    }
+
+    /// What a new process can go on with, as far as the tool has told a name. None while the process lives: its folder is
+    /// never another's too.
+    pub fn left(&self) -> Option<Conversation> {
+        self.exit?;
+        Some(Conversation {
+            name: self.conversation.clone()?,
+            state: Arc::clone(&self.state),
+        })
     }
 
     /// Whether the process may have read a byte of the running turn.
@@ -358,6 +422,7 @@ impl Connection {
                 }
             }
             TurnEvent::Fault(_) => self.deaf = true,
+            TurnEvent::SessionChanged(name) => self.conversation = Some(name.clone()),
             _ => {}
         }
         Happening::Turn(event)

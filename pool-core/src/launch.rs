@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::connection::Conversation;
 use crate::launcher::LaunchSpec;
 use crate::profile::{ProtocolKind, ToolProfile};
 use crate::{job, shim, turn_runner};
@@ -235,10 +236,12 @@ fn driver(profile: &ToolProfile) -> Result<&'static PathBuf, LaunchError> {
     })
 }
 
-/// Checks, makes the private folder and puts the command together.
+/// Checks, makes the private folder, or writes the profile's files into that of the process which has left the
+/// conversation to go on with, and puts the command together.
 pub(crate) fn prepare(
     profile: &ToolProfile,
     options: &LaunchOptions,
+    left: Option<&Conversation>,
 ) -> Result<LaunchSpec, LaunchError> {
     let program = check(profile, options)?;
     let system = |what: &str, source| LaunchError::System {
@@ -246,10 +249,14 @@ pub(crate) fn prepare(
         what: what.to_owned(),
         source,
     };
-    let state = tempfile::Builder::new()
-        .prefix(&format!("toolpool-{}-", profile.name))
-        .tempdir()
-        .map_err(|source| system("make its private folder", source))?;
+    let state = match left {
+        Some(left) => Arc::clone(&left.state),
+        None => tempfile::Builder::new()
+            .prefix(&format!("toolpool-{}-", profile.name))
+            .tempdir()
+            .map(Arc::new)
+            .map_err(|source| system("make its private folder", source))?,
+    };
     for (name, contents) in &profile.files {
         let path = state.path().join(name);
         path.parent()
@@ -263,6 +270,7 @@ pub(crate) fn prepare(
         .iter()
         .map(|arg| arg.replace("{state}", &folder))
         .chain(options.args.iter().cloned())
+        .chain(left.map_or_else(Vec::new, |left| profile.resume_args(&left.name)))
         .map(OsString::from)
         .collect();
     let (program, args) = match &profile.protocol {
@@ -291,7 +299,7 @@ pub(crate) fn prepare(
             .map_err(|source| system("find its working folder", source))?,
         merge_stderr: profile.merges_stderr(),
         terminal: profile.terminal(),
-        state: Arc::new(state),
+        state,
     })
 }
 

@@ -39,7 +39,8 @@ pub struct LaunchSpec {
     pub merge_stderr: bool,
     /// The terminal it needs instead of pipes.
     pub terminal: Option<TerminalSize>,
-    /// The process's private folder, removed when nobody holds it any more; by its keeper, if this program dies.
+    /// The process's private folder, removed when nobody holds it any more; by its keeper, if this program dies. A process
+    /// that goes on with a conversation has that of the process before.
     pub(crate) state: Arc<TempDir>,
 }
 

@@ -23,7 +23,7 @@ mod spawner;
 mod tail;
 mod turn_runner;
 
-pub use connection::{Connection, Happening};
+pub use connection::{Connection, Conversation, Happening};
 pub use launch::{LaunchError, LaunchOptions, check, login_mark};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
 pub use process_pool::{

@@ -234,6 +234,23 @@ impl ToolProfile {
         matches!(self.protocol, ProtocolKind::Codex(_) | ProtocolKind::Acp(_))
     }
 
+    /// Whether a new process can go on with the conversation of an earlier one, as far as the profile can tell: an agent
+    /// says itself whether it can.
+    pub fn resumes(&self) -> bool {
+        matches!(
+            self.protocol,
+            ProtocolKind::Codex(_) | ProtocolKind::Claude | ProtocolKind::Acp(_)
+        )
+    }
+
+    /// The arguments by which a process goes on with a conversation, for the tools that are not asked on their pipes.
+    pub(crate) fn resume_args(&self, conversation: &str) -> Vec<String> {
+        match self.protocol {
+            ProtocolKind::Claude => vec!["--resume".to_owned(), conversation.to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether stderr must share stdout's pipe.
     pub(crate) fn merges_stderr(&self) -> bool {
         matches!(&self.protocol, ProtocolKind::Lines(config) if config.merge_stderr)

@@ -38,10 +38,14 @@ pub type SideFile = &'static str;
 
 /// One CLI family's way of talking. Implementors are pure: no I/O, no clock, no sleeping, no panics on any input.
 ///
-/// The shell calls `start` once after the spawn, then `submit` for one turn at a time, and feeds every byte that the
+/// The shell calls `resume` if there is something to go on with, `start` once after the spawn, then `submit` for one turn at a time, and feeds every byte that the
 /// tool writes to `receive`, cut anywhere. After a [`TurnEvent::Fault`] the shell kills the process and never calls the
 /// protocol again.
 pub trait Protocol: Send {
+    /// Says before `start` that the process is to go on with the conversation of that name, which an earlier process has
+    /// left. Whoever can tells so by [`TurnEvent::SessionChanged`] with that very name before [`TurnEvent::Ready`]. Whoever
+    /// cannot begins a conversation of another name, or the process ends.
+    fn resume(&mut self, _conversation: &str) {}
     /// Begins the handshake that ends in [`TurnEvent::Ready`].
     fn start(&mut self, out: &mut Outbox);
     /// Encodes a prompt. Called only when ready and idle.

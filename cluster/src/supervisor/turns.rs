@@ -36,7 +36,13 @@ impl Supervisor {
     fn write(&mut self, turn: TurnId) -> Option<Refusal> {
         match (&mut self.connection, &self.running) {
             (Some(connection), Some(running)) => {
-                connection.submit(turn, &running.turn.prompt).err()
+                let asked = &running.turn;
+                let refusal = connection.submit(turn, &asked.prompt).err();
+                if refusal.is_none() {
+                    let in_session = asked.ticket.session.is_some();
+                    self.memory.on_turn(in_session, asked.prompt.fresh);
+                }
+                refusal
             }
             // The machine is ready only with a connection, and a turn was assigned just now.
             _ => Some(Refusal::Unsupported(

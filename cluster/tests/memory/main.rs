@@ -11,5 +11,6 @@ mod jobs;
 mod operating;
 mod permissions;
 mod replacing;
+mod resuming;
 mod telling;
 mod tool;

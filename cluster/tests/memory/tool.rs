@@ -142,7 +142,10 @@ impl Launcher for MemoryLauncher {
             signals,
             world: Arc::clone(&self.world),
         });
+        let args = spec.args.iter().map(|arg| arg.to_string_lossy());
         let tool = Tool {
+            args: args.map(Into::into).collect(),
+            folder: named("CLAUDE_CODE_TMPDIR"),
             instance,
             generation: named("TOOLPOOL_GENERATION"),
             stdin: Some(BufReader::new(tool_stdin)),
@@ -173,6 +176,9 @@ impl Launcher for MemoryLauncher {
 
 /// One process, in the test's hands.
 pub(crate) struct Tool {
+    args: Vec<String>,
+    /// The private folder, where Claude is told of it.
+    pub(crate) folder: String,
     pub(crate) instance: String,
     pub(crate) generation: String,
     stdin: Option<BufReader<DuplexStream>>,
@@ -189,6 +195,12 @@ pub(crate) struct Read {
 }
 
 impl Tool {
+    /// The conversation that Claude is told to go on with.
+    pub(crate) fn resumes(&self) -> Option<&str> {
+        let at = self.args.iter().position(|arg| arg == "--resume")?;
+        self.args.get(at + 1).map(String::as_str)
+    }
+
     pub(crate) async fn ready(&mut self) {
         self.say("standin ready\n").await;
     }

@@ -47,6 +47,8 @@ pub struct Acp {
     awaited: Option<(i64, Step)>,
     /// Whether the agent can close a session.
     closes: bool,
+    /// The session to go on with, until it was asked for.
+    left: Option<String>,
     session: Option<Session>,
     turn: Option<Box<Turn>>,
     broken: bool,
@@ -58,8 +60,13 @@ enum Step {
     Initialize,
     /// A session is to be opened.
     Open,
-    /// The session with this id is to be given the profile's mode before its first prompt.
-    SetMode(String),
+    /// The session with this id, which an earlier process has left, is to be taken up.
+    Resume(String),
+    /// The session with this id is to be given the profile's mode before its first prompt; `used`: it has had prompts.
+    SetMode {
+        id: String,
+        used: bool,
+    },
     /// The turn's prompt is to be answered.
     Prompt,
 }
@@ -82,6 +89,7 @@ impl Acp {
             last_id: 0,
             awaited: None,
             closes: false,
+            left: None,
             session: None,
             turn: None,
             broken: false,
@@ -104,6 +112,22 @@ impl Acp {
     fn open_session(&mut self, out: &mut Outbox) {
         let params = json!({"cwd": self.config.cwd, "mcpServers": []});
         self.request(Step::Open, "session/new", &params, out);
+    }
+
+    /// Unlike `session/load` this does not send the whole conversation again, and gemini, whose `session/load` may destroy
+    /// the session, does not offer it.
+    fn resume_session(&mut self, id: String, out: &mut Outbox) {
+        let params = json!({"sessionId": id, "cwd": self.config.cwd, "mcpServers": []});
+        self.request(Step::Resume(id), "session/resume", &params, out);
+    }
+
+    fn set_mode(&mut self, id: String, used: bool, out: &mut Outbox) {
+        let Some(mode) = &self.config.quirks.mode else {
+            return self.begin_session(id, used, out);
+        };
+        let params = json!({"sessionId": id, "modeId": mode});
+        let step = Step::SetMode { id, used };
+        self.request(step, "session/set_mode", &params, out);
     }
 
     fn receive_message(&mut self, message: Message, out: &mut Outbox) {
@@ -149,9 +173,13 @@ impl Acp {
                     );
                     return self.fault(why, out);
                 }
-                self.closes =
-                    result["agentCapabilities"]["sessionCapabilities"]["close"].is_object();
-                self.open_session(out);
+                let capabilities = &result["agentCapabilities"]["sessionCapabilities"];
+                self.closes = capabilities["close"].is_object();
+                let resumes = capabilities["resume"].is_object();
+                match self.left.take().filter(|_| resumes) {
+                    Some(id) => self.resume_session(id, out),
+                    None => self.open_session(out),
+                }
             }
             (Step::Initialize, Err(error)) => {
                 self.fault(
@@ -159,25 +187,16 @@ impl Acp {
                     out,
                 );
             }
-            (Step::Open, Ok(result)) => match (
-                result["sessionId"].as_str(),
-                self.config.quirks.mode.clone(),
-            ) {
-                (None, _) => self.fault(
+            (Step::Open, Ok(result)) => match result["sessionId"].as_str() {
+                None => self.fault(
                     "the agent opened a session and did not name it".to_owned(),
                     out,
                 ),
-                (Some(id), None) => self.begin_session(id.to_owned(), out),
-                (Some(id), Some(mode)) => {
-                    let params = json!({"sessionId": id, "modeId": mode});
-                    self.request(
-                        Step::SetMode(id.to_owned()),
-                        "session/set_mode",
-                        &params,
-                        out,
-                    );
-                }
+                Some(id) => self.set_mode(id.to_owned(), false, out),
             },
+            // qwen goes on in its own mode, not in that which the session had.
+            (Step::Resume(id), Ok(_)) => self.set_mode(id, true, out),
+            (Step::Resume(_), Err(_)) => self.open_session(out),
             (Step::Open, Err(error)) => {
                 let failure = outcome::of_error(&error);
                 if self.turn.is_some() {
@@ -189,8 +208,8 @@ impl Acp {
                     );
                 }
             }
-            (Step::SetMode(id), Ok(_)) => self.begin_session(id, out),
-            (Step::SetMode(_), Err(error)) => {
+            (Step::SetMode { id, used }, Ok(_)) => self.begin_session(id, used, out),
+            (Step::SetMode { .. }, Err(error)) => {
                 // In another mode it might do without asking what it is meant to ask for.
                 let mode = self.config.quirks.mode.as_deref().unwrap_or_default();
                 let why = format!(
@@ -213,11 +232,11 @@ impl Acp {
     }
 
     /// A session is open and in the right mode.
-    fn begin_session(&mut self, id: String, out: &mut Outbox) {
+    fn begin_session(&mut self, id: String, used: bool, out: &mut Outbox) {
         out.emit(TurnEvent::SessionChanged(id.clone()));
         let old = self.session.replace(Session {
             id,
-            used: false,
+            used,
             cost: 0.0,
         });
         if let Some(old) = old
@@ -316,6 +335,10 @@ impl Acp {
 }
 
 impl Protocol for Acp {
+    fn resume(&mut self, conversation: &str) {
+        self.left = Some(conversation.to_owned());
+    }
+
     fn start(&mut self, out: &mut Outbox) {
         let params = json!({
             "protocolVersion": VERSION,

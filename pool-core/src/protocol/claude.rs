@@ -69,6 +69,8 @@ pub struct Claude {
     state: State,
     /// Claude's name for the conversation.
     session: Option<String>,
+    /// The conversation that the process was started to go on with, until a turn has shown that it does.
+    left: Option<String>,
     /// What Claude says to have spent so far.
     spent_usd: f64,
     /// Whether Claude has shown that it knows the ids of messages, so that a result without one is not ours.
@@ -99,6 +101,7 @@ impl Claude {
             lines: LineSplitter::new(MAX_LINE_BYTES),
             state: State::New,
             session: None,
+            left: None,
             spent_usd: 0.0,
             knows_ids: false,
             interrupts: 0,
@@ -121,6 +124,13 @@ impl Claude {
             Message::Request { id, mut body } => self.take_request(id, &mut body, out),
             Message::Ended(ended) => self.take_end(ended, out)?,
             Message::Began { session } => {
+                if let Some(left) = self.left.take()
+                    && session.as_ref().is_some_and(|session| *session != left)
+                {
+                    return Err(format!(
+                        "claude was to go on with the conversation {left} and has begun another"
+                    ));
+                }
                 self.note_session(session, out);
                 if let State::Running(turn) = &mut self.state {
                     turn.begun = true;
@@ -146,6 +156,8 @@ impl Claude {
         match (&mut self.state, result) {
             (State::Starting, Ok(_)) if id == HELLO => {
                 self.state = State::Idle;
+                // It would have ended if it did not know the name.
+                self.note_session(self.left.clone(), out);
                 out.emit(TurnEvent::Ready);
             }
             (State::Starting, Err(why)) if id == HELLO => {
@@ -311,6 +323,10 @@ impl Claude {
 }
 
 impl Protocol for Claude {
+    fn resume(&mut self, conversation: &str) {
+        self.left = Some(conversation.to_owned());
+    }
+
     fn start(&mut self, out: &mut Outbox) {
         encode::write_request(out, HELLO, "initialize");
         self.state = State::Starting;
@@ -326,6 +342,7 @@ impl Protocol for Claude {
         let message = uuid((self.ids)());
         let step = if prompt.fresh {
             encode::write_message(out, &message, encode::CLEAR);
+            self.left = None;
             let left = self.session.clone();
             Step::Clear { text, left }
         } else {

@@ -46,6 +46,9 @@ const UNHEARD: &[&str] = &[
     "turn/diff/updated",
 ];
 
+/// Tells what a conversation has cost so far.
+const USAGE: &str = "thread/tokenUsage/updated";
+
 /// What the profile says about codex.
 #[derive(Clone, Debug)]
 pub struct CodexConfig {
@@ -61,12 +64,16 @@ pub struct Codex {
     lines: LineSplitter,
     requests: Requests,
     state: State,
+    /// The conversation to go on with, until it was asked for.
+    left: Option<String>,
 }
 
 enum State {
     New,
     /// Waits for the response with this id to `initialize`.
     Initializing(i64),
+    /// Waits for the response with this id to `thread/resume` with this name.
+    Resuming(i64, String),
     /// Waits for the response with this id to the first `thread/start`.
     Opening(i64),
     Idle(Thread),
@@ -112,6 +119,17 @@ impl Requests {
         self.last
     }
 
+    /// Without its turns, which nobody here reads. The policies are not part of what codex has kept.
+    fn resume_thread(&mut self, name: &str, approvals: Approvals, out: &mut Outbox) -> i64 {
+        let params = json!({
+            "threadId": name,
+            "excludeTurns": true,
+            "approvalPolicy": approvals.policy(),
+            "sandbox": "workspace-write",
+        });
+        self.send("thread/resume", &params, out)
+    }
+
     fn open_thread(&mut self, approvals: Approvals, out: &mut Outbox) -> i64 {
         let params = json!({
             "approvalPolicy": approvals.policy(),
@@ -130,6 +148,7 @@ impl Codex {
             lines: LineSplitter::new(MAX_LINE_BYTES),
             requests: Requests::default(),
             state: State::New,
+            left: None,
         }
     }
 
@@ -163,18 +182,41 @@ impl Codex {
 
     fn take_between_turns(
         &mut self,
-        state: State,
+        mut state: State,
         message: Message,
         out: &mut Outbox,
     ) -> Result<State, String> {
-        match (&state, message) {
+        match (&mut state, message) {
             (State::Initializing(wanted), Message::Response { id, result })
                 if id == Id::Number(*wanted) =>
             {
                 result.map_err(|error| refused("initialize", &error))?;
                 write_notification(out, "initialized", None);
-                let request = self.requests.open_thread(self.config.approvals, out);
-                return Ok(State::Opening(request));
+                let approvals = self.config.approvals;
+                return Ok(match self.left.take() {
+                    Some(name) => {
+                        let request = self.requests.resume_thread(&name, approvals, out);
+                        State::Resuming(request, name)
+                    }
+                    None => State::Opening(self.requests.open_thread(approvals, out)),
+                });
+            }
+            (State::Resuming(wanted, name), Message::Response { id, result })
+                if id == Id::Number(*wanted) =>
+            {
+                // codex refuses what it does not know; a conversation of another name is not the one that was left.
+                let resumed = result.is_ok_and(|response| response["thread"]["id"] == **name);
+                if !resumed {
+                    let request = self.requests.open_thread(self.config.approvals, out);
+                    return Ok(State::Opening(request));
+                }
+                out.emit(TurnEvent::SessionChanged(name.clone()));
+                out.emit(TurnEvent::Ready);
+                return Ok(State::Idle(Thread {
+                    id: name.clone(),
+                    used: true,
+                    tokens: (0, 0),
+                }));
             }
             (State::Opening(wanted), Message::Response { id, result })
                 if id == Id::Number(*wanted) =>
@@ -189,6 +231,12 @@ impl Codex {
             {
                 return Err("codex began a turn that nobody asked for".to_owned());
             }
+            (State::Idle(thread), Message::Notification { method, params })
+                if method == USAGE && params["threadId"] == thread.id.as_str() =>
+            {
+                // What a resumed conversation has cost is told now, or at the beginning of its next turn.
+                thread.tokens = turn::tokens(&params);
+            }
             (_, Message::Request { id, method, .. }) => decline(&id, &method, out),
             (_, Message::Unreadable(error)) => return Err(unreadable(&error)),
             // Responses to what did not matter, and news of what is over.
@@ -199,6 +247,10 @@ impl Codex {
 }
 
 impl Protocol for Codex {
+    fn resume(&mut self, conversation: &str) {
+        self.left = Some(conversation.to_owned());
+    }
+
     fn start(&mut self, out: &mut Outbox) {
         let params = json!({
             "clientInfo": {"name": "toolpool", "title": "toolpool", "version": env!("CARGO_PKG_VERSION")},

@@ -27,6 +27,23 @@ fn config() -> AcpConfig {
     }
 }
 
+/// An agent that has told its capabilities and is to go on with the session `s0`.
+fn resuming(capabilities: &Value) -> Rehearsal {
+    let mut acp = Acp::new(config());
+    acp.resume("s0");
+    let mut rehearsal = Rehearsal {
+        acp,
+        out: Outbox::new(Instant::now()),
+    };
+    rehearsal.acp.start(&mut rehearsal.out);
+    rehearsal.written();
+    rehearsal.result(
+        1,
+        json!({"protocolVersion": 1, "agentCapabilities": capabilities}),
+    );
+    rehearsal
+}
+
 /// A protocol at work, with its outbox.
 struct Rehearsal {
     acp: Acp,

@@ -5,6 +5,7 @@ mod misleading;
 mod questions;
 mod refusals;
 mod replay;
+mod resuming;
 
 use std::time::Instant;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::Messages;
 use super::approvals::Open;
-use super::{Requests, Thread, decline, failure, nameless, refused, unreadable};
+use super::{Requests, Thread, USAGE, decline, failure, nameless, refused, unreadable};
 use crate::outcome::{Failure, FailureClass, Outcome, Usage};
 use crate::prompt::TurnId;
 use crate::protocol::json_rpc::{Id, Message, RpcError};
@@ -21,6 +21,13 @@ const MOST_EARLY_NEWS: usize = 4096;
 
 /// The items of a turn that are no work of codex's.
 const TALK: [&str; 3] = ["userMessage", "agentMessage", "reasoning"];
+
+/// What a conversation has cost so far: tokens sent, tokens received.
+pub(super) fn tokens(params: &Value) -> (u64, u64) {
+    let total = &params["tokenUsage"]["total"];
+    let count = |key: &str| total[key].as_u64().unwrap_or_default();
+    (count("inputTokens"), count("outputTokens"))
+}
 
 /// The running turn.
 pub(super) struct Turn {
@@ -202,16 +209,18 @@ impl Turn {
         if params["threadId"] != self.thread.id.as_str() {
             return Ok(None);
         }
-        if method == "thread/tokenUsage/updated" {
-            let total = &params["tokenUsage"]["total"];
-            let count = |key: &str| total[key].as_u64().unwrap_or_default();
-            self.thread.tokens = (count("inputTokens"), count("outputTokens"));
+        if method == USAGE {
+            self.thread.tokens = tokens(params);
         }
         let Phase::Active { id, begun } = &mut self.phase else {
             return Ok(None);
         };
         let named = params.get("turnId").unwrap_or(&params["turn"]["id"]);
         if *named != id.as_str() {
+            if method == USAGE {
+                // What a resumed conversation has cost before.
+                self.tokens_before = self.thread.tokens;
+            }
             return match (method, named) {
                 ("turn/completed", Value::Null) => Err(nameless("turn/completed")),
                 _ => Ok(None),

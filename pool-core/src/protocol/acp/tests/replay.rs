@@ -29,7 +29,7 @@ macro_rules! record {
     };
 }
 
-const SESSIONS: [Session; 12] = [
+const SESSIONS: [Session; 14] = [
     (
         "gemini",
         record!("gemini-conversation"),
@@ -58,6 +58,8 @@ const SESSIONS: [Session; 12] = [
         record!("qwen-errors"),
         "bad_request auth bad_request completed rate_limit overloaded completed",
     ),
+    ("qwen", record!("qwen-resume"), "completed"),
+    ("opencode", record!("opencode-resume"), "completed"),
     ("opencode", record!("opencode-conversation"), CONVERSATION),
     (
         "opencode",
@@ -130,6 +132,7 @@ fn scenes(record: &str) -> Vec<Scene> {
 /// Does what the caller did.
 fn call(agent: &mut impl Protocol, call: &Value, turn: &mut u64, out: &mut Outbox) {
     match call["do"].as_str() {
+        Some("resume") => agent.resume(call["session"].as_str().expect("a name")),
         Some("start") => agent.start(out),
         Some("interrupt") => agent.interrupt(out),
         Some("answer") => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Rehearsal, config, failure_of, fault_of, outcome_of};
+use super::{Rehearsal, config, failure_of, fault_of, outcome_of, resuming};
 use crate::outcome::{FailureClass, Outcome};
 use crate::prompt::Prompt;
 use crate::protocol::TurnEvent;
@@ -165,4 +165,39 @@ fn an_agent_that_cannot_be_used_is_a_fault_that_says_why() {
         let events = rehearsal.line(&response.to_string());
         assert!(fault_of(&events).contains(why), "{events:?}");
     }
+}
+
+#[test]
+fn an_agent_that_cannot_resume_or_does_not_know_the_session_opens_another() {
+    let opened = [TurnEvent::SessionChanged("s1".to_owned()), TurnEvent::Ready];
+    for capabilities in [
+        json!({"loadSession": true}),
+        json!({"loadSession": true, "sessionCapabilities": {"resume": null}}),
+    ] {
+        let mut rehearsal = resuming(&capabilities);
+        assert_eq!(rehearsal.written()[0]["method"], "session/new");
+        assert_eq!(rehearsal.result(2, json!({"sessionId": "s1"})), opened);
+    }
+    let mut rehearsal = resuming(&json!({"sessionCapabilities": {"resume": {}}}));
+    let asked = &rehearsal.written()[0];
+    assert_eq!(asked["method"], "session/resume");
+    assert_eq!(asked["params"]["sessionId"], "s0");
+    let refusal =
+        json!({"id": 2, "error": {"code": -32002, "message": "Resource not found: session:s0"}});
+    assert_eq!(rehearsal.line(&refusal.to_string()), []);
+    assert_eq!(rehearsal.written()[0]["method"], "session/new");
+    assert_eq!(rehearsal.result(3, json!({"sessionId": "s1"})), opened);
+}
+
+#[test]
+fn a_fresh_prompt_after_a_resume_opens_another_session() {
+    let mut rehearsal = resuming(&json!({"sessionCapabilities": {"resume": {}}}));
+    let resumed = [TurnEvent::SessionChanged("s0".to_owned()), TurnEvent::Ready];
+    assert_eq!(rehearsal.result(2, json!({})), resumed);
+    rehearsal.written();
+    let fresh = Prompt {
+        fresh: true,
+        ..Prompt::text("anew")
+    };
+    assert_eq!(rehearsal.submit(&fresh)[0]["method"], "session/new");
 }

@@ -1,13 +1,15 @@
 //! Inputs made to end a turn that has not ended, or to end it twice.
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Rehearsal, chunks_of, end_of, fault_of, id, init, reply, result};
+use super::{Rehearsal, chunks_of, counting, end_of, fault_of, id, init, reply, result};
 use crate::outcome::{Grade, Outcome};
 use crate::prompt::{Prompt, Refusal, TurnId};
 use crate::protocol::json_rpc::MAX_LINE_BYTES;
-use crate::protocol::{Protocol, Stream, TurnEvent};
+use crate::protocol::{Outbox, Protocol, Stream, TurnEvent};
 
 fn delta(text: &str) -> Value {
     json!({"type": "stream_event", "parent_tool_use_id": null,
@@ -257,5 +259,26 @@ proptest! {
             prop_assert!(!ended || bytes.windows(8).any(|window| window == b"\"result\""));
             prop_assert!(!events.contains(&TurnEvent::Ready) || bytes.windows(7).any(|window| window == b"\"hello\""));
         }
+    }
+}
+
+#[test]
+fn a_turn_in_another_conversation_than_the_one_to_resume_is_a_fault() {
+    for (session, faults) in [("s", false), ("s2", true)] {
+        let mut rehearsal = Rehearsal {
+            claude: counting(),
+            out: Outbox::new(Instant::now()),
+        };
+        rehearsal.claude.resume("s");
+        rehearsal.claude.start(&mut rehearsal.out);
+        let ready = [TurnEvent::SessionChanged("s".to_owned()), TurnEvent::Ready];
+        assert_eq!(rehearsal.print(&[reply("hello")]), ready);
+        rehearsal.submit(&Prompt::text("go on"));
+        let events = rehearsal.print(&[init(session)]);
+        assert_eq!(
+            matches!(events.as_slice(), [TurnEvent::Fault(_)]),
+            faults,
+            "{events:?}"
+        );
     }
 }

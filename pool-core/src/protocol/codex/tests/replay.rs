@@ -14,7 +14,7 @@ use crate::prompt::{Prompt, TurnId};
 use crate::protocol::{Act, Answer, Outbox, Protocol, RequestId, Stream, TurnEvent};
 
 /// Name, whether codex asks, record, and the outcomes that a person read off the recording.
-const SESSIONS: [(&str, Approvals, &str, &str); 6] = [
+const SESSIONS: [(&str, Approvals, &str, &str); 7] = [
     (
         "conversation",
         Approvals::None,
@@ -51,6 +51,12 @@ const SESSIONS: [(&str, Approvals, &str, &str); 6] = [
         Approvals::None,
         include_str!("../transcripts/retries.txt"),
         "completed completed completed",
+    ),
+    (
+        "resume",
+        Approvals::None,
+        include_str!("../transcripts/resume.txt"),
+        "completed completed",
     ),
 ];
 
@@ -158,6 +164,7 @@ impl Player {
             assert_eq!(self.ended, None, "ended before {call}");
         }
         match name {
+            "resume" => self.codex.resume(entry.as_str().expect("a name")),
             "start" => self.codex.start(&mut self.out),
             "interrupt" => self.codex.interrupt(&mut self.out),
             "answer" => {
