@@ -2,6 +2,7 @@
 //! `TOOLPOOL_QWEN` or `TOOLPOOL_OPENCODE` each test of that tool says that it was skipped.
 
 mod asking;
+mod resuming;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -450,4 +451,14 @@ async fn real_opencode_failures_have_their_class_and_the_process_lives_on() {
         ("empty", FailureClass::EmptyAnswer),
     ];
     failures_have_their_class_and_the_process_lives_on("opencode", &orders).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_qwen_goes_on_with_a_session_after_its_process_was_killed() {
+    resuming::goes_on_after_a_kill("qwen").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_opencode_goes_on_with_a_session_after_its_process_was_killed() {
+    resuming::goes_on_after_a_kill("opencode").await;
 }

@@ -2,6 +2,7 @@
 //! was skipped.
 
 mod asking;
+mod resuming;
 mod unseen;
 
 use std::collections::BTreeSet;
@@ -329,4 +330,9 @@ async fn real_claude_waits_for_somebody_who_allows_denies_or_is_not_there() {
     let builder = lab.cluster(1);
     asking::in_every_way(builder, &lab.repo()).await;
     assert_eq!(lab.census(), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_claude_goes_on_with_a_session_after_its_process_was_killed() {
+    resuming::goes_on_after_a_kill("claude").await;
 }

@@ -2,6 +2,7 @@
 //! skipped; it holds the path of codex's native file.
 
 mod asking;
+mod resuming;
 mod unseen;
 
 use std::collections::BTreeSet;
@@ -404,4 +405,9 @@ async fn real_codex_waits_for_somebody_who_allows_denies_or_is_not_there() {
     let builder = lab.cluster(1);
     asking::in_every_way(builder, &lab.repo()).await;
     assert_eq!(lab.census(), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_goes_on_with_a_session_after_its_process_was_killed() {
+    resuming::goes_on_after_a_kill("codex").await;
 }
