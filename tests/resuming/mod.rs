@@ -4,7 +4,7 @@ use toolpool::{InstanceState, Isolation};
 use toolpool_conformance::lab::Lab;
 
 /// Kills the process of a session between two turns, twice, and asks for what was said in the first.
-pub async fn goes_on_after_a_kill(tool: &str) {
+pub(crate) async fn goes_on_after_a_kill(tool: &str) {
     let Some(lab) = Lab::or_skip(tool) else {
         return;
     };

@@ -46,7 +46,7 @@ enum Move {
     Stop,
 }
 
-const MOVES: [Move; 27] = [
+const MOVES: [Move; 28] = [
     Move::LaunchSucceeds,
     Move::LaunchFails { permanent: false },
     Move::LaunchFails { permanent: true },
