@@ -18,10 +18,10 @@ fn nothing_is_sent_to_a_model_before_the_user_has_said_yes() {
 #[test]
 fn a_tool_that_answers_forgets_and_dies_has_a_verdict_for_each_case() {
     let place = Place::new();
-    // It echoes what it is asked. The fifth turn asks for the word of the fourth, the eighth is to be interrupted.
+    // It echoes what it is asked. The fifth turn asks for the word of the fourth, the seventh is to be interrupted.
     place.standin(
         "fragile",
-        &["on turn 5 reply marmalade-01", "on turn 8 exit 3"],
+        &["on turn 5 reply marmalade-01", "on turn 7 exit 3"],
     );
     let run = place
         .run(&["tools", "test", "fragile", "--yes", "-o", "json"])
