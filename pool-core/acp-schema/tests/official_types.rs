@@ -6,7 +6,7 @@ use std::path::Path;
 
 use agent_client_protocol_schema::v1::{
     CancelNotification, CloseSessionRequest, InitializeRequest, NewSessionRequest, PromptRequest,
-    RequestPermissionResponse, SetSessionModeRequest,
+    RequestPermissionResponse, ResumeSessionRequest, SetSessionModeRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +44,7 @@ fn check_message(message: &Value) -> &str {
     match method {
         "initialize" => check::<InitializeRequest>(params),
         "session/new" => check::<NewSessionRequest>(params),
+        "session/resume" => check::<ResumeSessionRequest>(params),
         "session/set_mode" => check::<SetSessionModeRequest>(params),
         "session/prompt" => check::<PromptRequest>(params),
         "session/cancel" => check::<CancelNotification>(params),
@@ -82,6 +83,7 @@ fn every_message_that_was_written_is_one_of_the_official_protocol() {
         "session/close",
         "session/new",
         "session/prompt",
+        "session/resume",
         "session/set_mode",
     ];
     assert_eq!(methods, all.map(str::to_owned).into());
