@@ -26,7 +26,7 @@ fn holds(whole: &Value, part: &Value) -> bool {
         (Value::Object(whole), Value::Object(part)) => {
             part.iter().all(|(key, value)| match whole.get(key) {
                 Some(found) => holds(found, value),
-                None => *value == Value::Bool(false),
+                None => *value == Value::Bool(false) || *value == Value::Array(Vec::new()),
             })
         }
         (Value::Array(whole), Value::Array(part)) => {
