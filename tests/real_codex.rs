@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
-use toolpool::{AskError, DoubtCause, FailureClass, Grade, Isolation, Outcome, Reply, Submission};
+use toolpool::{
+    AskError, DoubtCause, FailureClass, Grade, InstanceState, Isolation, Outcome, Reply, Submission,
+};
 use toolpool_conformance::census;
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
@@ -365,6 +367,15 @@ async fn real_codex_that_is_shared_takes_every_running_turn_along_and_comes_back
     match not_completed(neighbor.reply().await).outcome {
         Outcome::Indeterminate(doubt) => assert_eq!(doubt.cause, DoubtCause::Crashed),
         other => panic!("a neighbor of a hung turn: {other:?}"),
+    }
+    // The third instance may not know yet that its process is gone, and a prompt that it gets now would be in doubt too.
+    loop {
+        let status = cluster.status().await.expect("status");
+        let mut instances = status.instances.iter();
+        if instances.all(|it| it.generation > 1 && it.state == InstanceState::Ready) {
+            break;
+        }
+        tokio::task::yield_now().await;
     }
     for place in 0..3 {
         let prompt = format!("again {place}");
