@@ -408,6 +408,8 @@ tests! {"opencode":
         waits_for_somebody_who_allows_denies_or_is_not_there,
     real_opencode_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
+    real_opencode_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =
+        leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command,
 }
 
 // Claude Code does not speak this protocol, and the promises are the same.
