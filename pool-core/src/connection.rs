@@ -5,13 +5,12 @@
 //! once, so neither side can block the other; every buffer is bounded.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use crate::launch::{LaunchError, LaunchOptions, prepare};
 use crate::launcher::{Exit, GroupSignal, Launcher, Process};
@@ -19,15 +18,16 @@ use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, Refusal, TurnId};
 use crate::protocol::{Action, Answer, Outbox, Protocol, RequestId, SideFile, Stream, TurnEvent};
 use crate::tail::Tail;
+use crate::unsent::Unsent;
 
 /// One read of standard output; a Linux pipe holds this much.
 const STDOUT_READ: usize = 64 << 10;
 /// One read of standard error.
 const STDERR_READ: usize = 8 << 10;
 /// How long to wait for the last output of a process that has exited, while something else holds its pipes.
-const LEAK_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const LEAK_WAIT: Duration = Duration::from_millis(100);
 /// A process that closed its input or its output and lives on gets this long to exit.
-const CLOSED_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const CLOSED_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait until the kernel has ended what was left in the group of a process that has exited.
 const GROUP_WAIT: Duration = Duration::from_secs(1);
 /// How often to look whether it has; nothing tells. Most groups are empty at the first look.
@@ -92,14 +92,6 @@ struct Input {
     open: bool,
     buffer: Vec<u8>,
     tail: Tail,
-}
-
-/// Bytes on their way to the process.
-#[derive(Default)]
-struct Unsent {
-    bytes: Vec<u8>,
-    sent: usize,
-    closed: bool,
 }
 
 /// What the running turn has moved.
@@ -472,58 +464,6 @@ impl Input {
                 None
             }
         }
-    }
-}
-
-impl Unsent {
-    fn push(&mut self, bytes: &mut Vec<u8>) {
-        if self.closed {
-            bytes.clear();
-        } else if self.bytes.is_empty() {
-            // The usual case: nothing is waiting, so the two buffers only change places.
-            std::mem::swap(&mut self.bytes, bytes);
-        } else {
-            self.bytes.append(bytes);
-        }
-    }
-
-    fn is_pending(&self) -> bool {
-        !self.bytes.is_empty()
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        self.bytes.clear();
-        self.sent = 0;
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.sent += count;
-        if self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.sent = 0;
-        }
-    }
-
-    fn poll_send(
-        &mut self,
-        stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin),
-        context: &mut std::task::Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(stdin).poll_write(context, &self.bytes[self.sent..]);
-        if let Poll::Ready(Ok(count)) = sent {
-            self.advance(count);
-        }
-        sent
-    }
-
-    async fn send(
-        &mut self,
-        stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin),
-    ) -> io::Result<usize> {
-        let count = stdin.write(&self.bytes[self.sent..]).await?;
-        self.advance(count);
-        Ok(count)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod shim;
 mod spawner;
 mod tail;
 mod turn_runner;
+mod unsent;
 
 pub use connection::{Connection, Conversation, Happening};
 pub use launch::{LaunchError, LaunchOptions, check, login_mark};

@@ -56,6 +56,18 @@ impl Prompt {
             ..Self::text(text)
         }
     }
+
+    /// Sees that there is a text, and that it is not longer than `limit` bytes.
+    pub(crate) fn check_length(&self, limit: usize) -> Result<(), Refusal> {
+        let bytes = self.text.len();
+        if self.text.trim().is_empty() {
+            Err(Refusal::Empty)
+        } else if bytes > limit {
+            Err(Refusal::TooLarge { bytes, limit })
+        } else {
+            Ok(())
+        }
+    }
 }
 
 impl From<&str> for Prompt {

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -15,8 +14,10 @@ use tokio::time::Instant;
 
 use super::lanes::{Delivery, Lane, Lanes};
 use super::lock;
+use crate::connection::{CLOSED_WAIT, LEAK_WAIT};
 use crate::launcher::{Exit, GroupSignal, Process, ProcessGroup};
 use crate::protocol::json_rpc::{LineSplitter, MAX_LINE_BYTES};
+use crate::unsent::Unsent;
 
 /// What lies between a lane and its instance, in bytes: as much as in a Linux pipe.
 const PIPE: usize = 64 << 10;
@@ -24,10 +25,6 @@ const PIPE: usize = 64 << 10;
 const LINES: usize = 4096;
 /// Prompts on their way to the process.
 const UNSENT: usize = 16;
-/// What is left of the process's output when it has ended is waited for this long.
-const LEAK_WAIT: Duration = Duration::from_millis(100);
-/// A process that closed its input or its output and lives on gets this long to exit.
-const CLOSED_WAIT: Duration = Duration::from_secs(1);
 
 /// A process with several lanes.
 pub(super) struct Shared {
@@ -158,13 +155,12 @@ impl Shared {
             let until = patience.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
-                written = process.stdin.write(unsent.rest()), if unsent.is_pending() => match written {
-                    Ok(count) => unsent.sent += count,
-                    Err(_) => {
-                        unsent = Unsent { closed: true, ..Unsent::default() };
+                written = unsent.send(&mut process.stdin), if unsent.is_pending() => {
+                    if written.is_err() {
+                        unsent.close();
                         patience.get_or_insert(Instant::now() + CLOSED_WAIT);
                     }
-                },
+                }
                 ended = &mut process.exit, if exit.is_none() => {
                     exit = Some(ended);
                     self.group.signal(GroupSignal::Kill);
@@ -177,7 +173,7 @@ impl Shared {
                         (reads_out, reads_err) = (false, false);
                     }
                 }
-                Some(line) = lines.recv(), if !unsent.is_pending() => unsent.push(line),
+                Some(mut line) = lines.recv(), if !unsent.is_pending() => unsent.push(&mut line),
                 count = process.stdout.read(&mut stdout), if reads_out => {
                     let Ok(count @ 1..) = count else {
                         reads_out = false;
@@ -221,7 +217,7 @@ impl Shared {
         };
         for delivery in deliveries {
             match delivery {
-                Delivery::Process(line) => unsent.push(line),
+                Delivery::Process(mut line) => unsent.push(&mut line),
                 Delivery::Lane(lane, line) => self.send(lane, line).await,
                 Delivery::All(line) => {
                     for lane in &everybody {
@@ -274,35 +270,6 @@ async fn pump(mut lines: mpsc::Receiver<Vec<u8>>, mut writer: DuplexStream) {
     while let Some(line) = lines.recv().await {
         if writer.write_all(&line).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Bytes on their way to the process.
-#[derive(Default)]
-struct Unsent {
-    bytes: Vec<u8>,
-    sent: usize,
-    closed: bool,
-}
-
-impl Unsent {
-    fn is_pending(&self) -> bool {
-        self.sent < self.bytes.len()
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
-
-    fn push(&mut self, line: Vec<u8>) {
-        if self.closed {
-            return;
-        }
-        if self.is_pending() {
-            self.bytes.extend_from_slice(&line);
-        } else {
-            (self.bytes, self.sent) = (line, 0);
         }
     }
 }

@@ -20,15 +20,7 @@ const AFTER_FILES: &str = "\n\n";
 /// # Errors
 /// Why it is not sent.
 pub(super) fn blocks(prompt: &Prompt, config: &AcpConfig) -> Result<Value, Refusal> {
-    if prompt.text.trim().is_empty() {
-        return Err(Refusal::Empty);
-    }
-    if prompt.text.len() > config.max_prompt_bytes {
-        return Err(Refusal::TooLarge {
-            bytes: prompt.text.len(),
-            limit: config.max_prompt_bytes,
-        });
-    }
+    prompt.check_length(config.max_prompt_bytes)?;
     if prompt.kind == PromptKind::Command {
         return Ok(json!([text(command(prompt, config)?)]));
     }

@@ -27,15 +27,7 @@ pub(super) enum Step {
 impl Step {
     /// The steps that a prompt takes.
     pub(super) fn plan(prompt: &Prompt, config: &AiderConfig) -> Result<VecDeque<Self>, Refusal> {
-        if prompt.text.trim().is_empty() {
-            return Err(Refusal::Empty);
-        }
-        if prompt.text.len() > config.max_prompt_bytes {
-            return Err(Refusal::TooLarge {
-                bytes: prompt.text.len(),
-                limit: config.max_prompt_bytes,
-            });
-        }
+        prompt.check_length(config.max_prompt_bytes)?;
         let mut steps = VecDeque::new();
         if prompt.fresh {
             steps.push_back(Self::Reset);

@@ -26,15 +26,7 @@ const FILES: &str = "The following is about these files:\n";
 /// # Errors
 /// Why it is not sent.
 pub(super) fn message_text(prompt: &Prompt, config: &ClaudeConfig) -> Result<String, Refusal> {
-    if prompt.text.trim().is_empty() {
-        return Err(Refusal::Empty);
-    }
-    if prompt.text.len() > config.max_prompt_bytes {
-        return Err(Refusal::TooLarge {
-            bytes: prompt.text.len(),
-            limit: config.max_prompt_bytes,
-        });
-    }
+    prompt.check_length(config.max_prompt_bytes)?;
     match prompt.kind {
         PromptKind::Command => command(prompt, config),
         PromptKind::Text if !prompt.files.is_empty() => {
