@@ -3,6 +3,7 @@
 
 mod asking;
 mod resuming;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
-use toolpool::{Approvals, AskError, FailureClass, Grade, Isolation, Outcome, Reply, Submission};
+use toolpool::{Approvals, FailureClass, Grade, Isolation, Outcome, Submission};
 use toolpool_conformance::census;
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
+use turns::{ask_all_afresh, head, not_completed};
 
 /// What keeps a text from being a command.
 const GUARD: &str = "Prompt:\n";
@@ -59,34 +61,16 @@ fn mixed_prompts() -> Vec<String> {
     prompts
 }
 
-/// The reply of a turn that did not complete.
-fn not_completed(result: Result<Reply, AskError>) -> Reply {
-    match result {
-        Err(AskError::Turn(reply)) => *reply,
-        other => panic!("it should not have completed: {other:?}"),
-    }
-}
-
 async fn answers_each_prompt_with_its_own_answer(tool: &str) {
     let Some(lab) = Lab::or_skip(tool) else {
         return;
     };
     let cluster = lab.cluster(2).await.expect("two agents");
-    let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 18);
-    for prompt in prompts {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
-            (prompt, reply)
-        });
-    }
     let mut instances = BTreeSet::new();
-    while let Some(done) = asks.join_next().await {
-        let (prompt, reply) = done.expect("no panic");
-        let head: String = prompt.chars().take(60).collect();
-        let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
+    for (prompt, reply) in ask_all_afresh(&cluster, prompts).await {
+        let head = head(&prompt);
         assert!(
             reply.text == answer(tool, &prompt),
             "the answer to {head:?}"

@@ -1,6 +1,7 @@
 //! The promises, on the real aider against the local model server. Without `TOOLPOOL_AIDER` each test says that it was
 //! skipped; `cargo xtask test` sets it.
 
+mod turns;
 mod unseen;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use toolpool::{
 };
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
+use turns::{ask_all_afresh, head};
 use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like aider's own commands, marks and prompts.
@@ -52,21 +54,11 @@ async fn real_aider_answers_each_of_24_mixed_prompts_with_its_own_answer() {
         return;
     };
     let cluster = lab.cluster(3).await.expect("three aiders");
-    let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 24);
-    for prompt in prompts {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
-            (prompt, reply)
-        });
-    }
     let mut instances = BTreeSet::new();
-    while let Some(done) = asks.join_next().await {
-        let (prompt, reply) = done.expect("no panic");
-        let head: String = prompt.chars().take(60).collect();
-        let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
+    for (prompt, reply) in ask_all_afresh(&cluster, prompts).await {
+        let head = head(&prompt);
         assert_eq!(
             reply.text.trim_end(),
             answer_for(&prompt).trim_end(),

@@ -3,6 +3,7 @@
 
 mod asking;
 mod resuming;
+mod turns;
 mod unseen;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use toolpool::{
 };
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
+use turns::{ask_all_afresh, head};
 use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like Claude's own commands and frames.
@@ -56,21 +58,11 @@ async fn real_claude_answers_each_of_24_mixed_prompts_with_its_own_answer() {
         return;
     };
     let cluster = lab.cluster(3).await.expect("three of them");
-    let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 24);
-    for prompt in prompts {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
-            (prompt, reply)
-        });
-    }
     let mut instances = BTreeSet::new();
-    while let Some(done) = asks.join_next().await {
-        let (prompt, reply) = done.expect("no panic");
-        let head: String = prompt.chars().take(60).collect();
-        let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
+    for (prompt, reply) in ask_all_afresh(&cluster, prompts).await {
+        let head = head(&prompt);
         assert_eq!(reply.text, answer_for(&prompt), "the answer to {head:?}");
         let grade = reply.attribution.expect("the tool ended it").grade;
         assert!(grade <= Grade::B, "{head:?}: {grade:?}");

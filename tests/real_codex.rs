@@ -3,6 +3,7 @@
 
 mod asking;
 mod resuming;
+mod turns;
 mod unseen;
 
 use std::collections::BTreeSet;
@@ -11,12 +12,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
-use toolpool::{
-    AskError, DoubtCause, FailureClass, Grade, InstanceState, Isolation, Outcome, Reply, Submission,
-};
+use toolpool::{DoubtCause, FailureClass, Grade, InstanceState, Isolation, Outcome, Submission};
 use toolpool_conformance::census;
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
+use turns::{ask_all_afresh, head, not_completed};
 use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like commands, skills and codex's own messages.
@@ -47,35 +47,17 @@ fn mixed_prompts() -> Vec<String> {
     prompts
 }
 
-/// The reply of a turn that did not complete.
-fn not_completed(result: Result<Reply, AskError>) -> Reply {
-    match result {
-        Err(AskError::Turn(reply)) => *reply,
-        other => panic!("it should not have completed: {other:?}"),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn real_codex_answers_each_of_18_mixed_prompts_with_its_own_answer() {
     let Some(lab) = Lab::or_skip("codex") else {
         return;
     };
     let cluster = lab.cluster(3).await.expect("three codexes");
-    let mut asks = JoinSet::new();
     let prompts = mixed_prompts();
     assert_eq!(prompts.len(), 18);
-    for prompt in prompts {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
-            (prompt, reply)
-        });
-    }
     let mut instances = BTreeSet::new();
-    while let Some(done) = asks.join_next().await {
-        let (prompt, reply) = done.expect("no panic");
-        let head: String = prompt.chars().take(60).collect();
-        let reply = reply.unwrap_or_else(|error| panic!("{head:?}: {error}"));
+    for (prompt, reply) in ask_all_afresh(&cluster, prompts).await {
+        let head = head(&prompt);
         assert!(reply.text == answer_for(&prompt), "the answer to {head:?}");
         let attribution = reply
             .attribution

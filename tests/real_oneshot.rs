@@ -2,17 +2,20 @@
 //! `claude --print`, headless gemini and `aider --message-file`. Without `TOOLPOOL_CODEX`, `TOOLPOOL_CLAUDE`,
 //! `TOOLPOOL_GEMINI` or `TOOLPOOL_AIDER` each test of that tool says that it was skipped.
 
+mod turns;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use toolpool::worktree::Landed;
 use toolpool::{
-    AskError, ClusterBuilder, DoubtCause, FailureClass, Grade, Isolation, Outcome, Reply,
-    Submission, ToolProfile, launch_cluster,
+    ClusterBuilder, DoubtCause, FailureClass, Grade, Isolation, Outcome, Submission, ToolProfile,
+    launch_cluster,
 };
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
+use turns::not_completed;
 
 /// A laboratory of the tool, and its profile for one process for each prompt.
 struct Bench {
@@ -63,14 +66,6 @@ impl Bench {
         } else {
             answer_for(text)
         }
-    }
-}
-
-/// The reply of a turn that did not complete.
-fn not_completed(result: Result<Reply, AskError>) -> Reply {
-    match result {
-        Err(AskError::Turn(reply)) => *reply,
-        other => panic!("it should not have completed: {other:?}"),
     }
 }
 

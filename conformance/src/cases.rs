@@ -252,17 +252,23 @@ fn has_line(bench: &Bench, file: &str, line: &str) -> Result<(), String> {
     }
 }
 
+/// A turn that has begun and goes on until somebody ends it.
+async fn endless_turn(bench: &mut Bench, cluster: &ClusterManager) -> Result<ReplyStream, String> {
+    let number = bench.number();
+    let endless = bench.speech.endless(number);
+    let turn = begin(cluster, &endless).await?;
+    let (turn, began) = until_it_began(bench, turn, &endless).await;
+    if began {
+        return Ok(turn);
+    }
+    let outcome = ended(turn).await?.outcome;
+    Err(format!("it was to go on and ended as {outcome:?}"))
+}
+
 async fn interrupt(bench: &mut Bench) -> Examined {
     let before = bench.generation().await?;
     let cluster = bench.warm().await?;
-    let number = bench.number();
-    let endless = bench.speech.endless(number);
-    let turn = begin(&cluster, &endless).await?;
-    let (turn, began) = until_it_began(bench, turn, &endless).await;
-    if !began {
-        let outcome = ended(turn).await?.outcome;
-        return Err(format!("it was to go on and ended as {outcome:?}"));
-    }
+    let turn = endless_turn(bench, &cluster).await?;
     turn.cancel().await;
     let outcome = ended(turn).await?.outcome;
     let after = bench.next_turn().await?;
@@ -284,14 +290,7 @@ async fn interrupt(bench: &mut Bench) -> Examined {
 async fn killed(bench: &mut Bench) -> Examined {
     let before = bench.generation().await?;
     let cluster = bench.warm().await?;
-    let number = bench.number();
-    let endless = bench.speech.endless(number);
-    let turn = begin(&cluster, &endless).await?;
-    let (turn, began) = until_it_began(bench, turn, &endless).await;
-    if !began {
-        let outcome = ended(turn).await?.outcome;
-        return Err(format!("it was to go on and ended as {outcome:?}"));
-    }
+    let turn = endless_turn(bench, &cluster).await?;
     kill(&cluster).await?;
     match ended(turn).await?.outcome {
         Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::Crashed => {}

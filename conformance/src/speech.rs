@@ -108,6 +108,20 @@ pub enum Fault {
     Hangs,
 }
 
+impl Fault {
+    /// The order for it that both stand-ins of a service take: the model server, and that of Jules' API.
+    #[cfg(feature = "lab")]
+    pub(crate) fn order(self) -> &'static str {
+        match self {
+            Self::RateLimited => "status=429",
+            Self::ServerError => "status=500",
+            Self::WrongKey => "status=401",
+            Self::Dropped => "drop",
+            Self::Hangs => "hang",
+        }
+    }
+}
+
 /// How a tool is spoken to. What a tool has no words for is an error with the reason, in a few words.
 #[async_trait]
 pub trait Speech: Send + Sync {

@@ -117,13 +117,7 @@ impl Speech for Mock {
     }
 
     fn fault(&self, fault: Fault, text: &str) -> Result<Spoken, String> {
-        let order = match fault {
-            Fault::RateLimited => "status=429",
-            Fault::ServerError => "status=500",
-            Fault::WrongKey => "status=401",
-            Fault::Dropped => "drop",
-            Fault::Hangs => "hang",
-        };
+        let order = fault.order();
         Ok(Self::spoken(&format!("[[model: {order}]] {text}")))
     }
 

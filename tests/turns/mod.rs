@@ -1,0 +1,43 @@
+//! What the tests of every real tool do with turns.
+
+#![allow(dead_code, reason = "each test uses a part of this")]
+
+use tokio::task::JoinSet;
+use toolpool::{AskError, ClusterManager, Reply, Submission};
+
+/// The reply of a turn that did not complete.
+pub(crate) fn not_completed(result: Result<Reply, AskError>) -> Reply {
+    match result {
+        Err(AskError::Turn(reply)) => *reply,
+        other => panic!("it should not have completed: {other:?}"),
+    }
+}
+
+/// Asks all of it at the same time, each in an empty conversation, and hands over each prompt with its reply.
+///
+/// Panics if one was not answered.
+pub(crate) async fn ask_all_afresh(
+    cluster: &ClusterManager,
+    prompts: Vec<String>,
+) -> Vec<(String, Reply)> {
+    let mut asks = JoinSet::new();
+    for prompt in prompts {
+        let cluster = cluster.clone();
+        asks.spawn(async move {
+            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
+            (prompt, reply)
+        });
+    }
+    let mut answered = Vec::new();
+    while let Some(done) = asks.join_next().await {
+        let (prompt, reply) = done.expect("no panic");
+        let reply = reply.unwrap_or_else(|error| panic!("{:?}: {error}", head(&prompt)));
+        answered.push((prompt, reply));
+    }
+    answered
+}
+
+/// The beginning of a prompt, which may be large.
+pub(crate) fn head(prompt: &str) -> String {
+    prompt.chars().take(60).collect()
+}
