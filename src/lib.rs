@@ -36,7 +36,7 @@ pub use toolpool_pool_core::outcome::{
 pub use toolpool_pool_core::process_pool;
 pub use toolpool_pool_core::profile::{Catalog, ProfileError, ToolProfile, builtin_names};
 pub use toolpool_pool_core::prompt::{Prompt, PromptKind, Refusal, TurnId};
-pub use toolpool_pool_core::shim::{init, init_with, is_initialized};
+pub use toolpool_pool_core::shim::{Containment, containment, init, init_with, is_initialized};
 pub use toolpool_pool_core::{LaunchError, LaunchOptions, check, login_mark, rss_bytes};
 pub use toolpool_routing::{
     Candidate, InstanceId, LeastBusy, RoundRobin, Route, RouteRequest, Routing, Sticky, Strategy,

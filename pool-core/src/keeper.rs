@@ -23,6 +23,7 @@ use rustix::process::{
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::cgroup::Cgroup;
 use crate::{procfs, shim};
 
 /// Asks a keeper to end the tool and everything else, at once.
@@ -33,10 +34,10 @@ pub(crate) const END: Signal = Signal::TERM;
 const ORPHANED: (Signal, i32) = (Signal::USR1, SIGUSR1);
 
 /// How often to look for what is left after a SIGKILL; nothing tells.
-const LOOK: Duration = Duration::from_millis(1);
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
 
 /// What survives SIGKILL for this long waits in the kernel, or belongs to another user: it is not waited for.
-const GIVE_UP: Duration = Duration::from_secs(1);
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(1);
 
 /// Starts the tool, waits for its end, ends what it has left and then ends as it did. `arguments`: the process id of the
 /// program that asks for it, the tool's private folder, how the shim is to become the tool, the tool and its arguments.
@@ -48,10 +49,11 @@ pub(crate) fn keep(mut arguments: impl Iterator<Item = OsString>) -> String {
     else {
         return "the keeper is internal: it takes a process id, a folder and a command".to_owned();
     };
-    match start(parent, &how, &tool, arguments) {
+    match start(parent, Path::new(&folder), &how, &tool, arguments) {
         Ok((mut signals, mut family)) => {
             let told = family.watch(&mut signals);
             family.end();
+            family.cgroup.take().map(|cgroup| cgroup.remove());
             // A tool whose input has ended may be quicker than the word of its program's death.
             let told = told || signals.pending().any(|signal| signal == ORPHANED.1);
             if told || getppid() != parent {
@@ -65,6 +67,7 @@ pub(crate) fn keep(mut arguments: impl Iterator<Item = OsString>) -> String {
 
 fn start(
     parent: Option<Pid>,
+    folder: &Path,
     how: &OsString,
     tool: &OsString,
     arguments: impl Iterator<Item = OsString>,
@@ -83,12 +86,18 @@ fn start(
     }
     shim::write_no_core();
     shim::close_foreign_files();
-    let child = shim::tool_command(how, tool)
-        .args(arguments)
-        .spawn()
-        .map_err(|error| format!("cannot start again: {error}"))?;
+    let mut command = shim::tool_command(how, tool);
+    command.args(arguments);
+    let (child, cgroup) = Cgroup::around(folder, || command.spawn());
     let family = Family {
-        tool: Pid::from_child(&child),
+        tool: match child {
+            Ok(child) => Pid::from_child(&child),
+            Err(error) => {
+                cgroup.map(|cgroup| cgroup.remove());
+                return Err(format!("cannot start again: {error}"));
+            }
+        },
+        cgroup,
         end: None,
     };
     // The tool alone holds the far ends of the pipes, and its working folder.
@@ -108,6 +117,8 @@ fn let_go() -> io::Result<()> {
 /// The tool, and every process that descends from it.
 struct Family {
     tool: Pid,
+    /// What they are all in, where there is such a thing.
+    cgroup: Option<Cgroup>,
     /// How the tool ended.
     end: Option<WaitStatus>,
 }
@@ -143,6 +154,9 @@ impl Family {
             return;
         }
         let until = Instant::now() + GIVE_UP;
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
         // Most families are one group, which this ends at once.
         kill_process_group(self.tool, Signal::KILL).ok();
         while self.collect() && Instant::now() < until {

@@ -20,7 +20,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 
+use crate::cgroup::Cgroup;
 use crate::spawner::{self, Spawned};
 use crate::{keeper, procfs, pty, shim};
 
@@ -231,7 +233,7 @@ async fn launch_on_pipes(spec: &LaunchSpec) -> io::Result<Process> {
         stdin,
         stdout,
         stderr,
-        exit: exit_of(spawned),
+        exit: exit_of(spawned, Arc::clone(&spec.state)),
         group: Box::new(OsGroup(AtomicI32::new(pid.map_or(0, u32::cast_signed)))),
     })
 }
@@ -255,9 +257,17 @@ pub(crate) async fn spawn(command: std::process::Command, is_kept: bool) -> io::
     spawner::spawn(command.into(), at_drop).await
 }
 
-pub(crate) fn exit_of(mut spawned: Spawned) -> Pin<Box<dyn Future<Output = Exit> + Send + Sync>> {
+/// How a process ends whose private folder is `state`.
+pub(crate) fn exit_of(
+    mut spawned: Spawned,
+    state: Arc<TempDir>,
+) -> Pin<Box<dyn Future<Output = Exit> + Send + Sync>> {
     Box::pin(async move {
-        match spawned.child.wait().await {
+        let end = spawned.child.wait().await;
+        if let Some(cgroup) = Cgroup::left(state.path()) {
+            end_what_is_left(&cgroup).await;
+        }
+        match end {
             Ok(status) => Exit {
                 code: status.code(),
                 signal: status.signal(),
@@ -268,4 +278,13 @@ pub(crate) fn exit_of(mut spawned: Spawned) -> Pin<Box<dyn Future<Output = Exit>
             },
         }
     })
+}
+
+/// Ends what a keeper that was killed has left.
+async fn end_what_is_left(cgroup: &Cgroup) {
+    let until = Instant::now() + keeper::GIVE_UP;
+    cgroup.kill();
+    while !cgroup.remove() && Instant::now() < until {
+        tokio::time::sleep(keeper::LOOK).await;
+    }
 }

@@ -4,6 +4,7 @@
 //! restart. Invariant: reading never waits for writing or the other way round, every buffer is bounded, and no process
 //! outlives its [`Process`](launcher::Process) handle.
 
+mod cgroup;
 mod connection;
 mod job;
 mod keeper;

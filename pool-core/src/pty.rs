@@ -10,6 +10,7 @@
 
 use std::io;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fd::OwnedFd;
@@ -58,7 +59,7 @@ pub(crate) async fn launch(spec: &LaunchSpec, size: TerminalSize) -> io::Result<
         stdin,
         stdout,
         stderr: Box::new(tokio::io::empty()),
-        exit: launcher::exit_of(spawned),
+        exit: launcher::exit_of(spawned, Arc::clone(&spec.state)),
         group: Box::new(Session(AtomicI32::new(pid.map_or(0, u32::cast_signed)))),
     })
 }

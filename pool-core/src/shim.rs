@@ -24,7 +24,7 @@ use signal_hook::consts::signal::{
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::turn_runner::{self, RUN_ARGUMENT};
-use crate::{job, keeper};
+use crate::{cgroup, job, keeper};
 
 /// The first argument that turns a program which calls [`init`] into a keeper.
 const KEEP_ARGUMENT: &str = "__toolpool-keep";
@@ -97,6 +97,29 @@ pub fn init_with(program: PathBuf) {
 /// Whether there is a shim, so that each process gets its own session and a keeper.
 pub fn is_initialized() -> bool {
     SHIM.get().is_some()
+}
+
+/// How far what a tool starts is contained. Each includes the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Containment {
+    /// What leaves the process group of its tool survives a stop, and tools survive this program.
+    ProcessGroup,
+    /// A keeper for each tool: nothing outlives the tool, nor this program.
+    Keeper,
+    /// A cgroup, too: nor does it outlive a keeper that is killed, or escape one by starting processes faster than they
+    /// can be listed.
+    Cgroup,
+}
+
+/// The containment of the tools that this program starts. To know whether it may make cgroups it makes one and removes it.
+pub fn containment() -> Containment {
+    if !is_initialized() {
+        Containment::ProcessGroup
+    } else if cgroup::is_available() {
+        Containment::Cgroup
+    } else {
+        Containment::Keeper
+    }
 }
 
 /// The program that is the shim.

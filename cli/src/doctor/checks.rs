@@ -6,7 +6,9 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use toolpool::worktree::Repository;
-use toolpool::{ClusterError, Isolation, LaunchError, LaunchOptions, ToolProfile, launch_cluster};
+use toolpool::{
+    ClusterError, Containment, Isolation, LaunchError, LaunchOptions, ToolProfile, launch_cluster,
+};
 
 use super::{Check, Verdict};
 use crate::probe::{self, ToolReport};
@@ -42,21 +44,25 @@ impl Check {
 pub(super) fn containment() -> Check {
     let name = "toolpool";
     let own = env!("CARGO_PKG_VERSION");
-    if toolpool::is_initialized() {
-        return check(
+    let kept = "so that all it starts ends with it, also when toolpool is killed";
+    match toolpool::containment() {
+        Containment::Cgroup => check(
             name,
             Verdict::Ok,
-            format!(
-                "{own}; containment: a keeper for each tool, so that all it starts ends with it, also when toolpool is killed"
-            ),
-        );
+            format!("{own}; containment: a keeper and a cgroup for each tool, {kept}"),
+        ),
+        Containment::Keeper => check(
+            name,
+            Verdict::Ok,
+            format!("{own}; containment: a keeper for each tool, {kept}; no cgroups, since none may be made here"),
+        ),
+        Containment::ProcessGroup => check(
+            name,
+            Verdict::Note,
+            format!("{own}; containment: process groups only, since its own program file cannot be found; what leaves the group of its tool survives, and so do tools when toolpool is killed"),
+        )
+        .fix("mount /proc, and start toolpool from a file that stays where it is"),
     }
-    check(
-        name,
-        Verdict::Note,
-        format!("{own}; containment: process groups only, since its own program file cannot be found; what leaves the group of its tool survives, and so do tools when toolpool is killed"),
-    )
-    .fix("mount /proc, and start toolpool from a file that stays where it is")
 }
 
 pub(super) async fn git() -> Check {

@@ -1,12 +1,14 @@
 //! That nothing outlives a tool, wherever it went and whoever dies first.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use toolpool_pool_core::ProcessPool;
 use toolpool_pool_core::profile::ToolProfile;
+use toolpool_pool_core::shim::{self, Containment};
 
 use crate::support::{
     LONG, Watched, answer, ask, launch, parent, pid, report, signal, sleepers, standin,
@@ -117,6 +119,54 @@ async fn a_tool_whose_keeper_is_killed_dies_and_is_missed() {
     for process in processes {
         process.gone().await;
     }
+}
+
+/// The folder of the cgroup that a process is in, where cgroup v2 is mounted at its root.
+fn cgroup(pid: u32) -> PathBuf {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("they can be read");
+    let place = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find_map(|fields| (fields[2] == "cgroup2").then_some(fields[1]))
+        .expect("it is mounted");
+    let memberships = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it lives");
+    let path = memberships
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .expect("it is in one");
+    PathBuf::from(place).join(path)
+}
+
+#[tokio::test]
+async fn a_cgroup_ends_what_had_left_the_group_of_a_tool_whose_keeper_is_killed_and_goes() {
+    let pool = launch(forking(&[]), 1).await;
+    if shim::containment() < Containment::Cgroup {
+        eprintln!("skipped: no cgroups may be made here");
+        return;
+    }
+    let started = fork(&pool).await;
+    let (tool, keeper) = (pid(&pool, 0), parent(pid(&pool, 0)));
+    let folder = cgroup(tool);
+    assert_ne!(folder, cgroup(keeper));
+    assert_eq!(folder.parent(), Some(cgroup(keeper).as_path()));
+    signal(keeper, Signal::KILL);
+    until(&pool, |pool| !pool.get_status()[0].alive).await;
+    assert!(started.iter().all(Watched::is_gone));
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn the_cgroup_of_a_tool_is_gone_when_its_end_is_heard() {
+    let pool = launch(forking(&["on prompt ~exit exit 0"]), 1).await;
+    if shim::containment() < Containment::Cgroup {
+        eprintln!("skipped: no cgroups may be made here");
+        return;
+    }
+    let folder = cgroup(pid(&pool, 0));
+    fork(&pool).await;
+    assert!(folder.exists());
+    ask(&pool, "exit").await;
+    assert!(!folder.exists());
 }
 
 #[tokio::test]
