@@ -55,7 +55,7 @@ Examples:
   toolpool batch --tool bash --items hosts.txt -p 'ping -c1 {item}' -o jsonl
 
 Each item gets an empty conversation, and its changes land as one commit on the branch that is checked out. \
-The first Ctrl-C finishes the running items, the second cancels them.
+The first Ctrl-C finishes the running items, the second stops them, the third leaves at once.
 ")]
     Batch(BatchArgs),
     /// List the tools that are known here, show one, or try one

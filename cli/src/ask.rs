@@ -8,6 +8,7 @@ mod pieces;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toolpool::{AskError, Event, EventKind, Reply, ReplyStream, Submission, TurnId};
 
@@ -20,6 +21,9 @@ use crate::running::{self, Running};
 use crate::settings::{ClusterArgs, Settings};
 use crate::{prompt, story};
 use pieces::Pieces;
+
+/// Told at the second signal; the third needs no words.
+const STOPPING: &str = "stopping at once; Ctrl-C again to leave the rest to the keepers";
 
 /// Characters of the prompt that name a commit.
 const SUBJECT: usize = 60;
@@ -53,7 +57,7 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
     let settings = args.cluster.resolve().await?;
     let text = tokio::select! {
         text = prompt::read(args.prompt, settings.max_prompt_bytes(), console) => text?,
-        _ = interrupts.next() => return Err(interrupted(&interrupts)),
+        _ = interrupts.next() => return Err(interrupts.error()),
     };
     let submission = submission(&settings, &text, args.command, &args.file)?;
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
@@ -90,14 +94,14 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
         .await
     };
     running.stop(console).await;
-    match interrupts.exit() {
-        Some(_) => Err(interrupted(&interrupts)),
-        None => answered,
+    if interrupts.exit().is_none() {
+        return answered;
     }
-}
-
-fn interrupted(interrupts: &Interrupts) -> CliError {
-    CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted))
+    Err(match answered {
+        Ok(Exit::Done) => interrupts.error().telling("it was done already"),
+        Ok(_) => interrupts.error(),
+        Err(error) => interrupts.error().telling(error.message()),
+    })
 }
 
 fn submission(
@@ -167,10 +171,12 @@ async fn one(
             biased;
             count = interrupts.next() => {
                 if count > 1 {
-                    return Err(interrupted(interrupts));
+                    console.tell(Tone::Note, STOPPING);
+                    running.wind_down(Duration::ZERO);
+                } else {
+                    console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to stop its tool");
+                    stream.cancel().await;
                 }
-                stream.cancel().await;
-                console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to leave at once");
             }
             Some((event, lines)) = running.event() => {
                 for (tone, line) in lines {

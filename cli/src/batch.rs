@@ -11,6 +11,7 @@ mod report;
 mod summary;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toolpool::Approvals;
 
@@ -19,7 +20,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::settings::{ClusterArgs, Settings};
-use crate::{person, running};
+use crate::{duration, person, running};
 use items::Item;
 use report::{BatchPlan, BatchReport, PlanItem};
 
@@ -42,6 +43,9 @@ pub(crate) struct BatchArgs {
     /// How often an item that definitely failed is tried again; one in doubt never is
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
+    /// After SIGTERM or SIGHUP, how long running items may go on; after Ctrl-C they may until you press it again
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    drain_timeout: Duration,
     /// Show what would be sent, and start nothing
     #[arg(long)]
     dry_run: bool,
@@ -81,7 +85,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
         &mut running,
         &settings,
         items,
-        args.retries,
+        (args.retries, args.drain_timeout),
         args.output,
         &mut interrupts,
         console,
@@ -94,8 +98,11 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
         Format::Json => print_document(&report),
         Format::Jsonl => print_document(&report.summary),
     };
-    if let Some(exit) = interrupts.exit() {
-        return Err(CliError::interrupted(exit));
+    if interrupts.exit().is_some() {
+        let became = summary::counts(&report.summary);
+        return Err(interrupts.error().telling(&became).hint(
+            "what was not started can be sent again as it is; look at what is not completed before you send that again",
+        ));
     }
     driven.written.and(written)?;
     Ok(if report.summary.ok == report.summary.total {

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use toolpool::{ToolProfile, rss_bytes};
 
-use crate::console::{self, Document, ListFormat};
+use crate::console::{self, Console, Document, ListFormat, Tone};
 use crate::error::CliError;
 use crate::exit::Exit;
 
@@ -100,7 +100,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit, CliError> {
 
 fn measure(args: &BenchArgs) -> Result<Figures> {
     let profile = standin()?;
-    eprintln!("measuring turns, {} pairs of {} …", args.pairs, args.turns);
+    let console = Console::new(false);
+    let tell = |what: &str| console.tell(Tone::Plain, what);
+    tell(&format!(
+        "measuring turns, {} pairs of {} …",
+        args.pairs, args.turns
+    ));
     let turn = pairs(args.pairs, || {
         let _pinned = floor::pin_to_one_processor();
         Ok((
@@ -114,10 +119,10 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
             service::turn(&profile, args.turns, service::Runtime::MultiThread)?,
         ))
     })?;
-    eprintln!(
+    tell(&format!(
         "measuring throughput, {} instances, {} callers …",
         args.count, args.callers
-    );
+    ));
     let prompts = args.turns.saturating_mul(5);
     let mut loads = Vec::new();
     for _ in 0..args.pairs {
@@ -134,7 +139,7 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
         merit(a).total_cmp(&merit(b))
     });
     let (load, prototype) = loads.swap_remove(loads.len() / 2);
-    eprintln!("measuring starts …");
+    tell("measuring starts …");
     let start = pairs(args.pairs, || {
         Ok((floor::start(&profile, 5)?, service::start(&profile, 5)?))
     })?;

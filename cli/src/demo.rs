@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::running::{self, Running};
 use crate::settings::Settings;
+use crate::story;
 use scene::Scene;
 use view::View;
 
@@ -52,10 +53,13 @@ pub(crate) async fn run(_args: DemoArgs) -> Result<Exit, CliError> {
         .map(|exporter| exporter.url())
         .unwrap_or_default();
     // The last work is put aside or brought home before the folder goes.
-    running.stop(Console::new(true)).await;
+    let shutdown = running.stop(Console::new(true)).await;
     let commits = scene.commits().await;
     scene.remove()?;
-    let (replies, took) = played?;
+    let (replies, took) = played.map_err(|error| match interrupts.exit() {
+        Some(_) => error.telling(&story::books(&shutdown.books)),
+        None => error,
+    })?;
     print(summary::text(&replies, took, &commits, &url, &page).as_bytes())?;
     Ok(Exit::Done)
 }
@@ -88,7 +92,7 @@ async fn play(
         tokio::select! {
             biased;
             _ = interrupts.next() => {
-                return Err(CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted)));
+                return Err(interrupts.error());
             }
             Some(event) = running.events.recv() => {
                 follow(&mut down, &event);

@@ -71,6 +71,17 @@ impl CliError {
         Self::new(exit, code, message)
     }
 
+    /// Says what became of what ran, too.
+    pub(crate) fn telling(mut self, what: &str) -> Self {
+        self.message = format!("{}: {what}", self.message);
+        self
+    }
+
+    /// What happened, for people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn retryable(mut self) -> Self {
         self.retryable = true;
         self

@@ -18,6 +18,7 @@ mod exit;
 mod exporter;
 mod groups;
 mod help;
+mod inherited;
 mod interrupts;
 mod person;
 mod probe;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             .map(|argument| argument.to_string_lossy().into_owned());
         return toolpool_testkit::standin::main(rest);
     }
+    inherited::unblock_signals(&arguments);
     let (json, ended) = match Cli::try_parse() {
         Ok(Cli { command }) => {
             let json = command.as_ref().is_some_and(Command::wants_json);

@@ -7,6 +7,7 @@ use std::future::IntoFuture as _;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use toolpool::{
     Approvals, ClusterManager, Event, EventKind, EventSink, ShutdownReport, ToolProfile,
 };
@@ -14,7 +15,6 @@ use toolpool::{
 use crate::console::{Console, Tone};
 use crate::duration;
 use crate::error::CliError;
-use crate::exit::Exit;
 use crate::exporter::Exporter;
 use crate::interrupts::Interrupts;
 use crate::person::Person;
@@ -34,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) exporter: Option<Exporter>,
     person: Person,
+    /// A stop that is under way, with its report.
+    stopping: Option<JoinHandle<ShutdownReport>>,
 }
 
 struct Tap(mpsc::Sender<Event>);
@@ -91,7 +93,7 @@ pub(crate) async fn launch(
             _ = interrupts.next() => {
                 drop(launching);
                 abandon(&mut events).await;
-                return Err(CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted)));
+                return Err(interrupts.error());
             }
             Some(event) = events.recv() => tell(event),
             launched = &mut launching => break launched?,
@@ -123,6 +125,7 @@ pub(crate) async fn launch(
         events,
         exporter,
         person: Person::new(settings.approvals == Approvals::Ask),
+        stopping: None,
     })
 }
 
@@ -210,9 +213,23 @@ impl Running {
         }
     }
 
-    /// Stops everything and tells what was kept. Prompts that still run are withdrawn: whoever asked has gone.
-    pub(crate) async fn stop(self, console: Console) -> ShutdownReport {
-        let report = self.cluster.shutdown_within(Duration::ZERO).await;
+    /// Takes no more prompts; what runs may go on for so long, then everything is stopped together. The shortest time of
+    /// several calls counts.
+    pub(crate) fn wind_down(&mut self, within: Duration) {
+        let cluster = self.cluster.clone();
+        let stopping = tokio::spawn(async move { cluster.shutdown_within(within).await });
+        // The first to ask is told in any case, whoever made it urgent later.
+        self.stopping.get_or_insert(stopping);
+    }
+
+    /// Stops everything now, and tells what was kept. A turn that still runs ends in doubt.
+    pub(crate) async fn stop(mut self, console: Console) -> ShutdownReport {
+        self.wind_down(Duration::ZERO);
+        let report = match self.stopping.take() {
+            // A task that panicked has told so itself.
+            Some(stopping) => stopping.await.unwrap_or_default(),
+            None => ShutdownReport::default(),
+        };
         for kept in &report.kept {
             console.tell(
                 Tone::Note,

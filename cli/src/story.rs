@@ -4,7 +4,7 @@
 //! happened to which instance and why; nothing routine is told twice.
 
 use toolpool::worktree::Landed;
-use toolpool::{Event, EventKind, InstanceState, Reply, Usage};
+use toolpool::{Books, Event, EventKind, InstanceState, Reply, Usage};
 
 use crate::console::Tone;
 use crate::duration;
@@ -102,6 +102,26 @@ fn tokens(usage: &Usage) -> Vec<String> {
     }
     parts.extend(usage.cost_usd.map(|cost| format!("${cost:.4}")));
     parts
+}
+
+/// `5 prompts: 3 completed, 2 in doubt`
+pub(crate) fn books(books: &Books) -> String {
+    let counts = [
+        (books.completed, "completed"),
+        (books.failed, "failed"),
+        (books.cancelled, "cancelled"),
+        (books.expired, "expired"),
+        (books.indeterminate, "in doubt"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match counts.as_slice() {
+        [] => "no prompt was sent".to_owned(),
+        counts => format!("{} prompts: {}", books.accepted, counts.join(", ")),
+    }
 }
 
 /// What became of the changes of a turn; None if there were none.

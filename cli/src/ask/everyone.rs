@@ -4,9 +4,11 @@
 //! answer is shown whole, when it is there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use toolpool::{AskError, Submission};
+use toolpool::{AskError, ClusterManager, Reply, Submission};
 
 use crate::console::{Console, Format, Tone, print, print_answer, print_document};
 use crate::documents::{RefusedReport, TurnReplies, TurnReply};
@@ -31,11 +33,13 @@ pub(super) async fn ask(
     interrupts: &mut Interrupts,
     console: Console,
 ) -> Result<Exit, CliError> {
+    let (withdraw, withdrawn) = watch::channel(false);
     let mut asking = JoinSet::new();
     for index in instances.iter().copied() {
         let cluster = running.cluster.clone();
         let submission = submission.clone().on_instance(index);
-        asking.spawn(async move { (index, cluster.ask(submission).await) });
+        let withdrawn = withdrawn.clone();
+        asking.spawn(async move { (index, one(&cluster, submission, withdrawn).await) });
     }
     // By instance: the order in which they are told at the end is not that of their speed.
     let mut answers = BTreeMap::new();
@@ -43,8 +47,16 @@ pub(super) async fn ask(
     loop {
         tokio::select! {
             biased;
-            // Leaving withdraws what has not ended.
-            _ = interrupts.next() => break,
+            count = interrupts.next() => {
+                if count > 1 {
+                    console.tell(Tone::Note, super::STOPPING);
+                    running.wind_down(Duration::ZERO);
+                } else {
+                    let what = format!("cancelling {} turns; Ctrl-C again to stop their tools", asking.len());
+                    console.tell(Tone::Note, &what);
+                    withdraw.send_replace(true);
+                }
+            }
             Some((_, lines)) = running.event() => {
                 for (tone, line) in lines {
                     console.tell(tone, &line);
@@ -91,6 +103,21 @@ pub(super) async fn ask(
     } else {
         Exit::SomeFailed
     })
+}
+
+/// One prompt, which can be withdrawn while it runs; what became of it is told all the same.
+async fn one(
+    cluster: &ClusterManager,
+    submission: Submission,
+    mut withdrawn: watch::Receiver<bool>,
+) -> Result<Reply, AskError> {
+    let mut stream = cluster.stream(submission).await?;
+    tokio::select! {
+        // Whoever would withdraw it has gone: that is one too.
+        () = async { drop(withdrawn.wait_for(|withdrawn| *withdrawn).await) } => stream.cancel().await,
+        () = async { while stream.chunk().await.is_some() {} } => {}
+    }
+    stream.reply().await
 }
 
 /// The answer under the name of the instance that was asked, even if it never got to run.

@@ -17,7 +17,9 @@ use super::items::Item;
 use super::progress::Progress;
 use super::report::BatchItem;
 use crate::console::{Console, Format, Tone, print, print_answer, print_document, printable};
+use crate::duration;
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::running::Running;
 use crate::settings::Settings;
@@ -30,11 +32,12 @@ pub(super) struct Driven {
     pub(super) written: Result<(), CliError>,
 }
 
+/// `retries` and `drain_timeout` as the options of these names say.
 pub(super) async fn all(
     running: &mut Running,
     settings: &Settings,
     items: Vec<Item>,
-    retries: u32,
+    (retries, drain_timeout): (u32, Duration),
     format: Format,
     interrupts: &mut Interrupts,
     console: Console,
@@ -59,7 +62,7 @@ pub(super) async fn all(
     for end in ends.iter().flatten() {
         progress.refused(end);
     }
-    let (withdraw, withdrawn) = watch::channel(false);
+    let (close, closing) = watch::channel(false);
     let mut active = JoinSet::new();
     let mut places: HashMap<Id, usize> = HashMap::new();
     let mut written = Ok(());
@@ -73,7 +76,7 @@ pub(super) async fn all(
                 running.cluster.clone(),
                 item,
                 wishes.clone(),
-                withdrawn.clone(),
+                closing.clone(),
             ));
             places.insert(task.id(), place);
         }
@@ -81,15 +84,34 @@ pub(super) async fn all(
             biased;
             count = interrupts.next() => {
                 let left = std::mem::take(&mut pending).len();
-                if count > 1 {
-                    progress.say(Tone::Note, &format!("cancelling {} running items", active.len()));
-                    withdraw.send_replace(true);
-                } else {
-                    progress.say(Tone::Note, &format!(
-                        "finishing {} running items, {left} are not started; Ctrl-C again to cancel them",
-                        active.len()
-                    ));
-                }
+                close.send_replace(true);
+                let (what, within) = match (count, interrupts.exit()) {
+                    (1, Some(Exit::Terminated)) => (
+                        format!(
+                            "finishing {} running items within {}, {left} are not started",
+                            active.len(),
+                            duration::show(drain_timeout)
+                        ),
+                        drain_timeout,
+                    ),
+                    // A person is there, who can say when it takes too long.
+                    (1, _) => (
+                        format!(
+                            "finishing {} running items, {left} are not started; Ctrl-C again to stop them",
+                            active.len()
+                        ),
+                        Duration::MAX,
+                    ),
+                    _ => (
+                        format!(
+                            "stopping {} running items; Ctrl-C again to leave the rest to the keepers",
+                            active.len()
+                        ),
+                        Duration::ZERO,
+                    ),
+                };
+                progress.say(Tone::Note, &what);
+                running.wind_down(within);
             }
             Some((_, lines)) = running.event() => {
                 for (tone, line) in lines {

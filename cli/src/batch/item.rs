@@ -40,14 +40,14 @@ pub(super) async fn run(
     cluster: ClusterManager,
     item: Item,
     wishes: Wishes,
-    mut withdrawn: watch::Receiver<bool>,
+    mut closing: watch::Receiver<bool>,
 ) -> Done {
     let started = Instant::now();
     let mut kept = Vec::new();
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let answer = one_turn(&cluster, submission(&item, &wishes), &mut withdrawn).await;
+        let answer = cluster.ask(submission(&item, &wishes)).await;
         let (reply, refusal) = match answer {
             Ok(reply) => (Some(reply), None),
             Err(AskError::Turn(reply)) => (Some(*reply), None),
@@ -58,7 +58,7 @@ pub(super) async fn run(
             if attempts <= wishes.retries
                 && let Outcome::Failed(failure) = &reply.outcome
                 && may_help(failure.class)
-                && pause(failure, &mut withdrawn).await
+                && pause(failure, &mut closing).await
             {
                 continue;
             }
@@ -106,24 +106,6 @@ fn submission(item: &Item, wishes: &Wishes) -> Submission {
     submission
 }
 
-async fn one_turn(
-    cluster: &ClusterManager,
-    submission: Submission,
-    withdrawn: &mut watch::Receiver<bool>,
-) -> Result<Reply, AskError> {
-    let mut stream = cluster.stream(submission).await?;
-    tokio::select! {
-        () = withdrawal(withdrawn) => stream.cancel().await,
-        () = async { while stream.chunk().await.is_some() {} } => {}
-    }
-    stream.reply().await
-}
-
-async fn withdrawal(withdrawn: &mut watch::Receiver<bool>) {
-    // Whoever would withdraw it has gone: that is one too.
-    withdrawn.wait_for(|withdrawn| *withdrawn).await.ok();
-}
-
 /// Whether trying again can change anything.
 fn may_help(class: FailureClass) -> bool {
     !matches!(
@@ -137,12 +119,13 @@ fn may_help(class: FailureClass) -> bool {
     )
 }
 
-/// Waits as long as the tool asks for; false if the item was withdrawn meanwhile.
-async fn pause(failure: &Failure, withdrawn: &mut watch::Receiver<bool>) -> bool {
+/// Waits as long as the tool asks for; false if nothing is to be started any more.
+async fn pause(failure: &Failure, closing: &mut watch::Receiver<bool>) -> bool {
     let pause = failure.retry_after.unwrap_or_default().min(LONGEST_PAUSE);
     tokio::select! {
         biased;
-        () = withdrawal(withdrawn) => false,
+        // Whoever would say so has gone: that is as good.
+        () = async { drop(closing.wait_for(|closing| *closing).await) } => false,
         () = tokio::time::sleep(pause) => true,
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::report::{BatchItem, BatchPlan, BatchReport};
+use super::report::{BatchItem, BatchPlan, BatchReport, BatchSummary};
 use crate::console::shortened;
 use crate::documents::LandedReport;
 use crate::table::Table;
@@ -33,21 +33,10 @@ pub(super) fn text(report: &BatchReport) -> String {
     }
     let mut text = table.text();
     let summary = &report.summary;
-    let counts = [
-        (summary.ok, "ok"),
-        (summary.not_landed, "not landed"),
-        (summary.not_completed, "not completed"),
-        (summary.not_started, "not started"),
-    ];
-    let counts: Vec<String> = counts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
     text.push_str(&format!(
         "\n{} items: {} · {}\n",
         summary.total,
-        counts.join(", "),
+        counts(summary),
         duration::show(Duration::from_secs_f64(summary.took_s))
     ));
     let kept = report
@@ -64,6 +53,22 @@ pub(super) fn text(report: &BatchReport) -> String {
         ));
     }
     text
+}
+
+/// `3 ok, 1 not completed, 8 not started`
+pub(super) fn counts(summary: &BatchSummary) -> String {
+    let counts = [
+        (summary.ok, "ok"),
+        (summary.not_landed, "not landed"),
+        (summary.not_completed, "not completed"),
+        (summary.not_started, "not started"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    counts.join(", ")
 }
 
 fn outcome(item: &BatchItem) -> String {

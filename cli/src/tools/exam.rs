@@ -96,7 +96,7 @@ pub(crate) async fn run(args: ExamArgs, format: ListFormat) -> Result<Exit, CliE
             verdict = bench.examine(case) => verdict,
             _ = interrupts.next() => {
                 bench.quit().await;
-                return Err(CliError::interrupted(interrupts.exit().unwrap_or(Exit::Interrupted)));
+                return Err(interrupts.error());
             }
         };
         report.note(case, verdict, begun.elapsed());

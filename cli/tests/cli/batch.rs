@@ -1,6 +1,8 @@
 //! `toolpool batch`.
 
-use super::support::Place;
+use std::io::{BufReader, Read as _, Write as _};
+
+use super::support::{Place, named_pipe, once_it_is_read, wait_for};
 
 #[test]
 fn every_file_gets_a_commit_and_the_users_own_changes_stay() {
@@ -252,4 +254,48 @@ fn a_prompt_that_the_tool_cannot_take_is_not_tried_again() {
         (&item["reply"]["cause"], &item["attempts"]),
         (&"refused".into(), &1.into())
     );
+}
+
+#[test]
+fn a_reader_that_goes_away_lets_what_runs_finish_and_nothing_more_is_started() {
+    let place = Place::new();
+    for name in ["one", "two"] {
+        named_pipe(&place.path("work").join(name));
+    }
+    let items = place.path("items.txt").display().to_string();
+    std::fs::write(&items, "one\ntwo\nthree\n").expect("a file");
+    let mut child = place
+        .command(&[
+            "batch",
+            "--tool",
+            "bash",
+            "-n",
+            "2",
+            "--items",
+            &items,
+            "-p",
+            "cat {item}",
+            "-o",
+            "jsonl",
+        ])
+        .spawn()
+        .expect("runs");
+    let first = once_it_is_read(&child, &place.path("work/one"));
+    let mut second = once_it_is_read(&child, &place.path("work/two"));
+    drop(child.stdout.take());
+    // Its end is the first thing that nobody reads.
+    drop(first);
+    let mut story = BufReader::new(child.stderr.take().expect("piped"));
+    wait_for(&mut story, "1/3 one");
+    second.write_all(b"finished\n").expect("the tool goes on");
+    drop(second);
+    wait_for(&mut story, "2/3 two: completed");
+    let mut rest = String::new();
+    story.read_to_string(&mut rest).expect("text");
+    assert_eq!(child.wait().expect("ends").code(), Some(141), "{rest}");
+    assert!(
+        !rest.contains("three") && !rest.contains("panicked"),
+        "{rest}"
+    );
+    place.assert_nothing_is_left();
 }

@@ -1,16 +1,16 @@
 //! A place of its own for each test: folders, environment, and the census of what is left.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
 /// Longer than anything takes on a machine that is merely slow: a test that reaches it has failed.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A temporary folder with the user's home, the programs' temporary folder and a working folder in it. Tools may see
 /// `TMPDIR`, so its path in a process's environment tells that the process belongs to the test.
@@ -63,10 +63,18 @@ impl Place {
         );
     }
 
-    /// The program with arguments, in the working folder, with nothing of the machine's own settings.
+    /// The program with arguments, in the working folder, with nothing of the machine's own settings. Signals that the
+    /// tests' own parent ignores are at their defaults; `env` becomes the program, so it has the number of the child.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toolpool"));
+        self.command_after(&["--default-signal=HUP,INT,TERM"], arguments)
+    }
+
+    /// The same with options of GNU `env` before it.
+    pub(crate) fn command_after(&self, options: &[&str], arguments: &[&str]) -> Command {
+        let mut command = Command::new("env");
         command
+            .args(options)
+            .arg(env!("CARGO_BIN_EXE_toolpool"))
             .args(arguments)
             .current_dir(self.path("work"))
             .env_clear()
@@ -289,4 +297,19 @@ pub(crate) fn release_at_end(child: &Child, pipe: &Path) {
         .ok();
         File::options().read(true).write(true).open(pipe).ok();
     });
+}
+
+/// Reads the story up to the line with this text.
+pub(crate) fn wait_for(story: &mut BufReader<ChildStderr>, text: &str) {
+    let mut seen = String::new();
+    loop {
+        let before = seen.len();
+        assert!(
+            story.read_line(&mut seen).expect("text") > 0,
+            "{text:?} was never told: {seen}"
+        );
+        if seen[before..].contains(text) {
+            return;
+        }
+    }
 }
