@@ -27,6 +27,8 @@ use crate::scheduler::{Decision, Scheduler};
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 use crate::turn::{Control, Heard, Message, Order, Report, Turn};
 pub(crate) use replacing::Replacing;
+#[cfg(test)]
+pub(crate) use roster::KEPT_PLACES;
 pub(crate) use roster::{Entry, Facts};
 
 pub(crate) struct Dispatcher {

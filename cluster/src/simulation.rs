@@ -193,7 +193,7 @@ impl World {
                 judge: Judge::default(),
                 healed: false,
                 mailbox: [2, 8, 1024][chance.random_range(0..3)],
-                orders: [2, 4, 64][chance.random_range(0..3)],
+                orders: [5, 7, 64][chance.random_range(0..3)],
                 chance,
                 config,
                 questions: 0,

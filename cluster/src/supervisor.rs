@@ -5,6 +5,8 @@
 
 mod memory;
 mod questions;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::collections::VecDeque;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use toolpool_pool_core::launcher::{GroupSignal, Launcher};
@@ -85,10 +88,14 @@ struct Farewell(usize, mpsc::Sender<Message>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // With a full mailbox it stays unsaid; nothing can wait here.
+        // Without a runtime there is no dispatcher either.
+        if std::thread::panicking()
+            && let Ok(runtime) = Handle::try_current()
+        {
             let gone = Message::Report(self.0, Report::Gone(None));
-            self.1.try_send(gone).ok();
+            let dispatcher = self.1.clone();
+            // The mailbox may be full, and nothing can wait here.
+            runtime.spawn(async move { dispatcher.send(gone).await });
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
+use crate::conversation::Conversation;
 use crate::launch::{LaunchError, LaunchOptions, prepare};
 use crate::launcher::{Exit, GroupSignal, Launcher, Process};
 use crate::profile::ToolProfile;
@@ -77,14 +78,6 @@ pub struct Connection {
     conversation: Option<String>,
     /// A prompt was submitted, so the conversation is not empty any more.
     used: bool,
-}
-
-/// A conversation that a process has left behind, with the private folder that the tool keeps it in. The folder is
-/// removed with the last clone.
-#[derive(Clone, Debug)]
-pub struct Conversation {
-    pub(crate) name: String,
-    pub(crate) state: Arc<TempDir>,
 }
 
 /// A pipe from the process.
@@ -200,10 +193,8 @@ impl Connection {
     /// never another's too.
     pub fn left(&self) -> Option<Conversation> {
         self.exit?;
-        Some(Conversation {
-            name: self.conversation.clone()?,
-            state: Arc::clone(&self.state),
-        })
+        let name = self.conversation.clone()?;
+        Some(Conversation::new(name, Arc::clone(&self.state)))
     }
 
     /// Whether the process may have read a byte of the running turn.

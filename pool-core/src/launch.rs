@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::connection::Conversation;
+use crate::conversation::{self, Conversation};
 use crate::launcher::LaunchSpec;
 use crate::profile::{ProtocolKind, ToolProfile};
 use crate::{job, shim, turn_runner};
@@ -249,10 +249,11 @@ pub(crate) fn prepare(
         what: what.to_owned(),
         source,
     };
+    conversation::remove_ownerless_once();
     let state = match left {
         Some(left) => Arc::clone(&left.state),
         None => tempfile::Builder::new()
-            .prefix(&format!("toolpool-{}-", profile.name))
+            .prefix(&format!("{}{}-", conversation::PREFIX, profile.name))
             .tempdir()
             .map(Arc::new)
             .map_err(|source| system("make its private folder", source))?,

@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod connection;
+mod conversation;
 mod job;
 mod keeper;
 mod launch;
@@ -25,7 +26,8 @@ mod tail;
 mod turn_runner;
 mod unsent;
 
-pub use connection::{Connection, Conversation, Happening};
+pub use connection::{Connection, Happening};
+pub use conversation::Conversation;
 pub use launch::{LaunchError, LaunchOptions, check, login_mark};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
 pub use process_pool::{

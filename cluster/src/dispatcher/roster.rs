@@ -20,6 +20,10 @@ use crate::replacing::{Recycle, Wear};
 use crate::status::{InstanceStatus, WaitingFor};
 use crate::turn::Order;
 
+/// Places in an instance's mailbox that are kept for the orders which nobody could be told the refusal of: the cancel of a
+/// turn that has just ended, the turn after it and the cancel of that, and one drain.
+pub(crate) const KEPT_PLACES: usize = 4;
+
 /// What never changes in a cluster's life.
 pub(crate) struct Facts {
     pub(crate) cluster: Arc<str>,
@@ -34,6 +38,8 @@ pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
     pub(crate) tool: Arc<str>,
     orders: Option<mpsc::Sender<Order>>,
+    /// No order of a process has followed the last drain, so another drain would say nothing new.
+    drained: bool,
     pub(crate) state: InstanceState,
     pub(crate) reason: String,
     since: Instant,
@@ -82,6 +88,7 @@ impl Entry {
             name,
             tool,
             orders: Some(orders),
+            drained: false,
             state: InstanceState::Starting,
             reason: "not started yet".to_owned(),
             since: now,
@@ -107,23 +114,28 @@ impl Entry {
         }
     }
 
-    /// Sends an order without waiting; an instance that is gone needs none. The mailbox's last place is kept for a turn,
-    /// of which one at a time is under way, so that no number of other orders can displace it.
+    /// Sends an order without waiting; an instance that is gone needs none. No order is lost silently: those of an owner
+    /// who waits for an answer are refused when the mailbox is nearly full, and what is left always finds a place. A turn
+    /// is assigned when the one before has ended, and cancelled once.
     pub(crate) fn order(&mut self, order: Order) {
         let Some(orders) = &self.orders else { return };
         match order {
             Order::Restart(answer) | Order::Replace(_, answer) | Order::Answer(_, _, answer)
-                if orders.capacity() < 2 =>
+                if orders.capacity() <= KEPT_PLACES =>
             {
                 let refusal = ControlError::NotReady {
                     instance: self.name.to_string(),
                     reason: "too many orders for it are waiting; ask again".to_owned(),
                 };
                 answer.send(Err(refusal)).ok();
+                return;
             }
-            Order::Drain | Order::Cancel(_) if orders.capacity() < 2 => {}
-            order => drop(orders.try_send(order)),
+            Order::Drain if self.drained => return,
+            Order::Drain => self.drained = true,
+            Order::Restart(_) | Order::Replace(..) => self.drained = false,
+            _ => {}
         }
+        orders.try_send(order).ok();
     }
 
     pub(crate) fn on_asked(&mut self, question: Question, asked: Instant, until: Instant) {
@@ -319,5 +331,68 @@ impl Open {
             asked_for_s: now.saturating_duration_since(self.asked).as_secs_f64(),
             left_s: self.until.saturating_duration_since(now).as_secs_f64(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_that_is_nearly_full_refuses_aloud_or_takes_the_order() {
+        let (sender, mut orders) = mpsc::channel(2 * KEPT_PLACES);
+        let mut entry = Entry::new(
+            Arc::from("main/1"),
+            Arc::from("standin"),
+            sender,
+            String::new(),
+            None,
+            Instant::now(),
+        );
+        let mut asked = Vec::new();
+        for _ in 0..10 {
+            let (answer, heard) = oneshot::channel();
+            entry.order(Order::Restart(answer));
+            asked.push(heard);
+        }
+        entry.order(Order::Cancel(TurnId(1)));
+        entry.order(Order::Cancel(TurnId(2)));
+        for _ in 0..10 {
+            entry.order(Order::Drain);
+        }
+        let refused = asked.iter_mut().filter_map(|heard| heard.try_recv().ok());
+        let refused: Vec<_> = refused.collect();
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        let mut taken = (0, Vec::new(), 0);
+        while let Ok(order) = orders.try_recv() {
+            match order {
+                Order::Restart(_) => taken.0 += 1,
+                Order::Cancel(turn) => taken.1.push(turn.0),
+                Order::Drain => taken.2 += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(taken, (10 - refused.len(), vec![1, 2], 1));
+    }
+
+    #[test]
+    fn a_drain_after_a_restart_is_an_order_of_its_own() {
+        let (sender, mut orders) = mpsc::channel(64);
+        let mut entry = Entry::new(
+            Arc::from("main/1"),
+            Arc::from("standin"),
+            sender,
+            String::new(),
+            None,
+            Instant::now(),
+        );
+        entry.order(Order::Drain);
+        entry.order(Order::Restart(oneshot::channel().0));
+        entry.order(Order::Drain);
+        let mut drains = 0;
+        while let Ok(order) = orders.try_recv() {
+            drains += usize::from(matches!(order, Order::Drain));
+        }
+        assert_eq!(drains, 2);
     }
 }

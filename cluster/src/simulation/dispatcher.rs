@@ -10,6 +10,7 @@ use toolpool_routing::RoundRobin;
 
 use super::supervisor::Supervisor;
 use super::{Message, Order, Report, Stage, Turn};
+use crate::dispatcher::KEPT_PLACES;
 use crate::instance::after;
 use crate::permission::PermissionId;
 use crate::scheduler::{Decision, Scheduler};
@@ -224,7 +225,7 @@ impl Dispatcher {
     }
 }
 
-/// As the real one: the mailbox's last place is kept for a turn, and what finds no place is not done.
+/// As the real one: places are kept for what nobody could be told the refusal of, and that always finds one.
 fn order(stage: &Stage, to: &mut [Supervisor], instance: usize, order: Order) {
     let Some(supervisor) = to.get_mut(instance) else {
         return;
@@ -234,10 +235,16 @@ fn order(stage: &Stage, to: &mut [Supervisor], instance: usize, order: Order) {
         .iter()
         .any(|order| matches!(order, Order::Stop));
     let places = stage.orders.saturating_sub(supervisor.orders.len());
-    if matches!(order, Order::Assign(_)) {
-        assert!(places > 0 && !stops, "a turn finds no place");
-    } else if places < 2 || stops {
+    let may_be_refused = matches!(order, Order::Restart | Order::Answer(..));
+    let is_turn = matches!(order, Order::Assign(_));
+    if (stops && !is_turn) || (may_be_refused && places <= KEPT_PLACES) {
         return;
     }
+    match order {
+        Order::Drain if std::mem::replace(&mut supervisor.drained, true) => return,
+        Order::Restart => supervisor.drained = false,
+        _ => {}
+    }
+    assert!(places > 0 && !stops, "an order finds no place");
     supervisor.orders.push_back(order);
 }

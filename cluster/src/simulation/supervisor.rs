@@ -32,6 +32,8 @@ pub(super) struct Supervisor {
     pub(super) index: usize,
     machine: Instance,
     pub(super) orders: VecDeque<Order>,
+    /// As the dispatcher knows it: the last order about its process was a drain.
+    pub(super) drained: bool,
     inputs: VecDeque<Input>,
     effects: VecDeque<Effect>,
     /// Waits for room in the dispatcher's mailbox.
@@ -54,6 +56,7 @@ impl Supervisor {
             index,
             machine: Instance::new(config.clone(), seed + index as u64),
             orders: VecDeque::new(),
+            drained: false,
             inputs: VecDeque::from([Input::Start]),
             effects: VecDeque::new(),
             telling: None,

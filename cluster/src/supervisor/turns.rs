@@ -68,16 +68,19 @@ impl Supervisor {
     }
 
     /// Brings the changes of a turn home, or puts them aside if the turn did not complete.
-    async fn bring_home(&mut self, outcome: &Outcome) -> Option<Result<Landed, String>> {
-        let item = self.running.as_ref()?.turn.land.clone()?;
+    async fn bring_home(
+        &mut self,
+        item: &str,
+        outcome: &Outcome,
+    ) -> Option<Result<Landed, String>> {
         let worktree = self.worktree.as_mut()?;
         let landed = match outcome {
-            Outcome::Completed => worktree.land(&item).await,
+            Outcome::Completed => worktree.land(item).await,
             _ => {
                 if self.connection.is_none() {
                     worktree.clear_stale_lock().await.ok();
                 }
-                worktree.set_aside(&item).await
+                worktree.set_aside(item).await
             }
         };
         Some(landed.map_err(|error| error.to_string()))
@@ -105,10 +108,13 @@ impl Supervisor {
     }
 
     pub(super) async fn end_turn(&mut self, turn: TurnId, mut end: End) {
-        end.landed = self.bring_home(&end.outcome).await;
+        // The end of another turn must not touch the worktree of this one.
         let Some(mut running) = self.running.take_if(|running| running.turn.id == turn) else {
             return;
         };
+        if let Some(item) = &running.turn.land {
+            end.landed = self.bring_home(item, &end.outcome).await;
+        }
         running.turn.run = Run {
             instance: Some(Arc::clone(&self.name)),
             tool: None,
