@@ -30,6 +30,8 @@ fn may_use(folder: &str) -> &'static [&'static str] {
         "cli" => &["toolpool", CONFORMANCE, TESTKIT],
         // The laboratory has the model server in it.
         "conformance" => &["toolpool", TESTKIT],
+        // The stand-in and the checker of its accounts; nothing depends on it in turn.
+        "battery" => &["toolpool", TESTKIT],
         other => panic!(
             "the member `{other}` has no layer yet; say in `may_use` which crates it may know"
         ),

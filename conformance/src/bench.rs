@@ -11,7 +11,7 @@ use toolpool::{Approvals, ClusterBuilder, ClusterError, ClusterManager, Isolatio
 
 use crate::case::{Case, Verdict};
 use crate::cases;
-use crate::census::census;
+use crate::census;
 use crate::speech::{Expected, Speech, Spoken};
 
 /// Longest time of one case. The longest that was measured took 40 s, on two busy cores.

@@ -12,7 +12,6 @@
 mod bench;
 mod case;
 mod cases;
-mod census;
 mod faults;
 #[cfg(feature = "lab")]
 pub mod figures;
@@ -27,10 +26,7 @@ mod stdin;
 
 pub use bench::Bench;
 pub use case::{Case, Verdict};
-pub use census::census;
 pub use plain::PlainWords;
 pub use program::Program;
 pub use speech::{Endless, Expected, Fault, Speech, Spoken};
-
-/// The variable that marks the processes of one bench, so that they can be counted.
-pub const MARKER: &str = "TOOLPOOL_TEST_MARKER";
+pub use toolpool_testkit::census::{MARKER, census};

@@ -5,6 +5,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::battery;
 use crate::conformance;
 use crate::fuzz;
 use crate::runner::{Runner, cargo, run, run_and_read, works};
@@ -110,6 +111,7 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
     } else {
         runner.skip("cargo-deny", GET_DENY);
     }
+    runner.step("battery", || run(&mut battery::program()))?;
     match fuzz::missing() {
         None => runner.step("fuzz", || fuzz::run_targets(None, FUZZ_SECONDS))?,
         Some(why) => runner.skip("fuzz", why),

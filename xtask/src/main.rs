@@ -1,8 +1,9 @@
-//! The developer's one entry: `cargo xtask test`, `tools`, `fuzz`, `conformance`, `planted`.
+//! The developer's one entry: `cargo xtask test`, `tools`, `fuzz`, `conformance`, `battery`, `planted`.
 //!
 //! Owns what is checked and in which order, and the pinned tools that the real-tool tests run. Must not know toolpool's
 //! own crates: it starts cargo like a person would. Invariant: whatever was not checked is said at the end.
 
+mod battery;
 mod checks;
 mod conformance;
 mod fuzz;
@@ -45,6 +46,8 @@ enum Task {
     },
     /// Run the conformance cases on the pinned tools, and compare the tables in docs/tools.md.
     Conformance(conformance::Options),
+    /// Run the numbered fault cases, and compare the table in docs/reliability.md.
+    Battery(battery::Options),
     /// Put known bugs into the cores, one after the other: the tests must find each.
     Planted,
     /// Install the pinned tools into the user's cache and print the paths of their executables.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Test { without_tools } => checks::run_all(without_tools),
         Task::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Task::Conformance(options) => conformance::examine(&options),
+        Task::Battery(options) => battery::run_cases(&options),
         Task::Planted => planted::find_all(),
         Task::Tools { name } => tools::print_paths(name),
     };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use toolpool_cluster::{ClusterError, Isolation, launch_cluster};
 use toolpool_pool_core::shim;
+use toolpool_testkit::census::{Census, MARKER};
 
-use crate::census::Census;
 use crate::support::{in_time, launch, standin, standin_tool};
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_launch_of_which_nothing_becomes_ready_leaves_nothing() {
     let launched = launch_cluster(profile)
         .count(3)
         .isolation(Isolation::Shared)
-        .env(Census::VARIABLE, census.mark());
+        .env(MARKER, census.marker());
     let Err(error) = in_time(launched.into_future()).await else {
         panic!("it cannot be ready")
     };

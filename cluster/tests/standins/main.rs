@@ -2,7 +2,6 @@
 //!
 //! Nothing here waits for a time. What is to happen is awaited as a reply, as an event, or as the end of a process.
 
-mod census;
 mod containment;
 mod faults;
 mod mixed;

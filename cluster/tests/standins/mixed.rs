@@ -5,8 +5,8 @@ use toolpool_cluster::{
 };
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::shim;
+use toolpool_testkit::census::{Census, MARKER};
 
-use crate::census::Census;
 use crate::support::{LONG, in_time, standin, standin_tool};
 
 /// A stand-in under a name of its own, which answers with that name.
@@ -27,7 +27,7 @@ async fn prompts_go_to_the_tool_or_the_role_that_they_ask_for() {
     ])
     .role("style", "left")
     .isolation(Isolation::Shared)
-    .env(Census::VARIABLE, census.mark())
+    .env(MARKER, census.marker())
     .await
     .unwrap_or_else(|error| panic!("{error}"));
     // Each has a keeper.
@@ -127,7 +127,7 @@ async fn a_tool_that_cannot_start_is_named_before_anything_is_started() {
     let mut missing = named("missing");
     missing.program = "/nowhere/at-all".to_owned();
     let error = launch_cluster([named("there"), missing])
-        .env(Census::VARIABLE, census.mark())
+        .env(MARKER, census.marker())
         .await
         .expect_err("one of them is missing");
     assert!(error.to_string().starts_with("missing: "), "{error}");

@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 use toolpool_cluster::{ClusterBuilder, ClusterManager, Isolation, launch_cluster};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::shim;
-
-use crate::census::Census;
+use toolpool_testkit::census::{Census, MARKER};
 
 /// Longer than anything takes on a machine that is merely slow: a test that reaches it has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
@@ -53,7 +52,7 @@ pub(crate) async fn launch(
         .count(count)
         .isolation(Isolation::Shared)
         .restart_delay(Duration::from_millis(1), Duration::from_millis(10))
-        .env(Census::VARIABLE, census.mark());
+        .env(MARKER, census.marker());
     let cluster = change(builder)
         .await
         .unwrap_or_else(|error| panic!("{error}"));

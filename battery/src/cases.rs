@@ -1,0 +1,31 @@
+//! The list of cases, one file a theme.
+//!
+//! Owns their order. Must not know how they run. Invariant: a number stands for one case, and is never used again.
+
+mod death;
+mod hang;
+mod left;
+
+use crate::case::Case;
+
+/// All cases.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    [death::CASES, hang::CASES, left::CASES]
+        .into_iter()
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_number_stands_for_one_case_with_a_name_of_its_own() {
+        let numbers: BTreeSet<u16> = all().map(|case| case.number).collect();
+        let names: BTreeSet<&str> = all().map(|case| case.name).collect();
+        assert_eq!((numbers.len(), names.len()), (all().count(), all().count()));
+        assert!(all().all(|case| [1, 2].contains(&case.tier)));
+    }
+}

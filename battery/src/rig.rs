@@ -1,0 +1,319 @@
+//! One cluster of which every account is kept.
+//!
+//! Owns the clients' ledger and the collection of the others. Must not judge: the checker of the testkit does. Invariant:
+//! every prompt goes through here, so the clients' ledger is whole.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use toolpool::{
+    AskError, ClusterBuilder, ClusterManager, Event, EventSink, InstanceStatus, Isolation, Metrics,
+    Outcome, Reply, ReplyStream, Submission, ToolProfile, launch_cluster,
+};
+use toolpool_testkit::census::{Census, MARKER};
+use toolpool_testkit::ledgers::{Answer, Ledgers, Sums, Told, reads};
+
+use crate::lab::{LONG, Lab};
+
+/// A cluster with its ledgers. Clones are handles to the same one, but only one of them can close it.
+#[derive(Clone)]
+pub(crate) struct Rig {
+    pub(crate) cluster: ClusterManager,
+    pub(crate) census: Census,
+    seed: String,
+    ledger: PathBuf,
+    metrics: Metrics,
+    before: String,
+    told: Arc<Mutex<Vec<Told>>>,
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
+}
+
+/// Takes every event; the channel ends with the cluster.
+struct History(mpsc::UnboundedSender<Value>);
+
+impl EventSink for History {
+    fn on_event(&mut self, event: &Event) {
+        // A case that has failed does not collect them any more.
+        self.0
+            .send(serde_json::to_value(event).unwrap_or_default())
+            .ok();
+    }
+}
+
+/// What a caller was told about its prompt.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    /// The outcome's word, or `refused`.
+    pub(crate) outcome: &'static str,
+    /// The class of a failure, the cause of a doubt, the code of a refusal; empty if it completed.
+    pub(crate) cause: &'static str,
+    /// The details, for a human.
+    pub(crate) detail: String,
+    /// The reply as far as it came.
+    pub(crate) text: String,
+    /// How the end was known.
+    pub(crate) reply: Option<Reply>,
+}
+
+impl Said {
+    /// Demands an outcome and, unless it is empty, a cause.
+    pub(crate) fn must_be(self, outcome: &str, cause: &str) -> Result<Self> {
+        if self.outcome == outcome && (cause.is_empty() || self.cause == cause) {
+            return Ok(self);
+        }
+        bail!(
+            "{outcome} ({cause}) was expected, and it was {} ({}): {}",
+            self.outcome,
+            self.cause,
+            self.detail
+        )
+    }
+
+    /// Which process of the instance ran it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.reply.as_ref().map_or(0, |reply| reply.generation)
+    }
+}
+
+/// A prompt that was accepted and has not ended yet.
+pub(crate) struct Asked {
+    pub(crate) stream: ReplyStream,
+    prompt: String,
+    answer: Answer,
+    rig: Rig,
+}
+
+impl Rig {
+    pub(crate) async fn launch(
+        lab: &Lab,
+        profile: ToolProfile,
+        count: usize,
+        ledger: PathBuf,
+        change: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+    ) -> Result<Self> {
+        let (sink, events) = mpsc::unbounded_channel();
+        let metrics = Metrics::new();
+        let before = metrics.render();
+        let builder = launch_cluster(profile)
+            .count(count)
+            .cwd(lab.folder())
+            .isolation(Isolation::Shared)
+            .restart_delay(Duration::from_millis(1), Duration::from_millis(10))
+            .env(MARKER, lab.census().marker())
+            .sink(History(sink))
+            .sink(metrics.sink());
+        let cluster = in_time(change(builder).into_future())
+            .await?
+            .context("the cluster was not launched")?;
+        Ok(Self {
+            cluster,
+            census: lab.census().clone(),
+            seed: lab.seed().to_owned(),
+            ledger,
+            metrics,
+            before,
+            told: Arc::default(),
+            events: Arc::new(tokio::sync::Mutex::new(events)),
+        })
+    }
+
+    /// Asks, and waits for the end; a completed reply must be the formula's.
+    pub(crate) async fn ask(&self, prompt: &str) -> Result<Said> {
+        self.ask_so(prompt, Answer::Formula, |submission| submission)
+            .await
+    }
+
+    /// The same on one instance.
+    pub(crate) async fn ask_on(&self, instance: usize, prompt: &str) -> Result<Said> {
+        self.ask_so(prompt, Answer::Formula, |submission| {
+            submission.on_instance(instance)
+        })
+        .await
+    }
+
+    /// Asks with wishes of the caller's own.
+    pub(crate) async fn ask_so(
+        &self,
+        prompt: &str,
+        answer: Answer,
+        wish: impl FnOnce(Submission) -> Submission,
+    ) -> Result<Said> {
+        match self.begin(prompt, answer, wish).await? {
+            Ok(asked) => asked.end().await,
+            Err(refused) => Ok(refused),
+        }
+    }
+
+    /// Begins to ask: until the prompt is accepted, or was refused.
+    pub(crate) async fn begin(
+        &self,
+        prompt: &str,
+        answer: Answer,
+        wish: impl FnOnce(Submission) -> Submission,
+    ) -> Result<Result<Asked, Said>> {
+        let submission = wish(Submission::text(prompt));
+        match in_time(self.cluster.stream(submission)).await? {
+            Ok(stream) => Ok(Ok(Asked {
+                stream,
+                prompt: prompt.to_owned(),
+                answer,
+                rig: self.clone(),
+            })),
+            Err(AskError::Submit(refusal)) => {
+                self.note(prompt, None, Some("refused"), "", answer);
+                Ok(Err(Said {
+                    outcome: "refused",
+                    cause: refusal.code(),
+                    detail: refusal.to_string(),
+                    text: String::new(),
+                    reply: None,
+                }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn note(
+        &self,
+        prompt: &str,
+        turn: Option<u64>,
+        outcome: Option<&str>,
+        text: &str,
+        answer: Answer,
+    ) {
+        let told = Told {
+            prompt: prompt.to_owned(),
+            turn,
+            outcome: outcome.map(str::to_owned),
+            text: text.to_owned(),
+            answer,
+        };
+        // Nothing can panic while it is held.
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(told);
+    }
+
+    /// One instance at this moment.
+    pub(crate) async fn status(&self, instance: usize) -> Result<InstanceStatus> {
+        let mut status = in_time(self.cluster.status()).await??;
+        Ok(status.instances.swap_remove(instance))
+    }
+
+    /// Looks until the instance is as it is waited for. Looking is a message to the cluster, so it is no busy wait alone.
+    pub(crate) async fn until(
+        &self,
+        instance: usize,
+        what: &str,
+        seen: impl Fn(&InstanceStatus) -> bool,
+    ) -> Result<InstanceStatus> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status(instance).await?;
+            if seen(&status) {
+                return Ok(status);
+            }
+            if begun.elapsed() > LONG {
+                bail!("{} was never {what}: {status:?}", status.name);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Stops the cluster and reconciles all accounts. Nothing of it lives afterwards.
+    pub(crate) async fn close(self) -> Result<Sums> {
+        self.close_within(LONG).await
+    }
+
+    /// The same with a time for what still runs.
+    pub(crate) async fn close_within(self, patience: Duration) -> Result<Sums> {
+        let report = in_time(self.cluster.shutdown_within(patience)).await?;
+        let alive = self.census.alive();
+        if !alive.is_empty() {
+            bail!("after the shutdown these live: {alive:?}");
+        }
+        if !report.books.balance() || report.books.queued + report.books.running > 0 {
+            bail!("the books do not balance: {:?}", report.books);
+        }
+        let mut events = Vec::new();
+        let mut told = self.events.lock().await;
+        while let Some(event) = in_time(told.recv()).await? {
+            events.push(event);
+        }
+        let ledger = match std::fs::read_to_string(&self.ledger) {
+            // No tool has read anything.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        let ledgers = Ledgers {
+            seed: self.seed.clone(),
+            reads: reads(&ledger).map_err(|wrong| anyhow!(wrong))?,
+            told: std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner)),
+            events,
+            before: self.before.clone(),
+            after: self.metrics.render(),
+        };
+        let mut sums = ledgers.reconcile();
+        if let Ok(sums) = &sums
+            && (sums.accepted, sums.refused) != (report.books.accepted, report.books.refused)
+        {
+            bail!(
+                "the books say {:?}, and the accounts {sums:?}",
+                report.books
+            );
+        }
+        if let Err(wrong) = &mut sums {
+            let more = wrong.len().saturating_sub(5);
+            wrong.truncate(5);
+            bail!(
+                "the accounts disagree: {}; and {more} more",
+                wrong.join("; ")
+            );
+        }
+        sums.map_err(|wrong| anyhow!(wrong.join("; ")))
+    }
+}
+
+impl Asked {
+    /// Waits for the end.
+    pub(crate) async fn end(self) -> Result<Said> {
+        let (rig, prompt, answer) = (self.rig, self.prompt, self.answer);
+        let reply = match in_time(self.stream.reply()).await? {
+            Ok(reply) => reply,
+            Err(AskError::Turn(reply)) => *reply,
+            Err(error) => return Err(error.into()),
+        };
+        let outcome = reply.outcome.word();
+        rig.note(
+            &prompt,
+            Some(reply.turn.0),
+            Some(outcome),
+            &reply.text,
+            answer,
+        );
+        let (cause, detail) = match &reply.outcome {
+            Outcome::Failed(failure) => (failure.class.word(), failure.message.clone()),
+            Outcome::Indeterminate(doubt) => (doubt.cause.word(), doubt.detail.clone()),
+            _ => ("", String::new()),
+        };
+        Ok(Said {
+            outcome,
+            cause,
+            detail,
+            text: reply.text.clone(),
+            reply: Some(reply),
+        })
+    }
+}
+
+/// A case must not hang for ever.
+pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(LONG, what)
+        .await
+        .with_context(|| format!("it took longer than {} s", LONG.as_secs()))
+}
