@@ -15,6 +15,7 @@ pub mod job;
 pub mod json_rpc;
 pub mod lines;
 pub mod oneshot;
+mod question;
 pub mod screen;
 
 use std::collections::VecDeque;

@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 
 use crate::prompt::TurnId;
 use crate::protocol::json_rpc::{Id, write_result};
+use crate::protocol::question::one_line;
 use crate::protocol::{Act, Answer, Outbox, RequestId, TurnEvent};
-
-/// A question is cut to about this many bytes: it is for a human's eye.
-const QUESTION_BYTES: usize = 400;
 
 /// The questions of one turn.
 #[derive(Debug, Default)]
@@ -130,12 +128,7 @@ fn question(call: &Value) -> String {
     let title = call["title"]
         .as_str()
         .unwrap_or("do something that it does not name");
-    let mut line = title.replace(char::is_control, " ");
-    if let Some((end, _)) = line.char_indices().find(|(at, _)| *at >= QUESTION_BYTES) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
+    one_line(title)
 }
 
 /// What kind of act it is. Whoever allows edits means edits of the work: one that is not shown to stay below the working

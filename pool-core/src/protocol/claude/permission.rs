@@ -6,9 +6,7 @@
 use serde_json::Value;
 
 use crate::protocol::Act;
-
-/// The longest question, in characters.
-const QUESTION_CHARS: usize = 1000;
+use crate::protocol::question::one_line;
 
 /// A request to run a tool.
 #[derive(Debug, PartialEq)]
@@ -44,11 +42,7 @@ impl Permission {
         .or_else(|| body["description"].as_str())
         .map_or_else(|| input.to_string(), str::to_owned);
         let act = act(tool);
-        let question = format!("{tool}: {what}")
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(QUESTION_CHARS)
-            .collect();
+        let question = one_line(&format!("{tool}: {what}"));
         let input = body.get_mut("input").map(Value::take).unwrap_or_default();
         Some(Self {
             act,
@@ -110,6 +104,14 @@ mod tests {
             };
             assert_eq!(Permission::read(&mut body), Some(expected));
         }
+        let command = format!("{}; rm -rf ~", "x".repeat(2000));
+        let mut body =
+            json!({"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": command}});
+        let long = Permission::read(&mut body).expect("a question").question;
+        assert!(
+            long.ends_with(" … [1016 more characters are not shown]"),
+            "{long}"
+        );
         assert_eq!(
             Permission::read(&mut json!({"subtype": "hook_callback"})),
             None

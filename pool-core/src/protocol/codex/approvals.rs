@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 
 use crate::prompt::TurnId;
 use crate::protocol::json_rpc::{Id, write_result};
+use crate::protocol::question::one_line;
 use crate::protocol::{Act, Answer, Outbox, RequestId, TurnEvent};
-
-/// A question is cut to about this many bytes: it is for a human's eye.
-const QUESTION_BYTES: usize = 400;
 
 /// Whether codex asks before it acts. In both cases its sandbox lets commands write in the working folder and in TMPDIR
 /// only, and not reach the network; a command that was allowed runs in it too.
@@ -123,13 +121,4 @@ impl Open {
 fn withdraw(id: &Id, out: &mut Outbox) {
     let request = RequestId(id.to_string());
     out.emit(TurnEvent::Withdrawn { request });
-}
-
-fn one_line(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().find(|(at, _)| *at >= QUESTION_BYTES) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
 }

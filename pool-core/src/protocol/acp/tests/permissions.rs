@@ -158,6 +158,18 @@ fn an_interrupt_cancels_the_open_questions_and_those_that_still_come() {
 }
 
 #[test]
+fn a_long_question_says_that_it_is_cut() {
+    let mut rehearsal = Rehearsal::running();
+    let call = json!({"toolCallId": "c1", "title": "x".repeat(2000), "kind": "execute"});
+    let events = ask(&mut rehearsal, &json!(0), &options(), &call);
+    assert!(
+        matches!(events.as_slice(), [TurnEvent::Waiting { question, .. }]
+            if question.ends_with(" … [1000 more characters are not shown]")),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn a_question_outside_of_a_turn_or_of_another_session_is_cancelled() {
     let mut rehearsal = Rehearsal::ready();
     assert_eq!(ask(&mut rehearsal, &json!(0), &options(), &run()), []);
