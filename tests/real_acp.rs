@@ -227,6 +227,14 @@ async fn waits_for_somebody_who_allows_denies_or_is_not_there(tool: &str) {
     assert_eq!(lab.census(), Vec::<u32>::new());
 }
 
+async fn that_is_shared_asks_for_each_instance_and_obeys_each_answer(tool: &str) {
+    let Some(lab) = Lab::or_skip(tool) else {
+        return;
+    };
+    asking::two_of_one_process(lab.cluster(2), &lab.repo()).await;
+    assert_eq!(lab.census(), Vec::<u32>::new());
+}
+
 /// Asks for a command that runs until it is ended, and waits until it runs.
 async fn run_endlessly(lab: &Lab, cluster: &toolpool::ClusterManager) -> toolpool::ReplyStream {
     let command = "[[model: tool=shell cmd=echo > started; tail -f /dev/null]]";
@@ -362,6 +370,8 @@ tests! {"gemini":
     real_gemini_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
     real_gemini_waits_for_somebody_who_allows_denies_or_is_not_there =
         waits_for_somebody_who_allows_denies_or_is_not_there,
+    real_gemini_that_is_shared_asks_for_each_instance_and_obeys_each_answer =
+        that_is_shared_asks_for_each_instance_and_obeys_each_answer,
     real_gemini_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_gemini_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =
@@ -376,6 +386,8 @@ tests! {"qwen":
     real_qwen_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
     real_qwen_waits_for_somebody_who_allows_denies_or_is_not_there =
         waits_for_somebody_who_allows_denies_or_is_not_there,
+    real_qwen_that_is_shared_asks_for_each_instance_and_obeys_each_answer =
+        that_is_shared_asks_for_each_instance_and_obeys_each_answer,
     real_qwen_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_qwen_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =
@@ -390,6 +402,8 @@ tests! {"opencode":
     real_opencode_asks_before_it_acts_and_obeys_the_answer = asks_before_it_acts_and_obeys_the_answer,
     real_opencode_waits_for_somebody_who_allows_denies_or_is_not_there =
         waits_for_somebody_who_allows_denies_or_is_not_there,
+    real_opencode_that_is_shared_asks_for_each_instance_and_obeys_each_answer =
+        that_is_shared_asks_for_each_instance_and_obeys_each_answer,
     real_opencode_confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on =
         confirms_a_cancel_of_a_model_and_of_a_command_and_lives_on,
     real_opencode_leaves_nothing_when_it_is_stopped_in_the_middle_of_a_command =

@@ -5,6 +5,7 @@
 //! it nothing. Whoever stops one in the middle of a turn stops the process and all of its lanes, because nobody could say
 //! what the process would still do for the lost one.
 
+mod input;
 mod lane;
 mod lanes;
 

@@ -1,11 +1,12 @@
 //! Somebody who is asked what real tools may do. What is asked and answered comes from the cluster's events alone.
+#![allow(dead_code, reason = "each test uses a part of this")]
 
 use std::path::Path;
 use std::time::Duration;
 
 use toolpool::{
     Answer, Approvals, AskError, ClusterBuilder, ClusterManager, ControlError, EventKind, Events,
-    Heard, InstanceState, Isolation, Outcome, PermissionId,
+    Heard, InstanceState, Isolation, Outcome, PermissionId, Submission,
 };
 
 /// Longer than any answer of a test's own takes, and short enough to wait for when nobody answers.
@@ -15,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Asked {
     permission: PermissionId,
+    instance: String,
     act: &'static str,
     question: String,
 }
@@ -24,12 +26,14 @@ async fn next_question(events: &mut Events) -> Asked {
         match next(events).await {
             EventKind::PermissionAsked {
                 permission,
+                instance,
                 act,
                 question,
                 ..
             } => {
                 return Asked {
                     permission,
+                    instance: instance.to_string(),
                     act,
                     question,
                 };
@@ -130,4 +134,65 @@ async fn cancel(cluster: &ClusterManager, prompt: &str) {
     }
     let reply = cluster.ask("and now?").await.expect("it lives");
     assert_eq!(reply.generation, 1);
+}
+
+/// Two instances of one process ask at the same time. The one that is answered last is the one that asked first, one is
+/// allowed and the other denied, and each hears its own answer. Then the same with the answers exchanged.
+pub(crate) async fn two_of_one_process(builder: ClusterBuilder, repo: &Path) {
+    let cluster = builder
+        .isolation(Isolation::Shared)
+        .capacity(2)
+        .approvals(Approvals::Ask)
+        .await
+        .expect("one process");
+    let status = cluster.status().await.expect("it lives");
+    assert_eq!(status.instances[0].pid, status.instances[1].pid);
+    for allowed in [0, 1] {
+        let mut events = cluster.subscribe();
+        let mut turns = Vec::new();
+        for index in [0, 1] {
+            let file = format!("by_{index}_allowed_{allowed}");
+            let prompt = format!("[[model: tool=shell cmd=touch {file}]]");
+            let submission = Submission::text(prompt).fresh().on_instance(index);
+            let turn = cluster.stream(submission).await.expect("accepted");
+            turns.push((turn, index, repo.join(file)));
+        }
+        let mut asked = [
+            next_question(&mut events).await,
+            next_question(&mut events).await,
+        ];
+        let status = cluster.status().await.expect("it lives");
+        for (instance, (_, index, file)) in status.instances.iter().zip(&turns) {
+            assert_eq!(instance.state, InstanceState::Waiting);
+            let name = file.file_name().expect("a file").to_string_lossy();
+            let own = asked.iter().find(|asked| asked.question.contains(&*name));
+            let own = own.unwrap_or_else(|| panic!("{name} in {asked:?}"));
+            assert_eq!(own.instance, *instance.name, "instance {index}");
+            assert_eq!(instance.waiting.len(), 1);
+            assert_eq!(instance.waiting[0].permission, own.permission);
+        }
+        asked.reverse();
+        for asked in asked {
+            let answer = if asked.instance == *status.instances[allowed].name {
+                Answer::Allow
+            } else {
+                Answer::Deny
+            };
+            let taken = cluster.answer(asked.permission, answer).await;
+            taken.expect("it is open");
+        }
+        for (turn, index, file) in turns {
+            let reply = turn.reply().await;
+            assert!(index != allowed || reply.is_ok(), "{reply:?}");
+            assert_eq!(file.exists(), index == allowed, "{}", file.display());
+        }
+    }
+    for index in [0, 1] {
+        let submission = Submission::text("and now?").on_instance(index);
+        let reply = cluster.ask(submission).await.expect("it lives");
+        assert_eq!(reply.generation, 1);
+    }
+    let books = cluster.shutdown().await.books;
+    assert!(books.balance());
+    assert_eq!((books.accepted, books.indeterminate), (6, 0));
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::input::{self, Written};
 use super::lanes::{Delivery, Lane, Lanes};
 use super::lock;
 use crate::connection::{CLOSED_WAIT, LEAK_WAIT};
@@ -30,7 +31,7 @@ const UNSENT: usize = 16;
 pub(super) struct Shared {
     pid: Option<u32>,
     group: Arc<dyn ProcessGroup>,
-    to_process: mpsc::Sender<Vec<u8>>,
+    to_process: mpsc::Sender<Line>,
     desk: Mutex<Desk>,
 }
 
@@ -41,6 +42,13 @@ struct Desk {
     last: Lane,
     /// Takes no more lanes: it has been told to end, or has ended.
     retired: bool,
+}
+
+/// A line on its way to the process, and whose word that it has gone there.
+struct Line {
+    bytes: Vec<u8>,
+    /// None behind the first line of what was written at once.
+    taken: Option<oneshot::Sender<()>>,
 }
 
 /// The ways to one lane.
@@ -80,7 +88,7 @@ impl Shared {
         desk.last += 1;
         let lane = desk.last;
         desk.lanes.open(lane);
-        let (stdin, input) = tokio::io::duplex(PIPE);
+        let (stdin, input) = input::new();
         let (stdout, output) = pipe();
         let (stderr, errors) = pipe();
         let (exit, exited) = oneshot::channel();
@@ -114,20 +122,26 @@ impl Shared {
     }
 
     /// Passes on what a lane writes, until it writes no more.
-    async fn read_lane(self: Arc<Self>, lane: Lane, mut input: DuplexStream) {
-        let mut splitter = LineSplitter::new(MAX_LINE_BYTES);
-        let mut buffer = vec![0; PIPE];
-        while let Ok(count @ 1..) = input.read(&mut buffer).await {
-            let mut bytes = &buffer[..count];
+    async fn read_lane(self: Arc<Self>, lane: Lane, mut input: mpsc::Receiver<Written>) {
+        // What our own protocols write is as long as a prompt may be.
+        let mut splitter = LineSplitter::new(usize::MAX);
+        while let Some(Written { bytes, taken }) = input.recv().await {
+            let mut taken = Some(taken);
+            let mut bytes = bytes.as_slice();
             while let Ok(Some(line)) = splitter.next_line(&mut bytes) {
                 let delivery = lock(&self.desk).lanes.said_by(lane, &line);
                 match delivery {
-                    Some(Delivery::Process(line)) => {
-                        self.to_process.send(line).await.ok();
+                    Some(Delivery::Process(bytes)) => {
+                        let taken = taken.take();
+                        self.to_process.send(Line { bytes, taken }).await.ok();
                     }
                     Some(Delivery::Lane(lane, line)) => self.send(lane, line).await,
                     Some(Delivery::All(_)) | None => {}
                 }
+            }
+            // Nothing of it was for the process.
+            if let Some(taken) = taken {
+                taken.send(()).ok();
             }
         }
     }
@@ -143,12 +157,13 @@ impl Shared {
     }
 
     /// Drives the process until it has ended, and then tells every lane.
-    async fn serve(&self, mut process: Process, mut lines: mpsc::Receiver<Vec<u8>>) {
+    async fn serve(&self, mut process: Process, mut lines: mpsc::Receiver<Line>) {
         let mut stdout = vec![0; PIPE];
         let mut stderr = vec![0; PIPE];
         let (mut reads_out, mut reads_err) = (true, true);
         let mut splitter = LineSplitter::new(MAX_LINE_BYTES);
         let mut unsent = Unsent::default();
+        let mut waits: Option<oneshot::Sender<()>> = None;
         let mut exit = None;
         let mut patience: Option<Instant> = None;
         while exit.is_none() || reads_out || reads_err {
@@ -156,13 +171,19 @@ impl Shared {
             tokio::select! {
                 biased;
                 written = unsent.send(&mut process.stdin), if unsent.is_pending() => {
-                    if written.is_err() {
+                    let waits = waits.take();
+                    if written.is_ok() {
+                        // From the first byte on, the process may have read it.
+                        waits.map(|taken| taken.send(()));
+                    } else {
                         unsent.close();
                         patience.get_or_insert(Instant::now() + CLOSED_WAIT);
                     }
                 }
                 ended = &mut process.exit, if exit.is_none() => {
                     exit = Some(ended);
+                    unsent.close();
+                    waits = None;
                     self.group.signal(GroupSignal::Kill);
                     patience = Some(Instant::now() + LEAK_WAIT);
                 }
@@ -173,7 +194,11 @@ impl Shared {
                         (reads_out, reads_err) = (false, false);
                     }
                 }
-                Some(mut line) = lines.recv(), if !unsent.is_pending() => unsent.push(&mut line),
+                Some(mut line) = lines.recv(), if !unsent.is_pending() => {
+                    unsent.push(&mut line.bytes);
+                    // After the end there is nothing to write it to, and whoever waits hears so.
+                    waits = line.taken.filter(|_| unsent.is_pending());
+                }
                 count = process.stdout.read(&mut stdout), if reads_out => {
                     let Ok(count @ 1..) = count else {
                         reads_out = false;

@@ -272,6 +272,30 @@ async fn whoever_is_stopped_in_the_middle_of_a_turn_takes_the_process_along() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_a_dead_process_was_never_given_is_not_written() {
+    let (_stage, mut process, mut one, _two) = Stage::two().await;
+    process.ends(9);
+    drop(process);
+    one.submit(TurnId(1), &prompt("never read")).expect("idle");
+    assert_eq!(until_exit(&mut one).await.code, Some(9));
+    assert!(!one.turn_was_written());
+}
+
+#[tokio::test]
+async fn a_prompt_of_which_the_process_may_have_read_is_written() {
+    let (_stage, mut process, mut one, _two) = Stage::two().await;
+    one.submit(TurnId(1), &prompt("read")).expect("idle");
+    tokio::select! {
+        request = process.hears() => assert_eq!(request["method"], "turn/start"),
+        happening = one.next() => panic!("{happening:?}"),
+    }
+    process.ends(9);
+    drop(process);
+    until_exit(&mut one).await;
+    assert!(one.turn_was_written());
+}
+
+#[tokio::test]
 async fn the_last_lane_ends_the_process() {
     let (_stage, mut process, one, two) = Stage::two().await;
     drop(one);
