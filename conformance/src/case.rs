@@ -102,6 +102,14 @@ impl Case {
         Self::CleanQuit,
     ];
 
+    /// Whether most of its time is spent waiting: for an agent that tries again by itself, for a time that must run out.
+    pub fn waits(self) -> bool {
+        matches!(
+            self,
+            Self::Nobody | Self::Dropped | Self::Hangs | Self::StdinClosed
+        )
+    }
+
     /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {

@@ -340,7 +340,6 @@ async fn stdin_closed(bench: &mut Bench) -> Examined {
 }
 
 async fn two_in_one_folder(bench: &mut Bench) -> Examined {
-    bench.quit().await;
     let cluster = bench.builder().count(2).await;
     let cluster = cluster.map_err(|error| error.to_string())?;
     let ask = async |index: usize| {

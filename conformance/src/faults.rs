@@ -22,6 +22,12 @@ const TRIES: usize = 4;
 /// What some tools do with an answer that broke off.
 const KEEPS_THE_HALF: &str = "keeps the half that came, and may put another try behind it: the reply is `completed`, and is not the answer";
 
+/// How long a question waits that nobody answers.
+const NOBODY: Duration = Duration::from_secs(2);
+
+/// How long one waits at most that is answered, as soon as it is heard.
+const ANSWERED: Duration = Duration::from_secs(300);
+
 /// How long a model that hangs is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -31,7 +37,8 @@ pub(crate) async fn permission(bench: &mut Bench, file: &str, answer: Option<Ans
         Ok(prompt) => prompt,
         Err(reason) => return Ok(Verdict::NotApplicable(reason)),
     };
-    let Some(cluster) = bench.asking().await? else {
+    let patience = answer.map_or(NOBODY, |_| ANSWERED);
+    let Some(cluster) = bench.asking(patience).await? else {
         return Ok(Verdict::not_applicable("never asks"));
     };
     let mut events = cluster.subscribe();

@@ -175,6 +175,7 @@ impl Lab {
     pub fn profile(&self) -> ToolProfile {
         let mut profile = profile(&self.tool).expect("it was there when the laboratory was made");
         profile.program.clone_from(&self.program);
+        profile.start_timeout = setup::START;
         if let Some(setup) = self.setup {
             (setup.profile)(&mut profile);
         }
@@ -251,7 +252,10 @@ impl Lab {
     /// The tool on the bench.
     pub fn bench(self: &Arc<Self>) -> Bench {
         let lab = Arc::clone(self);
-        let grace = self.setup.map_or(setup::PROGRAMS_GRACE, |_| setup::GRACE);
+        let grace = match self.profile().can_interrupt() {
+            true => setup::GRACE,
+            false => setup::NO_GRACE,
+        };
         let launch = move || lab.cluster(1).interrupt_grace(grace);
         Bench::new(launch, self.speech(), &self.repo(), &self.marker)
     }

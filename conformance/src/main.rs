@@ -16,8 +16,12 @@ use toolpool_conformance::lab::Lab;
 use toolpool_conformance::record::Record;
 use toolpool_conformance::{Case, Verdict, figures};
 
-/// Tools that are examined at the same time; each has one to three processes.
-const AT_ONCE: usize = 2;
+/// Benches that work at the same time, with one to three processes each.
+const AT_WORK: usize = 2;
+/// Benches beside those, on which the cases run that wait.
+const WAITING: usize = 2;
+/// The slowest tools, which begin first, or one of them would run alone at the end.
+const SLOWEST: [&str; 4] = ["opencode", "aider-message", "qwen", "aider"];
 
 /// Runs the conformance cases on the real tools, against a local model server.
 #[derive(Parser)]
@@ -80,7 +84,7 @@ async fn run(arguments: Arguments) -> Result<()> {
                 .iter()
                 .any(|part| case.name().contains(part.as_str()))
     };
-    let cases: Arc<[Case]> = Case::ALL.into_iter().filter(wanted).collect();
+    let cases: Vec<Case> = Case::ALL.into_iter().filter(wanted).collect();
     let record = examine_all(&tools, &cases).await?;
     println!("{}", record.tables(&Lab::groups()));
     let document = std::fs::read_to_string(&arguments.document)
@@ -106,36 +110,23 @@ async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Examines the tools, some at the same time.
-async fn examine_all(tools: &[&'static str], cases: &Arc<[Case]>) -> Result<Record> {
+/// Examines the tools. The cases of each that wait run on a bench of their own, beside the others.
+async fn examine_all(tools: &[&'static str], cases: &[Case]) -> Result<Record> {
     let begun = Instant::now();
-    let free = Arc::new(Semaphore::new(AT_ONCE));
-    let mut running = JoinSet::new();
-    // The slowest begin first, or one of them would run alone at the end: those that start anew for each prompt, and
-    // then from the end of the list to its beginning.
-    let [_, slow, _] = Lab::groups();
-    let (mut order, rest): (Vec<_>, Vec<_>) = tools
-        .iter()
-        .copied()
-        .partition(|tool| slow.tools.contains(tool));
-    order.extend(rest.into_iter().rev());
-    for tool in order {
-        let cases = Arc::clone(cases);
-        // The semaphore is never closed. It is taken here, so that they begin in this order.
-        let turn = Arc::clone(&free).acquire_owned().await.ok();
-        running.spawn(async move {
-            let examined = examine(tool, &cases).await;
-            drop(turn);
-            (tool, examined)
-        });
-    }
+    let mut order = tools.to_vec();
+    let slow = |tool: &&str| SLOWEST.iter().position(|slow| slow == tool);
+    order.sort_by_key(|tool| slow(tool).unwrap_or(SLOWEST.len()));
+    let (waiting, working) = cases.iter().copied().partition(|case| case.waits());
+    let (worked, waited) = tokio::join!(
+        examine_some(&order, working, AT_WORK),
+        examine_some(&order, waiting, WAITING)
+    );
+    let mut results = worked?;
+    results.extend(waited?);
     let mut record = Record::default();
     let mut failures = 0;
-    let mut results = Vec::new();
-    while let Some(examined) = running.join_next().await {
-        results.push(examined.context("a case panicked")?);
-    }
     results.sort_by_key(|(tool, _)| tools.iter().position(|known| known == tool));
+    let mut skipped = Vec::new();
     for (tool, result) in results {
         match result {
             Ok(verdicts) => {
@@ -144,7 +135,11 @@ async fn examine_all(tools: &[&'static str], cases: &Arc<[Case]>) -> Result<Reco
                     record.note(tool, case, &verdict);
                 }
             }
-            Err(reason) => println!("skipped: {tool}: {reason}"),
+            Err(_) if skipped.contains(&tool) => {}
+            Err(reason) => {
+                println!("skipped: {tool}: {reason}");
+                skipped.push(tool);
+            }
         }
     }
     eprintln!("examined in {:.0} s", begun.elapsed().as_secs_f64());
@@ -155,9 +150,38 @@ async fn examine_all(tools: &[&'static str], cases: &Arc<[Case]>) -> Result<Reco
     Ok(record)
 }
 
+/// Examines each tool for these cases, so many at once.
+async fn examine_some(
+    tools: &[&'static str],
+    cases: Vec<Case>,
+    at_once: usize,
+) -> Result<Vec<(&'static str, Result<Verdicts, String>)>> {
+    let mut results = Vec::new();
+    if cases.is_empty() {
+        return Ok(results);
+    }
+    let cases: Arc<[Case]> = cases.into();
+    let free = Arc::new(Semaphore::new(at_once));
+    let mut running = JoinSet::new();
+    for tool in tools.iter().copied() {
+        let cases = Arc::clone(&cases);
+        // The semaphore is never closed. It is taken here, so that they begin in this order.
+        let turn = Arc::clone(&free).acquire_owned().await.ok();
+        running.spawn(async move {
+            let examined = examine(tool, &cases).await;
+            drop(turn);
+            (tool, examined)
+        });
+    }
+    while let Some(examined) = running.join_next().await {
+        results.push(examined.context("a case panicked")?);
+    }
+    Ok(results)
+}
+
 type Verdicts = Vec<(Case, Result<Verdict, String>)>;
 
-/// All cases on one tool; an error is why it cannot be examined here.
+/// Some cases on one tool; an error is why it cannot be examined here.
 async fn examine(tool: &'static str, cases: &[Case]) -> Result<Verdicts, String> {
     let lab = Arc::new(Lab::new(tool)?);
     let mut bench = lab.bench();
@@ -178,6 +202,7 @@ async fn examine(tool: &'static str, cases: &[Case]) -> Result<Verdicts, String>
         eprintln!("{tool}: {}: {word} ({seconds:.1} s)", case.name());
         verdicts.push((case, verdict));
     }
-    eprintln!("{tool}: all in {:.0} s", begun.elapsed().as_secs_f64());
+    let seconds = begun.elapsed().as_secs_f64();
+    eprintln!("{tool}: {} cases in {seconds:.0} s", cases.len());
     Ok(verdicts)
 }

@@ -30,19 +30,6 @@ const MIXED: &[Tool] = &[Tool::Aider, Tool::Claude, Tool::Codex];
 const FUZZ_SECONDS: u32 = 2;
 /// How the conformance suite says that a tool is not here: `skipped: bc: …`. Its column is then not compared.
 const SKIPPED: &str = "skipped: ";
-/// The tools that the conformance cases run on here. The others start anew for each prompt, or wait for a quiet screen, and
-/// would take longer than all the rest; their tests of their own run.
-const EXAMINED: &[&str] = &[
-    "aider", "claude", "codex", "gemini", "qwen", "opencode", "jules", "bash", "python", "node",
-    "bc", "sqlite3",
-];
-const EXAMINED_ALONE: &[&str] = &[
-    "codex-exec",
-    "claude-print",
-    "gemini-headless",
-    "aider-message",
-    "bash-terminal",
-];
 /// How to get cargo-deny, in the version that `deny.toml` was written for.
 const GET_DENY: &str =
     "cargo-deny is not installed; `cargo install cargo-deny --version 0.20.2 --locked`";
@@ -159,14 +146,8 @@ pub(crate) fn run_all(without_tools: bool) -> Result<()> {
             all_ran(&lines)
         })?;
         let lines = runner.step("conformance", || {
-            run_and_read(conformance::program(&installed, false).args(EXAMINED))
+            run_and_read(&mut conformance::program(&installed, false))
         })?;
-        for tool in EXAMINED_ALONE {
-            runner.skip(
-                &format!("conformance of {tool}"),
-                &format!("it takes minutes; `cargo xtask conformance {tool}`"),
-            );
-        }
         for line in lines.iter().filter_map(|line| line.strip_prefix(SKIPPED)) {
             let (tool, why) = line.split_once(": ").unwrap_or((line, ""));
             runner.skip(&format!("conformance of {tool}"), why);

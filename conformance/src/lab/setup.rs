@@ -14,11 +14,14 @@ use crate::Case;
 /// Arguments, and variables.
 type Settings = (Vec<String>, Vec<(String, String)>);
 
-/// From a cancel to the end of a tool that does not confirm it.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
+/// From a cancel to the end of a tool that can confirm it. It does so in its own time, which is long on a busy machine.
+pub(super) const GRACE: Duration = Duration::from_secs(60);
 
-/// The same for programs, which are not slow to confirm but cannot.
-pub(super) const PROGRAMS_GRACE: Duration = Duration::from_secs(2);
+/// The same for a tool that cannot.
+pub(super) const NO_GRACE: Duration = Duration::from_secs(1);
+
+/// From the start of a tool to its first prompt, on a busy machine.
+pub(super) const START: Duration = Duration::from_secs(300);
 
 /// One tool.
 pub(super) struct Setup {
