@@ -5,11 +5,15 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::CliError;
+
+/// A line of the answer stands unfinished on the terminal.
+static UNFINISHED: AtomicBool = AtomicBool::new(false);
 
 /// The forms of an answer that comes bit by bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -62,6 +66,10 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()?;
+    if !bytes.is_empty() {
+        let unfinished = !bytes.ends_with(b"\n") && stdout.is_terminal();
+        UNFINISHED.store(unfinished, Ordering::Relaxed);
+    }
     Ok(())
 }
 
@@ -125,7 +133,14 @@ impl Console {
     /// Tells a part of the story.
     pub(crate) fn tell(self, tone: Tone, text: &str) {
         if !self.quiet || tone == Tone::Question {
-            write_stderr(&(self.paint(tone, text) + "\n"));
+            // On a terminal that shows both, the story does not go on in a line of the answer.
+            let unfinished = UNFINISHED.swap(false, Ordering::Relaxed);
+            let begin = if unfinished && io::stderr().is_terminal() {
+                "\n"
+            } else {
+                ""
+            };
+            write_stderr(&format!("{begin}{}\n", self.paint(tone, text)));
         }
     }
 

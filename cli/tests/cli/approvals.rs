@@ -24,6 +24,7 @@ session=0
 while read -r message; do
   case $message in *'"/clear"'*) session=$((session + 1)) && end '' && continue ;; esac
   printf '{"type":"system","subtype":"init","session_id":"%s"}\n' "$session"
+  case $message in *aloud*) printf '{"type":"stream_event","session_id":"%s","event":{"type":"content_block_delta","delta":{"type":"text_delta","text":"Let me see."}}}\n' "$session" ;; esac
   printf '{"type":"control_request","request_id":"q","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"npm test"}}}\n'
   read -r answer
   case $answer in *'"allow"'*) end tested ;; *) end 'not tested' ;; esac
@@ -43,7 +44,7 @@ fn place() -> Place {
     place
 }
 
-/// The program at a terminal of its own, which the test types on. What goes to stdout does not show there.
+/// The program at a terminal of its own, which the test types on.
 struct Terminal {
     child: Child,
     keys: File,
@@ -51,8 +52,25 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// `kind` is what `TERM` says, and `typed` is there before the program starts.
+    /// `kind` is what `TERM` says, and `typed` is there before the program starts. What goes to stdout does not show.
     fn run(place: &Place, kind: &str, typed: &str, arguments: &[&str]) -> Self {
+        Self::start(place, kind, typed, arguments, |_| Stdio::piped())
+    }
+
+    /// Where everything shows.
+    fn run_all_on_it(place: &Place, arguments: &[&str]) -> Self {
+        Self::start(place, "dumb", "", arguments, |screen| {
+            screen.try_clone().expect("a copy").into()
+        })
+    }
+
+    fn start(
+        place: &Place,
+        kind: &str,
+        typed: &str,
+        arguments: &[&str],
+        stdout: fn(&File) -> Stdio,
+    ) -> Self {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
         grantpt(&keys).expect("it is ours");
@@ -83,7 +101,7 @@ impl Terminal {
             .env_clear()
             .env("TERM", kind)
             .stdin(screen.try_clone().expect("a copy"))
-            .stdout(Stdio::piped())
+            .stdout(stdout(&screen))
             .stderr(screen);
         for (name, value) in program.get_envs() {
             command.env(name, value.unwrap_or_default());
@@ -195,6 +213,20 @@ fn at_a_terminal_the_person_decides() {
         assert_eq!((code, stdout.as_str()), (0, answer), "{shown}");
         place.assert_nothing_is_left();
     }
+}
+
+#[test]
+fn a_question_in_the_middle_of_an_answer_begins_a_line_of_its_own() {
+    let place = place();
+    let arguments = ["ask", "--tool", "asker", "--approvals", "ask", "-q"];
+    let arguments = [&arguments[..], &["test it aloud"]].concat();
+    let mut terminal = Terminal::run_all_on_it(&place, &arguments);
+    terminal
+        .wait_for("Let me see.\r\n? main/1 · t1 · asks")
+        .wait_for("y or n")
+        .type_line("y");
+    let (code, _, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
 }
 
 #[test]
