@@ -36,6 +36,9 @@ pub(crate) struct Running {
     person: Person,
     /// A stop that is under way, with its report.
     stopping: Option<JoinHandle<ShutdownReport>>,
+    /// Groups of instances, and how many of them have a refused login.
+    groups: usize,
+    refused: usize,
 }
 
 struct Tap(mpsc::Sender<Event>);
@@ -126,6 +129,8 @@ pub(crate) async fn launch(
         exporter,
         person: Person::new(settings.approvals == Approvals::Ask),
         stopping: None,
+        groups: settings.groups.len(),
+        refused: 0,
     })
 }
 
@@ -200,6 +205,7 @@ impl Running {
                 biased;
                 event = self.events.recv() => {
                     let event = event?;
+                    self.look_for_login(&event);
                     let mut lines: Vec<_> = story::line(&event).into_iter().collect();
                     lines.extend(self.person.hear(&event));
                     return Some((event, lines));
@@ -220,6 +226,19 @@ impl Running {
         let stopping = tokio::spawn(async move { cluster.shutdown_within(within).await });
         // The first to ask is told in any case, whoever made it urgent later.
         self.stopping.get_or_insert(stopping);
+    }
+
+    /// Nobody can restart the instances of a command, so with a refused login of all of them its prompts would wait for
+    /// ever.
+    fn look_for_login(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::GroupPaused { cause: "login", .. } => self.refused += 1,
+            EventKind::GroupResumed { cause: "login", .. } => self.refused -= 1,
+            _ => return,
+        }
+        if self.refused == self.groups {
+            self.wind_down(LEAVING);
+        }
     }
 
     /// Stops everything now, and tells what was kept. A turn that still runs ends in doubt.

@@ -4,7 +4,7 @@
 //! happened to which instance and why; nothing routine is told twice.
 
 use toolpool::worktree::Landed;
-use toolpool::{Books, Event, EventKind, InstanceState, Reply, Usage};
+use toolpool::{Books, Event, EventKind, InstanceState, Next, Reply, Usage};
 
 use crate::console::Tone;
 use crate::duration;
@@ -21,6 +21,8 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             next,
             ..
         } => match to {
+            // The one sentence about the pause says it for all.
+            _ if matches!(next, Next::Resume { .. }) => None,
             // The first start is told by whoever launched.
             InstanceState::Ready => {
                 let took = (*start).filter(|_| *generation > 1)?;
@@ -33,6 +35,11 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             }
             _ => None,
         },
+        EventKind::GroupPaused { message, .. } => Some((Tone::Bad, message.clone())),
+        EventKind::GroupResumed { tool, after, .. } => Some((
+            Tone::Plain,
+            format!("{tool} goes on after {}", duration::show(*after)),
+        )),
         EventKind::TurnRetrying { turn, instance } => Some((
             Tone::Plain,
             format!("{instance} · {turn} · the tool tries its model again"),

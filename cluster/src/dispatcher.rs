@@ -3,9 +3,11 @@
 //! Owns the scheduler, the waiting turns, the history and the supervisors' mailboxes. Must not decide: each decision is
 //! in [`Scheduler`]. Invariant: it never waits for a supervisor, so that supervisors may always wait for it.
 
+mod pausing;
 mod permissions;
 mod replacing;
 mod roster;
+mod starting;
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -24,6 +26,7 @@ use crate::instance::{InstanceState, Standing, after};
 use crate::replacing::{Replacements, Wish};
 use crate::reply::End;
 use crate::scheduler::{Decision, Scheduler};
+use crate::starting::Starts;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 use crate::turn::{Control, Heard, Message, Order, Report, Turn};
 pub(crate) use replacing::Replacing;
@@ -41,6 +44,7 @@ pub(crate) struct Dispatcher {
     pub(crate) handles: oneshot::Receiver<()>,
     pub(crate) turns: HashMap<TurnId, Box<Turn>>,
     pub(crate) decisions: Vec<Decision>,
+    pub(crate) starts: Starts,
     pub(crate) replacements: Replacements<Heard>,
     pub(crate) replacing: Option<Replacing>,
     pub(crate) shutdown: Option<Shutdown>,
@@ -90,6 +94,7 @@ impl Dispatcher {
             }
             self.scheduler.on_timer(now(), &mut self.decisions);
             self.carry_out();
+            self.advance_starts(now());
             self.advance_replacements(now());
             self.advance_shutdown(now());
         }
@@ -139,6 +144,9 @@ impl Dispatcher {
     fn on_report(&mut self, now: Instant, instance: usize, report: Report) {
         let name = Arc::clone(&self.roster[instance].name);
         match report {
+            Report::WantsToStart { generation } => {
+                self.on_wants_to_start(now, instance, generation)
+            }
             Report::Forgot => self.scheduler.on_new_process(instance, &mut self.decisions),
             Report::Spawned {
                 generation,
@@ -146,6 +154,8 @@ impl Dispatcher {
                 resumes,
             } => {
                 self.roster[instance].on_spawned(now, generation, pid);
+                self.scheduler
+                    .on_spawned(now, instance, &mut self.decisions);
                 if !resumes {
                     self.scheduler.on_new_process(instance, &mut self.decisions);
                 }
@@ -164,6 +174,7 @@ impl Dispatcher {
                 standing,
             } => {
                 self.roster[instance].on_changed(now, to, reason.clone(), standing);
+                let seen = self.watch_start(now, instance, to);
                 self.history.record(EventKind::InstanceChanged {
                     instance: name,
                     generation,
@@ -171,7 +182,7 @@ impl Dispatcher {
                     to,
                     reason,
                     start,
-                    next: self.roster[instance].situation().next(now),
+                    next: self.situation(instance).next(now),
                 });
                 // Whoever waits for this state finds it in the history already.
                 self.roster[instance].tell_waiters();
@@ -179,14 +190,14 @@ impl Dispatcher {
                     self.replacements.on_ready(instance);
                 }
                 self.scheduler
-                    .on_instance(now, instance, to, &mut self.decisions);
+                    .on_instance(now, instance, seen, &mut self.decisions);
             }
             Report::Exited {
                 generation,
                 exit,
                 last,
             } => {
-                self.roster[instance].on_exited(exit, last);
+                self.roster[instance].on_exited(generation, exit, last);
                 self.history.record(EventKind::InstanceExited {
                     instance: name,
                     generation,
@@ -257,6 +268,7 @@ impl Dispatcher {
             Report::Restarting(answer) => self.roster[instance].await_restarted(answer),
             Report::Gone(kept) => {
                 self.roster[instance].gone = true;
+                self.forget_start(now, instance);
                 self.withdraw_questions(instance);
                 self.kept.extend(kept);
                 let from = self.roster[instance].state;
@@ -287,12 +299,18 @@ impl Dispatcher {
             }
             // Whoever asked may have gone; that is no error.
             Control::Status(answer) => drop(answer.send(self.status(now))),
-            Control::Explain(instance, answer) => {
-                drop(answer.send(self.roster[instance].explain(instance, now)))
-            }
+            Control::Explain(instance, answer) => drop(answer.send(self.explain(instance, now))),
             Control::Answer(permission, answer, heard) => self.on_answer(permission, answer, heard),
-            Control::AwaitSettled(instance, answer) => self.roster[instance].await_settled(answer),
+            Control::AwaitSettled(instance, answer) => {
+                self.roster[instance].await_settled(answer);
+                if let Some(pause) = self.starts.pause_of(instance)
+                    && self.starts.held(instance).is_some()
+                {
+                    self.roster[instance].tell_held(&pause.cause);
+                }
+            }
             Control::Restart(instance, answer) => {
+                self.urge(now, instance);
                 self.roster[instance].order(Order::Restart(answer))
             }
             Control::Replace(instance, answer) => {
@@ -307,6 +325,7 @@ impl Dispatcher {
 
     /// Does what the scheduler decided.
     fn carry_out(&mut self) {
+        let now = now();
         let mut decisions = std::mem::take(&mut self.decisions);
         for decision in decisions.drain(..) {
             match decision {
@@ -346,6 +365,9 @@ impl Dispatcher {
                         sessions: self.scheduler.sessions(),
                     })
                 }
+                Decision::Closed { group } => self.on_closed(now, group),
+                Decision::Reopened { group, closed } => self.on_reopened(now, group, &closed),
+                Decision::Renew { instance } => self.renew(instance),
             }
         }
         self.decisions = decisions;
@@ -420,11 +442,16 @@ impl Dispatcher {
             books: self.scheduler.books(),
             queue_limit: self.facts.queue_limit,
             sessions: self.scheduler.sessions(),
+            paused: self.paused(now),
             instances: self
                 .roster
                 .iter()
                 .enumerate()
-                .map(|(index, entry)| entry.status(index, self.scheduler.sessions_on(index), now))
+                .map(|(index, entry)| {
+                    let why = self.why(index, now);
+                    let sessions = self.scheduler.sessions_on(index);
+                    entry.status(index, why, sessions, self.scheduler.is_held(index), now)
+                })
                 .collect(),
         }
     }
@@ -436,10 +463,15 @@ impl Dispatcher {
             .filter(|shutdown| !shutdown.stopping)
             .map(|shutdown| shutdown.deadline);
         let age = self.next_age().filter(|_| self.shutdown.is_none());
-        [self.scheduler.deadline(), age, shutdown]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.scheduler.deadline(),
+            self.starts.deadline(),
+            age,
+            shutdown,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn begin_shutdown(
@@ -476,6 +508,7 @@ impl Dispatcher {
             return;
         }
         shutdown.stopping = true;
+        self.starts.close();
         self.scheduler.cancel_queue(now, &mut self.decisions);
         self.carry_out();
         for entry in &mut self.roster {

@@ -228,10 +228,41 @@ pub enum EventKind {
         instance: Arc<str>,
         /// Which process.
         generation: u64,
-        /// What wore it: `turns`, `age` or `rss`.
+        /// What wore it: `turns`, `age`, `rss`, or `login`: it still has one that was refused.
         cause: &'static str,
         /// The same with its measure, for a human.
         reason: String,
+    },
+    /// A group of instances pauses as a whole; told once.
+    GroupPaused {
+        /// Its tool.
+        tool: Arc<str>,
+        /// What for: `start`, its instances failed to start for the same reason; `limit`, the tool said when it can be
+        /// asked again; `login`, its login is refused.
+        cause: &'static str,
+        /// The same in the tool's words.
+        reason: String,
+        /// How many instances failed alike, or get no prompts.
+        instances: usize,
+        /// Until the first probe, or until prompts go on; absent if it waits for somebody.
+        #[serde(
+            rename = "retry_in_s",
+            skip_serializing_if = "Option::is_none",
+            serialize_with = "maybe_seconds"
+        )]
+        retry_in: Option<Duration>,
+        /// All of it in one sentence, for a human.
+        message: String,
+    },
+    /// A group goes on.
+    GroupResumed {
+        /// Its tool.
+        tool: Arc<str>,
+        /// What it paused for.
+        cause: &'static str,
+        /// How long it paused.
+        #[serde(rename = "after_s", serialize_with = "seconds")]
+        after: Duration,
     },
     /// A process ended.
     InstanceExited {

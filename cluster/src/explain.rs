@@ -111,6 +111,23 @@ pub enum Next {
         /// Seconds until then.
         in_s: f64,
     },
+    /// A process is started when it is its turn: so many at once are enough for the machine.
+    Start {
+        /// Instances that start before it, beside those that do already.
+        before: usize,
+    },
+    /// Its tool's instances fail to start alike, so one of them is started as a probe, and the others when it is ready.
+    Resume {
+        /// Seconds until then.
+        in_s: f64,
+    },
+    /// It takes prompts again when its tool can be asked again.
+    Reopens {
+        /// Seconds until then.
+        in_s: f64,
+    },
+    /// It takes prompts again when somebody has logged in and restarted it.
+    Login,
     /// A process is started as the one probe that an open breaker lets out.
     Probe {
         /// Seconds until then.
@@ -134,6 +151,17 @@ pub enum Next {
     Nothing,
 }
 
+/// What an instance waits for together with others.
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    /// Its turn to start.
+    InLine { before: usize },
+    /// The next probe of those that fail alike.
+    Alike { probe_at: Instant },
+    /// The time that its tool has named, or a new login.
+    Closed { until: Option<Instant> },
+}
+
 /// What follows is read off these.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
@@ -142,6 +170,8 @@ pub(crate) struct Situation {
     pub(crate) turn: Option<TurnId>,
     /// The oldest open question, and until when it waits.
     pub(crate) question: Option<(PermissionId, Instant)>,
+    /// What it waits for beside its own time.
+    pub(crate) held: Option<Held>,
 }
 
 impl Situation {
@@ -154,6 +184,21 @@ impl Situation {
         let until = left(self.standing.until);
         let turn = self.turn;
         let returns = self.standing.returns;
+        match self.held {
+            Some(Held::InLine { before }) => return Next::Start { before },
+            Some(Held::Alike { probe_at }) => {
+                return Next::Resume {
+                    in_s: left(Some(probe_at)),
+                };
+            }
+            Some(Held::Closed { until: Some(until) }) => {
+                return Next::Reopens {
+                    in_s: left(Some(until)),
+                };
+            }
+            Some(Held::Closed { until: None }) => return Next::Login,
+            None => {}
+        }
         match (self.state, self.question) {
             (InstanceState::Starting, _) => Next::Ready { within_s: until },
             (InstanceState::Ready, _) => Next::Prompt,
@@ -207,6 +252,20 @@ impl fmt::Display for Next {
                 f,
                 "{permission} waits for an answer, which is no in {}",
                 seconds(*within_s)
+            ),
+            Self::Start { before: 0 } => write!(f, "it is started next"),
+            Self::Start { before } => write!(f, "it is started after {before} others"),
+            Self::Resume { in_s } => write!(
+                f,
+                "one of its tool's instances is started as a probe in {}, and the others when it is ready",
+                seconds(*in_s)
+            ),
+            Self::Reopens { in_s } => {
+                write!(f, "it takes prompts again in {}", seconds(*in_s))
+            }
+            Self::Login => write!(
+                f,
+                "it takes prompts again when somebody has logged in and restarted it"
             ),
             Self::Restart { in_s } => write!(f, "it is started again in {}", seconds(*in_s)),
             Self::Probe { in_s } => write!(
@@ -291,6 +350,7 @@ mod tests {
             },
             turn: Some(TurnId(7)),
             question: None,
+            held: None,
         }
     }
 
@@ -325,6 +385,43 @@ mod tests {
             asks.next(now).to_string(),
             "p4 waits for an answer, which is no in 30 s"
         );
+    }
+
+    #[test]
+    fn what_an_instance_waits_for_with_others_comes_before_its_own_time() {
+        let now = Instant::now();
+        let until = now + Duration::from_secs(4);
+        for (state, held, next) in [
+            (
+                InstanceState::Starting,
+                Held::InLine { before: 3 },
+                "it is started after 3 others",
+            ),
+            (
+                InstanceState::Starting,
+                Held::InLine { before: 0 },
+                "it is started next",
+            ),
+            (
+                InstanceState::Backoff,
+                Held::Alike { probe_at: until },
+                "one of its tool's instances is started as a probe in 4 s, and the others when it is ready",
+            ),
+            (
+                InstanceState::Ready,
+                Held::Closed { until: Some(until) },
+                "it takes prompts again in 4 s",
+            ),
+            (
+                InstanceState::Ready,
+                Held::Closed { until: None },
+                "it takes prompts again when somebody has logged in and restarted it",
+            ),
+        ] {
+            let mut waits = situation(state, now);
+            waits.held = Some(held);
+            assert_eq!(waits.next(now).to_string(), next);
+        }
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(crate) struct Asked {
 pub(crate) struct Offer {
     pub(crate) tool: Arc<str>,
     pub(crate) roles: Vec<String>,
+    /// How to log in.
+    pub(crate) login: Option<String>,
     pub(crate) count: usize,
     pub(crate) max_prompt_bytes: usize,
     pub(crate) keeps_conversations: bool,
@@ -87,6 +89,21 @@ impl Groups {
         groups
             .map(|group| Arc::clone(&self.0[group].tool))
             .collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The tool of a group.
+    pub(crate) fn tool_of(&self, group: usize) -> &Arc<str> {
+        &self.0[group].tool
+    }
+
+    /// How to log in to the tool of a group.
+    pub(crate) fn login_of(&self, group: usize) -> Option<&str> {
+        self.0[group].login.as_deref()
     }
 
     /// The name for all tools together: `aider`, or `aider+codex`.
@@ -191,6 +208,7 @@ mod tests {
         let offer = |tool: &str, roles: &[&str], count, max_prompt_bytes| Offer {
             tool: tool.into(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            login: None,
             count,
             max_prompt_bytes,
             keeps_conversations: true,

@@ -147,6 +147,7 @@ impl Instance {
     pub(crate) fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Action>) {
         match input {
             Input::Start => self.on_start(now, false, out),
+            Input::Launching => self.on_launching(now),
             Input::Restart => self.on_start(now, true, out),
             Input::Replace(reason) => self.on_replace(now, &reason, out),
             Input::LaunchFailed { permanent, reason } => {
@@ -256,6 +257,13 @@ impl Instance {
                 self.intent = Intent::Bounce;
             }
             _ => self.on_start(now, false, out),
+        }
+    }
+
+    /// The start had to wait for its turn; its time runs from now on.
+    fn on_launching(&mut self, now: Instant) {
+        if let Phase::Starting { deadline } = &mut self.phase {
+            *deadline = after(now, self.config.start_timeout);
         }
     }
 

@@ -32,6 +32,7 @@ use crate::mailbox::Mailbox;
 use crate::manager::{ClusterManager, Inner};
 use crate::replacing::{Recycle, Replacements};
 use crate::scheduler::Scheduler;
+use crate::starting::{self, Starts};
 use crate::supervisor::{Recipe, Supervisor};
 use crate::worktree::{Repository, Worktree};
 
@@ -366,6 +367,7 @@ impl ClusterBuilder {
             roster.push(Entry::new(
                 Arc::clone(name),
                 tool,
+                group_of[index],
                 orders,
                 options.cwd.display().to_string(),
                 branch,
@@ -401,6 +403,7 @@ impl ClusterBuilder {
             recycle: self.recycle,
             groups,
         };
+        let starts = Starts::new(&group_of, starting::at_once(), &self.instance.breaker);
         let task = Dispatcher {
             facts,
             scheduler: Scheduler::new(&group_of, self.queue_limit, self.strategy, now),
@@ -410,6 +413,7 @@ impl ClusterBuilder {
             handles,
             turns: HashMap::new(),
             decisions: Vec::new(),
+            starts,
             replacements: Replacements::new(),
             replacing: None,
             shutdown: None,
@@ -619,6 +623,7 @@ impl Plan {
         Offer {
             tool: Arc::from(self.profile.name.as_str()),
             roles: self.roles.clone(),
+            login: self.profile.login.clone(),
             count: self.count,
             max_prompt_bytes: self.profile.max_prompt_bytes,
             keeps_conversations: self.profile.keeps_conversations(),

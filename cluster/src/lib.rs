@@ -26,6 +26,7 @@ mod scheduler;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod starting;
 mod status;
 mod submission;
 mod supervisor;
@@ -49,7 +50,9 @@ pub use replacing::Recycle;
 pub use reply::Reply;
 pub use scheduler::Books;
 pub use session::{OnLoss, Session};
-pub use status::{ClusterStatus, Health, InstanceStatus, KeptWork, ShutdownReport, WaitingFor};
+pub use status::{
+    ClusterStatus, Health, InstanceStatus, KeptWork, PauseCause, Paused, ShutdownReport, WaitingFor,
+};
 pub use submission::Submission;
 // An event's fields can be named without the crate below.
 pub use toolpool_pool_core::{outcome::Usage, prompt::TurnId, protocol::Answer};

@@ -38,6 +38,8 @@ pub(crate) enum Worn {
     Turns(u64),
     Age(Duration),
     Rss(u64),
+    /// Its login was refused, and a newer process has a good one.
+    Login,
 }
 
 impl Recycle {
@@ -63,6 +65,7 @@ impl Worn {
             Self::Turns(_) => "turns",
             Self::Age(_) => "age",
             Self::Rss(_) => "rss",
+            Self::Login => "login",
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for Worn {
         match self {
             Self::Turns(turns) => write!(f, "its process has run {turns} turns"),
             Self::Age(age) => write!(f, "its process is {} s old", age.as_secs()),
+            Self::Login => write!(f, "its login was refused and a newer one is good"),
             Self::Rss(bytes) => write!(f, "its process has grown to {} MiB", bytes >> 20),
         }
     }

@@ -6,6 +6,7 @@
 //! order on the instance that has the conversation, or fail honestly; prompts for one group of instances hold up none for
 //! another.
 
+mod hold;
 mod load;
 mod slot;
 #[cfg(test)]
@@ -25,6 +26,8 @@ use crate::fit::GroupSet;
 use crate::instance::{InstanceState, after};
 use crate::planted::planted;
 use crate::session::OnLoss;
+pub(crate) use hold::Closed;
+use hold::Hold;
 use slot::Slot;
 
 /// The exact account of all prompts.
@@ -112,6 +115,12 @@ pub(crate) enum Decision {
     SessionClosed,
     /// An instance's conversation is gone, and that of so many sessions with it.
     SessionsLost { instance: usize, lost: usize },
+    /// A group gets no prompts for now; [`Scheduler::closed`] says why.
+    Closed { group: usize },
+    /// It gets them again.
+    Reopened { group: usize, closed: Closed },
+    /// The instance's process has a login that was refused, while a newer one's is good.
+    Renew { instance: usize },
 }
 
 /// The pure core of the dispatcher.
@@ -121,6 +130,8 @@ pub(crate) struct Scheduler {
     /// How many queued prompts may run on each group.
     waiting: Vec<usize>,
     deadlines: BTreeSet<(Instant, TurnId)>,
+    /// What each group's tool has said last.
+    holds: Vec<Hold>,
     slots: Vec<Slot>,
     candidates: Vec<Candidate>,
     strategy: Sticky<Box<dyn Strategy>>,
@@ -141,11 +152,13 @@ impl Scheduler {
         strategy: Box<dyn Strategy>,
         now: Instant,
     ) -> Self {
+        let count = groups.iter().max().map_or(0, |last| last + 1);
         Self {
             queue: VecDeque::new(),
             queue_limit,
             deadlines: BTreeSet::new(),
-            waiting: vec![0; groups.iter().max().map_or(0, |last| last + 1)],
+            waiting: vec![0; count],
+            holds: std::iter::repeat_with(Hold::default).take(count).collect(),
             slots: groups.iter().map(|group| Slot::new(*group, now)).collect(),
             candidates: (0..groups.len()).map(slot::candidate).collect(),
             strategy: Sticky::new(strategy),
@@ -187,7 +200,9 @@ impl Scheduler {
 
     /// When [`Scheduler::on_timer`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(when, _)| *when)
+        let expires = self.deadlines.first().map(|(when, _)| *when);
+        let reopens = self.holds.iter().filter_map(Hold::until).min();
+        expires.into_iter().chain(reopens).min()
     }
 
     /// Takes a prompt in, or refuses it.
@@ -275,6 +290,7 @@ impl Scheduler {
         if state.is_down() {
             // A fresh prompt may have waited for it rather than wipe the sessions of another.
             self.route_all(now, out);
+            self.reopen_renewed(now, self.slots[instance].group, out);
         }
     }
 
@@ -282,6 +298,72 @@ impl Scheduler {
     /// new in this sense when it turns out that it does not.
     pub(crate) fn on_new_process(&mut self, instance: usize, out: &mut Vec<Decision>) {
         self.lose_conversation(instance, out);
+    }
+
+    /// An instance has a process that reads its login anew.
+    pub(crate) fn on_spawned(&mut self, now: Instant, instance: usize, out: &mut Vec<Decision>) {
+        let group = self.slots[instance].group;
+        if self.holds[group].is_refused() {
+            self.slots[instance].held = false;
+            self.reopen_renewed(now, group, out);
+        }
+    }
+
+    /// Why a group gets no prompts, if it gets none.
+    pub(crate) fn closed(&self, group: usize) -> Option<&Closed> {
+        self.holds[group].closed.as_ref()
+    }
+
+    /// The group of an instance.
+    #[cfg(test)]
+    pub(crate) fn group_of(&self, instance: usize) -> usize {
+        self.slots[instance].group
+    }
+
+    /// Whether an instance gets no prompts because its group gets none.
+    pub(crate) fn is_held(&self, instance: usize) -> bool {
+        self.slots[instance].held
+    }
+
+    /// The owner thinks that the tool of a group can be asked again before the time that it has named.
+    pub(crate) fn on_lifted(&mut self, now: Instant, group: usize, out: &mut Vec<Decision>) {
+        if self.holds[group].until().is_some() {
+            self.reopen(now, group, out);
+        }
+    }
+
+    fn learn(&mut self, now: Instant, group: usize, outcome: &Outcome, out: &mut Vec<Decision>) {
+        let before = self.holds[group].closed.clone();
+        if self.holds[group].on_end(now, outcome) {
+            out.extend(before.map(|closed| Decision::Reopened { group, closed }));
+            for slot in self.slots.iter_mut().filter(|slot| slot.group == group) {
+                slot.held = !planted("limit_ignored");
+            }
+            out.push(Decision::Closed { group });
+        } else if *outcome == Outcome::Completed && self.holds[group].is_refused() {
+            // A new process has shown that the login is good again.
+            let each = self.slots.iter().enumerate();
+            let stale = each.filter(|(_, slot)| slot.group == group && slot.held);
+            out.extend(stale.map(|(instance, _)| Decision::Renew { instance }));
+        }
+    }
+
+    fn reopen(&mut self, now: Instant, group: usize, out: &mut Vec<Decision>) {
+        if let Some(closed) = self.holds[group].open() {
+            for slot in self.slots.iter_mut().filter(|slot| slot.group == group) {
+                slot.held = false;
+            }
+            out.push(Decision::Reopened { group, closed });
+            self.route_all(now, out);
+        }
+    }
+
+    /// A refused login is over when every instance that is left has read it anew.
+    fn reopen_renewed(&mut self, now: Instant, group: usize, out: &mut Vec<Decision>) {
+        let mut members = self.slots.iter().filter(|slot| slot.group == group);
+        if self.holds[group].is_refused() && !members.any(|slot| slot.held && !slot.is_down()) {
+            self.reopen(now, group, out);
+        }
     }
 
     /// A running turn is over. `available`: the instance can take the next one at once.
@@ -294,6 +376,7 @@ impl Scheduler {
         out: &mut Vec<Decision>,
     ) {
         self.count(outcome);
+        self.learn(now, self.slots[instance].group, outcome, out);
         let slot = &mut self.slots[instance];
         slot.end_turn(now, matches!(outcome, Outcome::Completed));
         slot.state = if available {
@@ -380,6 +463,11 @@ impl Scheduler {
         }
         if self.queue.len() < queued {
             self.route_all(now, out);
+        }
+        for group in 0..self.holds.len() {
+            if self.holds[group].until().is_some_and(|until| until <= now) {
+                self.reopen(now, group, out);
+            }
         }
     }
 

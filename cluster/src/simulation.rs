@@ -64,10 +64,13 @@ enum Message {
 
 /// What a supervisor tells the dispatcher.
 enum Report {
+    WantsToStart {
+        generation: u64,
+    },
     Spawned {
         generation: u64,
     },
-    Changed(InstanceState),
+    Changed(InstanceState, String),
     Asked(Question),
     Settled(PermissionId),
     TurnEnded {
@@ -82,6 +85,8 @@ enum Report {
 /// What the dispatcher tells a supervisor.
 enum Order {
     Assign(Turn),
+    Start { generation: u64 },
+    Revive,
     Cancel(TurnId),
     Answer(PermissionId, Answer),
     Restart,
@@ -178,12 +183,13 @@ impl World {
             },
         };
         let queue_limit = chance.random_range(1..=8);
+        let starts_at_once = chance.random_range(1..=3);
         let supervisors = (0..instances)
             .map(|index| Supervisor::new(index, &config, seed))
             .collect();
         let people = People::new(instances, &groups, &mut chance, now);
         Self {
-            dispatcher: Dispatcher::new(&groups, queue_limit, now),
+            dispatcher: Dispatcher::new(&groups, queue_limit, starts_at_once, &config.breaker, now),
             supervisors,
             people,
             dispatcher_lag: [1, 1, 20, 100][chance.random_range(0..4)],
@@ -193,7 +199,7 @@ impl World {
                 judge: Judge::default(),
                 healed: false,
                 mailbox: [2, 8, 1024][chance.random_range(0..3)],
-                orders: [5, 7, 64][chance.random_range(0..3)],
+                orders: [6, 8, 64][chance.random_range(0..3)],
                 chance,
                 config,
                 questions: 0,
@@ -213,8 +219,10 @@ impl World {
         self.stage
             .tell(|| "from here on nothing goes wrong".to_owned());
         let healed_at = self.stage.now;
+        let mut helped_at = healed_at;
         while self.stage.judge.open_turns() > 0 && !self.dispatcher.is_shutting_down() {
             assert!(self.stage.now < healed_at + PATIENCE, "a turn never ends");
+            self.log_in(&mut helped_at);
             self.advance();
         }
         let end = self.people.shut_down(&mut self.stage, &self.dispatcher);
@@ -230,6 +238,18 @@ impl World {
             supervisor.look_at_the_end();
         }
         self.stage.judge.look_at_the_end();
+    }
+
+    /// Somebody looks in now and then, logs in and restarts what waits for that.
+    fn log_in(&mut self, helped_at: &mut Instant) {
+        let nothing_happens = self.able().is_empty() && self.next_moment().is_none();
+        if self.stage.now < *helped_at + Duration::from_secs(60) && !nothing_happens {
+            return;
+        }
+        *helped_at = self.stage.now;
+        let each = 0..self.supervisors.len();
+        let refused = each.filter(|instance| self.dispatcher.is_refused(*instance));
+        self.inbox.extend(refused.map(Message::Restart));
     }
 
     /// Somebody who can takes a step; if nobody can, or at times if everybody is slow, time passes.
@@ -382,7 +402,7 @@ fn the_seeds_reach_every_state_and_every_outcome() {
         assert!(seen.outcomes.contains(outcome), "{seen:?}");
     }
     assert!(
-        seen.handed_back && seen.disowned && seen.refused,
+        seen.handed_back && seen.disowned && seen.refused && seen.paused && seen.limited,
         "{seen:?}"
     );
 }

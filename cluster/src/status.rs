@@ -2,6 +2,7 @@
 //!
 //! Owns the status types. Must not know where the facts come from. Invariant: fields are only ever added.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -27,8 +28,91 @@ pub struct ClusterStatus {
     pub queue_limit: usize,
     /// Sessions that are bound to an instance.
     pub sessions: usize,
+    /// Groups of instances that pause as a whole, and why.
+    pub paused: Vec<Paused>,
     /// Its instances, by index.
     pub instances: Vec<InstanceStatus>,
+}
+
+/// What a group of instances pauses for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PauseCause {
+    /// Its instances failed to start, and for the same reason. One at a time is started as a probe, at growing intervals,
+    /// until one becomes ready; what serves goes on serving.
+    Start,
+    /// The tool said when it can be asked again. It gets no prompts until then.
+    Limit,
+    /// The login was refused, of two turns in a row. An instance gets prompts again when it has a new process.
+    Login,
+}
+
+impl PauseCause {
+    /// All causes.
+    pub const ALL: [Self; 3] = [Self::Start, Self::Limit, Self::Login];
+
+    /// The cause's word in the events and the metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Limit => "limit",
+            Self::Login => "login",
+        }
+    }
+}
+
+/// A group of instances that pauses as a whole. Prompts for it wait, or run on other groups that fit them. Its `Display`
+/// is one sentence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Paused {
+    /// Its tool.
+    pub tool: Arc<str>,
+    /// What for.
+    pub cause: PauseCause,
+    /// The same in the tool's words.
+    pub reason: String,
+    /// How many instances failed alike, or get no prompts.
+    pub instances: usize,
+    /// Seconds since it began.
+    pub paused_for_s: f64,
+    /// Seconds until the next probe, or until prompts go on; None if it waits for somebody.
+    pub retry_in_s: Option<f64>,
+    /// The instance that is started as a probe just now.
+    pub probe: Option<Arc<str>>,
+    /// How to log in, where the tool's profile says it.
+    pub login: Option<String>,
+}
+
+impl fmt::Display for Paused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tool, reason, .. } = self;
+        let after = self.retry_in_s.unwrap_or_default();
+        match self.cause {
+            PauseCause::Start => {
+                write!(
+                    f,
+                    "{} instances of {tool} cannot start, and for the same reason ({reason}): prompts wait, ",
+                    self.instances
+                )?;
+                match &self.probe {
+                    Some(probe) => write!(f, "and {probe} is trying again"),
+                    None => write!(f, "and one of them tries again in {after:.0} s"),
+                }
+            }
+            PauseCause::Limit => write!(
+                f,
+                "{tool} cannot be asked for {after:.0} s ({reason}): prompts wait"
+            ),
+            PauseCause::Login => write!(
+                f,
+                "the login of {tool} is refused ({reason}): prompts wait until somebody logs in and restarts its instances{}",
+                self.login
+                    .as_ref()
+                    .map_or_else(String::new, |login| format!("; {login}"))
+            ),
+        }
+    }
 }
 
 /// One instance at one moment.
@@ -71,6 +155,8 @@ pub struct InstanceStatus {
     pub rss_bytes: Option<u64>,
     /// Sessions that live on it.
     pub sessions: usize,
+    /// Its group gets no prompts for now.
+    pub paused: bool,
     /// Its working folder.
     pub cwd: String,
     /// The branch that its work is on, if it has a worktree of its own.
@@ -139,6 +225,13 @@ pub struct KeptWork {
 
 impl From<ClusterStatus> for Health {
     fn from(status: ClusterStatus) -> Self {
+        let healthy = status.instances.iter().any(|instance| {
+            let serves = matches!(
+                instance.state,
+                InstanceState::Ready | InstanceState::Busy | InstanceState::Waiting
+            );
+            serves && !instance.paused
+        });
         let alive = status
             .instances
             .iter()
@@ -159,7 +252,7 @@ impl From<ClusterStatus> for Health {
             alive,
             dead: status.instances.len() - alive,
             ready,
-            healthy: ready > 0,
+            healthy,
             instances: status.instances,
         }
     }

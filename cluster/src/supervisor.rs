@@ -56,6 +56,8 @@ pub(crate) struct Supervisor {
     machine: Instance,
     orders: mpsc::Receiver<Order>,
     dispatcher: mpsc::Sender<Message>,
+    /// The process that is to be started when it is this instance's turn.
+    to_start: Option<u64>,
     launching: Option<Launching>,
     spawned_at: Instant,
     connection: Option<Box<Connection>>,
@@ -127,6 +129,7 @@ impl Supervisor {
             machine,
             orders,
             dispatcher,
+            to_start: None,
             launching: None,
             spawned_at: now.into_std(),
             connection: None,
@@ -169,7 +172,9 @@ impl Supervisor {
     }
 
     async fn woken(&mut self) -> Woken {
+        // A start that waits for its turn takes no time of its own.
         let deadline = self.machine.deadline();
+        let deadline = deadline.filter(|_| self.to_start.is_none());
         if let Some(deadline) = deadline {
             // A timer that fires early only looks again, so it is moved forward alone: turns push their deadlines ever
             // later, and moving the timer costs more than the turn's other book-keeping.
@@ -205,6 +210,18 @@ impl Supervisor {
                 });
                 input
             }
+            Some(Order::Start { generation }) => {
+                // Leave for a start that was called off since, perhaps for another one, counts for nothing.
+                if self
+                    .to_start
+                    .take_if(|start| *start == generation)
+                    .is_none()
+                {
+                    return;
+                }
+                self.launch();
+                Input::Launching
+            }
             Some(Order::Cancel(turn)) => Input::Cancel(turn),
             Some(Order::Answer(id, answer, heard)) => self.on_answer(id, answer, heard),
             Some(Order::Restart(answer)) => {
@@ -215,6 +232,7 @@ impl Supervisor {
                 self.report(Report::Restarting(answer)).await;
                 Input::Replace(reason)
             }
+            Some(Order::Revive) => Input::Start,
             Some(Order::Drain) => Input::Drain,
             // A dispatcher that has gone away wants nothing left behind.
             Some(Order::Stop) | None => {
@@ -373,7 +391,11 @@ impl Supervisor {
 
     async fn perform_one(&mut self, action: Action) {
         match action {
-            Action::Spawn => self.spawn(),
+            Action::Spawn => {
+                let generation = self.machine.generation();
+                self.to_start = Some(generation);
+                self.report(Report::WantsToStart { generation }).await;
+            }
             Action::Submit(turn) => self.submit(turn).await,
             Action::Interrupt => {
                 if let Some(connection) = &mut self.connection {
@@ -394,7 +416,15 @@ impl Supervisor {
             }
             Action::Settle(question, settlement) => self.settle(question, settlement).await,
             Action::NotOpen(id) => self.not_open(id).await,
-            Action::Terminate => self.signal(GroupSignal::Terminate),
+            Action::Terminate => {
+                self.signal(GroupSignal::Terminate);
+                if self.to_start.take().is_some() {
+                    self.inputs.push_back(Input::LaunchFailed {
+                        permanent: false,
+                        reason: "stopped before it was started".to_owned(),
+                    });
+                }
+            }
             Action::Kill => {
                 self.signal(GroupSignal::Kill);
                 if self.launching.take().is_some() {
@@ -421,7 +451,7 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&mut self) {
+    fn launch(&mut self) {
         self.spawned_at = now();
         let profile = Arc::clone(&self.recipe.profile);
         let launcher = Arc::clone(&self.recipe.launcher);

@@ -54,6 +54,10 @@ pub(crate) enum Report {
         pid: Option<u32>,
         resumes: bool,
     },
+    /// It is to start its next process, and waits for its turn.
+    WantsToStart {
+        generation: u64,
+    },
     /// The process that was to go on with a conversation has begun another.
     Forgot,
     Changed {
@@ -126,11 +130,17 @@ pub(crate) enum Control {
 pub(crate) enum Order {
     /// For the process of that generation and no other.
     Assign(Box<Turn>, u64),
+    /// It is the instance's turn to start that process, if it still wants to.
+    Start {
+        generation: u64,
+    },
     Cancel(TurnId),
     Answer(PermissionId, Answer, Heard),
     Restart(oneshot::Sender<Result<(), ControlError>>),
     /// A new process after the running turn, for the reason given.
     Replace(String, Heard),
+    /// Start, if it has failed.
+    Revive,
     Drain,
     /// Stop, and end the task once the process is gone.
     Stop,

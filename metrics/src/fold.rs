@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use toolpool_cluster::{Event, EventKind, EventSink, InstanceState};
+use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, PauseCause};
 
 use crate::queue::Queue;
 use crate::registry::Metrics;
@@ -148,6 +148,9 @@ impl Fold {
                 gauge.set(count as f64);
             }
             tool.series.in_flight.set(0.0);
+            for paused in &tool.series.paused {
+                paused.set(0.0);
+            }
         }
         series.instances_desired.set(instances.len() as f64);
         series.sessions.set(0.0);
@@ -243,6 +246,8 @@ impl Fold {
                 ..
             } => self.count_exit(instance, *code, *signal),
             EventKind::BreakerChanged { instance, to } => self.on_breaker(instance, to),
+            EventKind::GroupPaused { tool, cause, .. } => self.on_pause(tool, cause, 1.0),
+            EventKind::GroupResumed { tool, cause, .. } => self.on_pause(tool, cause, -1.0),
             EventKind::SessionPinned { sessions, .. }
             | EventKind::SessionClosed { sessions }
             | EventKind::SessionsLost { sessions, .. } => {
@@ -319,6 +324,16 @@ impl Fold {
             }
         }
         self.note_samples(1 + usize::from(first_output.is_some()));
+    }
+
+    fn on_pause(&self, tool: &Arc<str>, cause: &str, more: f64) {
+        let cause = PauseCause::ALL
+            .iter()
+            .position(|known| known.word() == cause);
+        let tool = self.tools.iter().find(|known| known.name == *tool);
+        if let (Some(tool), Some(cause)) = (tool, cause) {
+            tool.series.paused[cause].increment(more);
+        }
     }
 
     fn on_breaker(&mut self, instance: &Arc<str>, to: &'static str) {

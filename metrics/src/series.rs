@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram, Label};
-use toolpool_cluster::{InstanceState, SubmitError};
+use toolpool_cluster::{InstanceState, PauseCause, SubmitError};
 
 use crate::families::*;
 use crate::registry::Metrics;
@@ -130,6 +130,7 @@ pub(crate) struct ToolSeries {
     pub(crate) start_duration: Histogram,
     pub(crate) turns: Words,
     pub(crate) in_flight: Gauge,
+    pub(crate) paused: [Gauge; PauseCause::ALL.len()],
     pub(crate) duration: Histogram,
     pub(crate) first_output: Histogram,
     /// Empty until the tool reports some.
@@ -158,6 +159,8 @@ impl ToolSeries {
             start_duration: metrics.histogram(INSTANCE_START_DURATION, tool.clone()),
             turns: words(TURNS, "outcome", OUTCOMES),
             in_flight: metrics.gauge(TURNS_IN_FLIGHT, tool.clone()),
+            paused: PauseCause::ALL
+                .map(|cause| metrics.gauge(PAUSED, with(&tool, "reason", cause.word()))),
             duration: metrics.histogram(TURN_DURATION, tool.clone()),
             first_output: metrics.histogram(TURN_FIRST_OUTPUT, tool.clone()),
             tokens: words(TOKENS, "kind", &[]),

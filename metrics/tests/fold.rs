@@ -57,6 +57,36 @@ fn a_bit_of_everything_makes_this_page() {
 }
 
 #[test]
+fn a_pause_is_shown_while_it_lasts_by_what_for() {
+    check(
+        [paused("login")],
+        &[
+            (
+                "paused{cluster=\"main\",tool=\"aider\",reason=\"login\"}",
+                1.0,
+            ),
+            (
+                "paused{cluster=\"main\",tool=\"aider\",reason=\"limit\"}",
+                0.0,
+            ),
+        ],
+    );
+    check(
+        [paused("start"), paused("limit"), resumed("start")],
+        &[
+            (
+                "paused{cluster=\"main\",tool=\"aider\",reason=\"start\"}",
+                0.0,
+            ),
+            (
+                "paused{cluster=\"main\",tool=\"aider\",reason=\"limit\"}",
+                1.0,
+            ),
+        ],
+    );
+}
+
+#[test]
 fn the_same_events_make_the_same_page() {
     let page = || {
         let mut story = Story::of(2);

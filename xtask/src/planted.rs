@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::runner::cargo;
 
 /// The bugs, each under its name in `cluster/src`, and what it would do to people.
-const BUGS: [(&str, &str); 16] = [
+const BUGS: [(&str, &str); 21] = [
     (
         "sent_again",
         "a prompt that was read by a dead process is sent again",
@@ -58,13 +58,28 @@ const BUGS: [(&str, &str); 16] = [
         "loss_untold",
         "a session goes on in a process that does not know it",
     ),
+    (
+        "all_at_once",
+        "more starts at once than the machine can take",
+    ),
+    ("place_kept", "a start that is over keeps its place"),
+    (
+        "each_for_itself",
+        "instances that fail alike are restarted each for itself",
+    ),
+    ("probes_together", "a pause lets every start out as a probe"),
+    (
+        "limit_ignored",
+        "a tool that named a time is asked before it",
+    ),
 ];
 
 /// The tests of the cores, by the beginnings of their names.
-const CORES: [&str; 5] = [
+const CORES: [&str; 6] = [
     "instance::",
     "scheduler::",
     "simulation::",
+    "starting::",
     "breaker::",
     "backoff::",
 ];

@@ -79,12 +79,12 @@ impl Dispatcher {
             let Some((instance, wish)) = self.replacements.next() else {
                 return;
             };
-            self.replace(instance, wish);
+            self.replace(now, instance, wish);
         }
     }
 
-    fn replace(&mut self, instance: usize, wish: Wish<Heard>) {
-        let entry = &mut self.roster[instance];
+    fn replace(&mut self, now: Instant, instance: usize, wish: Wish<Heard>) {
+        let entry = &self.roster[instance];
         let (reason, answer) = match wish {
             Wish::Owner(answer) if answer.is_closed() => return self.replacements.over(true),
             // What its owner has stopped stays stopped.
@@ -92,9 +92,16 @@ impl Dispatcher {
                 answer.send(Ok(())).ok();
                 return self.replacements.over(true);
             }
-            Wish::Owner(answer) => ("replaced by its owner".to_owned(), Some(answer)),
+            Wish::Owner(answer) => {
+                self.urge(now, instance);
+                ("replaced by its owner".to_owned(), Some(answer))
+            }
             Wish::Worn(generation, worn) => {
-                if entry.generation != generation || !entry.serves() {
+                // What cannot be started now must not be stopped.
+                if entry.generation != generation
+                    || !entry.serves()
+                    || self.starts.pause_of(instance).is_some()
+                {
                     return self.replacements.over(true);
                 }
                 self.history.record(EventKind::InstanceRecycled {
@@ -107,7 +114,7 @@ impl Dispatcher {
             }
         };
         let (told, heard) = oneshot::channel();
-        entry.order(Order::Replace(reason, told));
+        self.roster[instance].order(Order::Replace(reason, told));
         self.replacing = Some(Replacing {
             instance,
             heard,

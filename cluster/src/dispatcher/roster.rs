@@ -12,7 +12,7 @@ use toolpool_pool_core::prompt::TurnId;
 use toolpool_pool_core::rss_bytes;
 
 use crate::error::ControlError;
-use crate::explain::{Evidence, Explanation, Situation};
+use crate::explain::{Evidence, Explanation, Held, Next, Situation};
 use crate::fit::Groups;
 use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question};
@@ -21,8 +21,8 @@ use crate::status::{InstanceStatus, WaitingFor};
 use crate::turn::Order;
 
 /// Places in an instance's mailbox that are kept for the orders which nobody could be told the refusal of: the cancel of a
-/// turn that has just ended, the turn after it and the cancel of that, and one drain.
-pub(crate) const KEPT_PLACES: usize = 4;
+/// turn that has just ended, the turn after it and the cancel of that, one drain, and one start.
+pub(crate) const KEPT_PLACES: usize = 5;
 
 /// What never changes in a cluster's life.
 pub(crate) struct Facts {
@@ -37,9 +37,10 @@ pub(crate) struct Facts {
 pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
     pub(crate) tool: Arc<str>,
+    pub(crate) group: usize,
     orders: Option<mpsc::Sender<Order>>,
     /// No order of a process has followed the last drain, so another drain would say nothing new.
-    drained: bool,
+    pub(crate) drained: bool,
     pub(crate) state: InstanceState,
     pub(crate) reason: String,
     since: Instant,
@@ -52,8 +53,12 @@ pub(crate) struct Entry {
     pub(crate) worn_generation: u64,
     /// The newest generation that was tried, whether it got a process or not.
     pub(crate) started: u64,
+    /// The generation of the process that it wants to start.
+    pub(crate) to_start: u64,
     pid: Option<u32>,
     last_exit: Option<Exit>,
+    /// The generation that ended so.
+    last_exited: u64,
     last_lines: Vec<String>,
     pub(crate) standing: Standing,
     turn: Option<TurnId>,
@@ -79,6 +84,7 @@ impl Entry {
     pub(crate) fn new(
         name: Arc<str>,
         tool: Arc<str>,
+        group: usize,
         orders: mpsc::Sender<Order>,
         cwd: String,
         branch: Option<String>,
@@ -87,6 +93,7 @@ impl Entry {
         Self {
             name,
             tool,
+            group,
             orders: Some(orders),
             drained: false,
             state: InstanceState::Starting,
@@ -97,8 +104,10 @@ impl Entry {
             turns_of_process: 0,
             worn_generation: 0,
             started: 0,
+            to_start: 0,
             pid: None,
             last_exit: None,
+            last_exited: 0,
             last_lines: Vec::new(),
             standing: Standing::default(),
             turn: None,
@@ -159,6 +168,21 @@ impl Entry {
         self.questions.drain(..).map(|open| open.question).collect()
     }
 
+    /// Tells whoever waits for it to settle that it has to wait for others, for that reason.
+    pub(crate) fn tell_held(&mut self, reason: &str) {
+        let held = ControlError::NotReady {
+            instance: self.name.to_string(),
+            reason: reason.to_owned(),
+        };
+        for (generation, answer) in std::mem::take(&mut self.waiters) {
+            if self.started >= generation {
+                answer.send(Err(held.clone())).ok();
+            } else {
+                self.waiters.push((generation, answer));
+            }
+        }
+    }
+
     /// No more orders will come.
     pub(crate) fn dismiss(&mut self) {
         self.orders = None;
@@ -193,7 +217,8 @@ impl Entry {
         self.standing = standing;
     }
 
-    pub(crate) fn on_exited(&mut self, exit: Exit, last: Vec<String>) {
+    pub(crate) fn on_exited(&mut self, generation: u64, exit: Exit, last: Vec<String>) {
+        self.last_exited = generation;
         self.last_lines = last;
         self.pid = None;
         self.last_exit = Some(exit);
@@ -253,7 +278,7 @@ impl Entry {
         self.turn = None;
     }
 
-    pub(crate) fn situation(&self) -> Situation {
+    pub(crate) fn situation(&self, held: Option<Held>) -> Situation {
         Situation {
             state: self.state,
             standing: self.standing,
@@ -262,17 +287,32 @@ impl Entry {
                 .questions
                 .first()
                 .map(|open| (open.question.id, open.until)),
+            held,
         }
     }
 
-    pub(crate) fn explain(&self, index: usize, now: Instant) -> Explanation {
+    /// How the process of its last start ended, if it had one.
+    pub(crate) fn exit_of_start(&self) -> Option<String> {
+        let exit = self
+            .last_exit
+            .filter(|_| self.last_exited == self.to_start)?;
+        Some(exit.to_string())
+    }
+
+    pub(crate) fn explain(
+        &self,
+        index: usize,
+        why: String,
+        next: Next,
+        now: Instant,
+    ) -> Explanation {
         Explanation {
             index,
             name: Arc::clone(&self.name),
             tool: Arc::clone(&self.tool),
             state: self.state,
             state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
-            why: self.why(),
+            why,
             evidence: Evidence {
                 generation: self.generation,
                 return_code: self.last_exit.and_then(|exit| exit.code),
@@ -282,25 +322,32 @@ impl Entry {
                 tries_left: self.standing.tries_left,
                 last_error: self.last_error.clone(),
             },
-            next: self.situation().next(now),
+            next,
         }
     }
 
     /// Why it is in its state; a life without trouble needs no reason.
-    fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         match self.state {
             InstanceState::Ready | InstanceState::Busy => String::new(),
             _ => self.reason.clone(),
         }
     }
 
-    pub(crate) fn status(&self, index: usize, sessions: usize, now: Instant) -> InstanceStatus {
+    pub(crate) fn status(
+        &self,
+        index: usize,
+        why: String,
+        sessions: usize,
+        paused: bool,
+        now: Instant,
+    ) -> InstanceStatus {
         InstanceStatus {
             index,
             name: Arc::clone(&self.name),
             tool: Arc::clone(&self.tool),
             state: self.state,
-            reason: self.why(),
+            reason: why,
             state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
             waiting: self.questions.iter().map(|open| open.status(now)).collect(),
             alive: self.pid.is_some(),
@@ -314,6 +361,7 @@ impl Entry {
             last_error: self.last_error.clone(),
             rss_bytes: self.pid.and_then(rss_bytes),
             sessions,
+            paused,
             cwd: self.cwd.clone(),
             branch: self.branch.clone(),
         }
@@ -344,6 +392,7 @@ mod tests {
         let mut entry = Entry::new(
             Arc::from("main/1"),
             Arc::from("standin"),
+            0,
             sender,
             String::new(),
             None,
@@ -381,6 +430,7 @@ mod tests {
         let mut entry = Entry::new(
             Arc::from("main/1"),
             Arc::from("standin"),
+            0,
             sender,
             String::new(),
             None,

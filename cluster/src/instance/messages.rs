@@ -18,6 +18,8 @@ use crate::permission::{PermissionId, Question, Settlement};
 pub(crate) enum Input {
     /// The owner wants it up; also the first input of all.
     Start,
+    /// The start that was asked for begins now.
+    Launching,
     /// A start was refused or went wrong before there was a process.
     LaunchFailed {
         /// Trying again cannot help.

@@ -1,6 +1,6 @@
 //! The scheduler's view of one instance.
 //!
-//! Owns what is counted for each instance. Must not know queues. Invariant: available means ready and without a turn.
+//! Owns what is counted for each instance. Must not know queues. Invariant: available means ready, without a turn, and not held.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ pub(super) struct Slot {
     pub(super) group: usize,
     pub(super) state: InstanceState,
     pub(super) running: Option<TurnId>,
+    /// Its group gets no prompts for now.
+    pub(super) held: bool,
     /// The caller of the running turn does not want it any more.
     pub(super) withdrawn: bool,
     /// The last turn was the first of its session's conversation.
@@ -32,6 +34,7 @@ impl Slot {
             group,
             state: InstanceState::Starting,
             running: None,
+            held: false,
             withdrawn: false,
             opened_session: false,
             conversation: 0,
@@ -41,7 +44,7 @@ impl Slot {
     }
 
     pub(super) fn is_available(&self) -> bool {
-        self.state == InstanceState::Ready && self.running.is_none()
+        self.state == InstanceState::Ready && self.running.is_none() && !self.held
     }
 
     /// It will not come back by itself.

@@ -10,10 +10,12 @@ use toolpool_routing::RoundRobin;
 
 use super::supervisor::Supervisor;
 use super::{Message, Order, Report, Stage, Turn};
+use crate::breaker::BreakerConfig;
 use crate::dispatcher::KEPT_PLACES;
 use crate::instance::after;
 use crate::permission::PermissionId;
 use crate::scheduler::{Decision, Scheduler};
+use crate::starting::{Starts, Verdict};
 
 struct Shutdown {
     deadline: Instant,
@@ -24,6 +26,10 @@ pub(super) struct Dispatcher {
     scheduler: Scheduler,
     turns: HashMap<TurnId, Turn>,
     decisions: Vec<Decision>,
+    starts: Starts,
+    starts_at_once: usize,
+    /// Of each instance, the process that it wants to start.
+    to_start: Vec<u64>,
     shutdown: Option<Shutdown>,
     gone: Vec<bool>,
     /// Of each instance, the process that was last heard of.
@@ -33,12 +39,21 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) fn new(groups: &[usize], queue_limit: usize, now: Instant) -> Self {
+    pub(super) fn new(
+        groups: &[usize],
+        queue_limit: usize,
+        starts_at_once: usize,
+        breaker: &BreakerConfig,
+        now: Instant,
+    ) -> Self {
         let strategy = Box::new(RoundRobin::new());
         Self {
             scheduler: Scheduler::new(groups, queue_limit, strategy, now),
             turns: HashMap::new(),
             decisions: Vec::new(),
+            starts: Starts::new(groups, starts_at_once, breaker),
+            starts_at_once,
+            to_start: vec![0; groups.len()],
             shutdown: None,
             gone: vec![false; groups.len()],
             generations: vec![0; groups.len()],
@@ -54,6 +69,12 @@ impl Dispatcher {
         self.shutdown.is_some()
     }
 
+    /// An instance that waits until somebody has logged in and restarts it.
+    pub(super) fn is_refused(&self, instance: usize) -> bool {
+        let closed = self.scheduler.closed(self.scheduler.group_of(instance));
+        self.scheduler.is_held(instance) && closed.is_some_and(|closed| closed.until.is_none())
+    }
+
     pub(super) fn has_stopped(&self) -> bool {
         self.gone.iter().all(|gone| *gone)
     }
@@ -62,7 +83,7 @@ impl Dispatcher {
         let shutdown = self.shutdown.as_ref();
         let drains = shutdown.filter(|shutdown| !shutdown.stopping);
         let ends = drains.map(|shutdown| shutdown.deadline);
-        [self.scheduler.deadline(), ends]
+        [self.scheduler.deadline(), self.starts.deadline(), ends]
             .into_iter()
             .flatten()
             .min()
@@ -79,8 +100,16 @@ impl Dispatcher {
         }
         self.scheduler.on_timer(stage.now, &mut self.decisions);
         self.carry_out(stage, supervisors);
+        let mut verdicts = Vec::new();
+        self.starts.on_timer(stage.now, &mut verdicts);
+        self.carry_out_verdicts(stage, verdicts, supervisors);
         self.advance_shutdown(stage, supervisors);
         stage.judge.look(self.scheduler.books());
+        let starting = supervisors.iter().filter(|supervisor| supervisor.starts());
+        assert!(
+            starting.count() <= self.starts_at_once,
+            "too many starts at once"
+        );
         let due = self.deadline().is_some_and(|due| due <= stage.now);
         assert!(!due, "the dispatcher would spin");
         for turn in self.turns.values() {
@@ -136,21 +165,46 @@ impl Dispatcher {
                     order(stage, to, *instance, Order::Answer(id, answer));
                 }
             }
-            Message::Restart(instance) => order(stage, to, instance, Order::Restart),
+            Message::Restart(instance) => {
+                self.starts.urge(instance);
+                let group = self.scheduler.group_of(instance);
+                self.scheduler.on_lifted(now, group, &mut self.decisions);
+                order(stage, to, instance, Order::Restart);
+            }
             Message::Drain(instance) => order(stage, to, instance, Order::Drain),
             Message::Shutdown { within } => self.begin_shutdown(stage, within, to),
-            Message::Report(instance, report) => self.on_report(stage, instance, report),
+            Message::Report(instance, report) => self.on_report(stage, instance, report, to),
         }
     }
 
-    fn on_report(&mut self, stage: &mut Stage, instance: usize, report: Report) {
+    fn on_report(
+        &mut self,
+        stage: &mut Stage,
+        instance: usize,
+        report: Report,
+        supervisors: &mut [Supervisor],
+    ) {
         let (now, out) = (stage.now, &mut self.decisions);
+        let mut verdicts = Vec::new();
         match report {
+            Report::WantsToStart { generation } => {
+                self.to_start[instance] = generation;
+                self.starts.on_wish(now, instance, &mut verdicts);
+            }
             Report::Spawned { generation } => {
                 self.generations[instance] = generation;
+                self.scheduler.on_spawned(now, instance, out);
                 self.scheduler.on_new_process(instance, out);
             }
-            Report::Changed(to) => self.scheduler.on_instance(now, instance, to, out),
+            Report::Changed(to, reason) => {
+                let mut seen =
+                    self.starts
+                        .on_changed(now, instance, to, None, &reason, &mut verdicts);
+                if supervisors.get(instance).is_some_and(|it| it.drained) {
+                    seen = to;
+                }
+                self.scheduler.on_instance(now, instance, seen, out);
+            }
             Report::Asked(question) => self.questions.push((question.id, instance)),
             Report::Settled(id) => self.questions.retain(|(open, _)| *open != id),
             Report::TurnEnded {
@@ -170,13 +224,61 @@ impl Dispatcher {
                 self.scheduler
                     .on_handed_back(now, instance, id, ticket, since, out);
             }
-            Report::Gone => self.gone[instance] = true,
+            Report::Gone => {
+                self.gone[instance] = true;
+                self.starts.on_gone(now, instance, &mut verdicts);
+            }
+        }
+        self.carry_out_verdicts(stage, verdicts, supervisors);
+    }
+
+    fn carry_out_verdicts(
+        &mut self,
+        stage: &mut Stage,
+        verdicts: Vec<Verdict>,
+        supervisors: &mut [Supervisor],
+    ) {
+        for verdict in verdicts {
+            stage.tell(|| match &verdict {
+                // Moments are others each time.
+                Verdict::Resumed { group, .. } => format!("decided: group {group} goes on"),
+                other => format!("decided: {other:?}"),
+            });
+            match verdict {
+                Verdict::Start(instance) => {
+                    let generation = self.to_start[instance];
+                    order(stage, supervisors, instance, Order::Start { generation });
+                }
+                Verdict::Revive(instance) => {
+                    let drained = supervisors.get(instance).is_some_and(|it| it.drained);
+                    if drained {
+                        let mut verdicts = Vec::new();
+                        self.starts.on_gone(stage.now, instance, &mut verdicts);
+                        self.carry_out_verdicts(stage, verdicts, supervisors);
+                    } else {
+                        order(stage, supervisors, instance, Order::Revive);
+                    }
+                }
+                Verdict::Paused { group } => {
+                    stage.judge.seen.paused |= true;
+                    let paused = stage.judge.paused.insert(group);
+                    assert!(paused, "a pause that was told twice");
+                }
+                Verdict::Resumed { group, .. } => {
+                    assert!(stage.judge.paused.remove(&group), "it was not paused");
+                }
+                Verdict::Held { .. } => {}
+            }
         }
     }
 
     fn carry_out(&mut self, stage: &mut Stage, supervisors: &mut [Supervisor]) {
         for decision in std::mem::take(&mut self.decisions) {
-            stage.tell(|| format!("decided: {decision:?}"));
+            stage.tell(|| match &decision {
+                // Moments are others each time.
+                Decision::Reopened { group, .. } => format!("decided: group {group} reopens"),
+                other => format!("decided: {other:?}"),
+            });
             match decision {
                 Decision::Assign { turn, instance, .. } => {
                     let mut turn = self.turns.remove(&turn).expect("it was queued");
@@ -191,6 +293,7 @@ impl Dispatcher {
                 Decision::Interrupt { turn, instance } => {
                     order(stage, supervisors, instance, Order::Cancel(turn));
                 }
+                Decision::Closed { .. } => stage.judge.seen.limited = true,
                 _ => {}
             }
         }
@@ -216,6 +319,7 @@ impl Dispatcher {
             return;
         }
         shutdown.stopping = true;
+        self.starts.close();
         self.scheduler.cancel_queue(stage.now, &mut self.decisions);
         self.carry_out(stage, supervisors);
         for supervisor in supervisors {

@@ -45,6 +45,8 @@ pub(super) struct Seen {
     pub(super) handed_back: bool,
     pub(super) disowned: bool,
     pub(super) refused: bool,
+    pub(super) paused: bool,
+    pub(super) limited: bool,
 }
 
 impl Seen {
@@ -54,6 +56,8 @@ impl Seen {
         self.handed_back |= other.handed_back;
         self.disowned |= other.disowned;
         self.refused |= other.refused;
+        self.paused |= other.paused;
+        self.limited |= other.limited;
     }
 }
 
@@ -64,6 +68,8 @@ pub(super) struct Judge {
     books: Books,
     sessions: BTreeMap<String, Bound>,
     questions: BTreeMap<PermissionId, bool>,
+    /// Groups whose starts pause.
+    pub(super) paused: BTreeSet<usize>,
     pub(super) seen: Seen,
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Supervisor {
     effects: VecDeque<Effect>,
     /// Waits for room in the dispatcher's mailbox.
     telling: Option<Report>,
+    to_start: Option<u64>,
     launching: Option<Launch>,
     process: Option<Process>,
     running: Option<Turn>,
@@ -60,6 +61,7 @@ impl Supervisor {
             inputs: VecDeque::from([Input::Start]),
             effects: VecDeque::new(),
             telling: None,
+            to_start: None,
             launching: None,
             process: None,
             running: None,
@@ -96,8 +98,19 @@ impl Supervisor {
         }
         let launched = self.launching.as_ref().and_then(|launch| launch.over);
         let happens = self.process.as_ref().and_then(Process::next_moment);
-        let waits = [launched, happens, self.machine.deadline()];
+        let waits = [launched, happens, self.deadline()];
         waits.into_iter().flatten().min()
+    }
+
+    /// As the real one: a start that waits for its turn takes no time of its own.
+    fn deadline(&self) -> Option<Instant> {
+        self.machine.deadline().filter(|_| self.to_start.is_none())
+    }
+
+    /// Its process is on its way up.
+    pub(super) fn starts(&self) -> bool {
+        self.machine.state() == InstanceState::Starting
+            && (self.launching.is_some() || self.process.is_some())
     }
 
     /// The accepted turns that are here.
@@ -156,7 +169,7 @@ impl Supervisor {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= stage.now);
         let ordered = !self.orders.is_empty() && !self.quitting;
         let launched = due(self.launching.as_ref().and_then(|launch| launch.over));
-        let rings = due(self.machine.deadline());
+        let rings = due(self.deadline());
         let happens = due(self.process.as_ref().and_then(Process::next_moment));
         let ready: Vec<usize> = [ordered, launched, rings, happens]
             .into_iter()
@@ -164,18 +177,18 @@ impl Supervisor {
             .filter_map(|(which, ready)| ready.then_some(which))
             .collect();
         match ready[stage.chance.random_range(0..ready.len())] {
-            0 => self.on_order(),
+            0 => self.on_order(stage),
             1 => self.on_launched(stage),
             2 => self.inputs.push_back(Input::Timer),
             _ => self.on_process(stage),
         }
     }
 
-    fn on_order(&mut self) {
+    fn on_order(&mut self, stage: &mut Stage) {
         let Some(order) = self.orders.pop_front() else {
             return;
         };
-        self.inputs.push_back(match order {
+        let input = match order {
             Order::Assign(turn) => {
                 assert!(self.running.is_none(), "two turns at a time");
                 let input = Input::Assign {
@@ -186,6 +199,18 @@ impl Supervisor {
                 self.running = Some(turn);
                 input
             }
+            Order::Start { generation } => {
+                if self
+                    .to_start
+                    .take_if(|start| *start == generation)
+                    .is_none()
+                {
+                    return;
+                }
+                self.launch(stage);
+                Input::Launching
+            }
+            Order::Revive => Input::Start,
             Order::Cancel(turn) => Input::Cancel(turn),
             Order::Answer(id, answer) => Input::Answer(id, answer),
             Order::Restart => Input::Restart,
@@ -194,7 +219,8 @@ impl Supervisor {
                 self.quitting = true;
                 Input::Stop
             }
-        });
+        };
+        self.inputs.push_back(input);
     }
 
     fn on_launched(&mut self, stage: &mut Stage) {
@@ -286,7 +312,12 @@ impl Supervisor {
         let start = stage.start;
         stage.tell(|| format!("instance {index} does {}", told(&action, start)));
         match action {
-            Action::Spawn => self.spawn(stage),
+            Action::Spawn => {
+                self.look_at_start();
+                let generation = self.machine.generation();
+                self.to_start = Some(generation);
+                self.telling = Some(Report::WantsToStart { generation });
+            }
             Action::Submit(turn) => self.submit(turn, stage),
             Action::Interrupt => {
                 if let Some(process) = &mut self.process {
@@ -318,6 +349,13 @@ impl Supervisor {
             Action::Terminate => {
                 if let Some(process) = &mut self.process {
                     process.terminate(stage);
+                }
+                if self.to_start.take().is_some() {
+                    let reason = "stopped before it was started".to_owned();
+                    self.inputs.push_back(Input::LaunchFailed {
+                        permanent: false,
+                        reason,
+                    });
                 }
             }
             Action::Kill => {
@@ -353,7 +391,7 @@ impl Supervisor {
                     self.telling = Some(Report::HandedBack(turn));
                 }
             }
-            Action::Changed { to, from, .. } => {
+            Action::Changed { to, from, reason } => {
                 // The dispatcher knows of these from the turn itself.
                 let is_known = matches!(
                     (from, to),
@@ -364,7 +402,7 @@ impl Supervisor {
                         )
                 );
                 if !is_known {
-                    self.telling = Some(Report::Changed(to));
+                    self.telling = Some(Report::Changed(to, reason));
                 }
             }
             Action::BreakerChanged(state) => {
@@ -378,15 +416,19 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&mut self, stage: &mut Stage) {
+    fn look_at_start(&self) {
         assert!(
-            self.process.is_none() && self.launching.is_none(),
+            self.process.is_none() && self.launching.is_none() && self.to_start.is_none(),
             "two processes of one instance"
         );
         assert!(
             !matches!(self.breaker, BreakerState::Open { .. }),
             "a start while the breaker is open"
         );
+    }
+
+    fn launch(&mut self, stage: &mut Stage) {
+        self.look_at_start();
         let over = stage.within(1_500);
         let fails = stage.mishap(15);
         self.launching = Some(Launch {
@@ -447,7 +489,10 @@ impl Supervisor {
         );
         assert!(may_run || self.running.is_none(), "{state:?} with a turn");
         let has_process = self.process.is_some();
+        let waits = self.to_start.is_some();
         let expected = match state {
+            InstanceState::Starting if waits => !has_process && self.launching.is_none(),
+            _ if waits => false,
             InstanceState::Starting | InstanceState::Stopping => {
                 has_process != self.launching.is_some()
             }

@@ -173,10 +173,13 @@ impl Process {
                 .coming
                 .push((later, Happening::Ends(turn, Outcome::Completed))),
             60..70 => {
+                let class =
+                    [FailureClass::Overloaded, FailureClass::Auth][stage.chance.random_range(0..2)];
+                let wait = stage.chance.random_range(1..30);
                 let failure = Failure {
-                    class: FailureClass::Overloaded,
+                    class,
                     message: "529".to_owned(),
-                    retry_after: None,
+                    retry_after: stage.percent(30).then(|| Duration::from_secs(wait)),
                 };
                 self.coming
                     .push((later, Happening::Ends(turn, Outcome::Failed(failure))));

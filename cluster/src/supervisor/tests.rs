@@ -48,14 +48,20 @@ fn supervisor(
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_panics_says_that_it_is_gone_however_full_the_mailbox_is() {
-    let (dispatcher, mut inbox) = mpsc::channel(1);
-    let (_orders, taken) = mpsc::channel(1);
+    let (dispatcher, mut inbox) = mpsc::channel(2);
+    let (orders, taken) = mpsc::channel(1);
+    let leave = orders.try_send(Order::Start { generation: 1 });
+    assert!(leave.is_ok());
     let task = tokio::spawn(supervisor(None, taken, dispatcher).run());
     assert!(task.await.expect_err("its launcher has a bug").is_panic());
-    let first = inbox.recv().await;
+    let (first, second) = (inbox.recv().await, inbox.recv().await);
     assert!(
-        matches!(first, Some(Message::Report(0, Report::Changed { .. }))),
-        "the mailbox was full of this"
+        matches!(first, Some(Message::Report(0, Report::Changed { .. })))
+            && matches!(
+                second,
+                Some(Message::Report(0, Report::WantsToStart { .. }))
+            ),
+        "the mailbox was full of these"
     );
     let last = inbox.recv().await;
     assert!(

@@ -9,6 +9,7 @@ mod failing;
 mod floods;
 mod jobs;
 mod operating;
+mod pausing;
 mod permissions;
 mod replacing;
 mod resuming;

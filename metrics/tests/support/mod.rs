@@ -268,6 +268,25 @@ pub(crate) fn breaker(instance: usize, to: &'static str) -> EventKind {
     }
 }
 
+pub(crate) fn paused(cause: &'static str) -> EventKind {
+    EventKind::GroupPaused {
+        tool: Arc::from("aider"),
+        cause,
+        reason: "no key".to_owned(),
+        instances: 2,
+        retry_in: None,
+        message: "2 instances of aider cannot start".to_owned(),
+    }
+}
+
+pub(crate) fn resumed(cause: &'static str) -> EventKind {
+    EventKind::GroupResumed {
+        tool: Arc::from("aider"),
+        cause,
+        after: Duration::from_secs(9),
+    }
+}
+
 pub(crate) fn pinned(instance: usize, sessions: usize) -> EventKind {
     EventKind::SessionPinned {
         instance: name(instance),
@@ -311,5 +330,6 @@ pub(crate) fn everything() -> Vec<EventKind> {
         accepted(4),
         ended_in_queue(4, "cancelled"),
         changed(1, 1, Busy, Stopping),
+        paused("start"),
     ]
 }

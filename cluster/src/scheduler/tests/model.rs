@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use toolpool_pool_core::outcome::{Doubt, DoubtCause, FailureClass, Outcome};
+use toolpool_pool_core::outcome::{Doubt, DoubtCause, Failure, FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::RoundRobin;
 
@@ -35,6 +35,10 @@ pub(super) enum Step {
     Ready(usize),
     /// Its turn ends and it takes the next one.
     End(usize, bool),
+    /// Its turn ends because the tool can be asked again after so many milliseconds only.
+    Limit(usize, u64),
+    /// Its turn ends because the login was refused.
+    Refuse(usize),
     /// Its process ends; a running turn ends in doubt, or is handed back if nothing of it was written.
     Crash {
         instance: usize,
@@ -70,6 +74,8 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         3 => (0usize..12).prop_map(Step::Cancel),
         8 => (0usize..3).prop_map(Step::Ready),
         8 => (0usize..3, any::<bool>()).prop_map(|(instance, good)| Step::End(instance, good)),
+        1 => (0usize..3, 1u64..100).prop_map(|(instance, millis)| Step::Limit(instance, millis)),
+        2 => (0usize..3).prop_map(Step::Refuse),
         3 => (0usize..3, any::<bool>()).prop_map(|(instance, written)| Step::Crash { instance, written }),
         1 => (0usize..3, any::<bool>()).prop_map(|(instance, failed)| Step::Down(instance, failed)),
         3 => (0u64..60).prop_map(Step::Wait),
@@ -95,6 +101,15 @@ struct Place {
     running: Option<TurnId>,
     conversation: u64,
     group: usize,
+    /// Its group gets no prompts.
+    held: bool,
+}
+
+/// What a group's tool has said: until when it gets no prompts, if it knows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    closed: Option<Option<Instant>>,
+    refusals: u32,
 }
 
 pub(super) struct Model {
@@ -102,6 +117,7 @@ pub(super) struct Model {
     pub(super) now: Instant,
     places: Vec<Place>,
     groups: usize,
+    said: Vec<Said>,
     queue: Vec<TurnId>,
     prompts: HashMap<TurnId, Prompt>,
     /// Where each session's conversation is.
@@ -124,12 +140,14 @@ impl Model {
             running: None,
             conversation: 0,
             group: *group,
+            held: false,
         };
         Self {
             scheduler: Scheduler::new(groups, queue_limit, Box::new(RoundRobin::new()), now),
             now,
             places: groups.iter().map(place).collect(),
             groups: groups.iter().max().map_or(0, |last| last + 1),
+            said: vec![Said::default(); groups.iter().max().map_or(0, |last| last + 1)],
             queue: Vec::new(),
             prompts: HashMap::new(),
             homes: HashMap::new(),
@@ -164,6 +182,11 @@ impl Model {
             Step::Wait(millis) => {
                 self.now += Duration::from_millis(millis);
                 self.scheduler.on_timer(self.now, &mut out);
+                for group in 0..self.said.len() {
+                    if matches!(self.said[group].closed, Some(Some(until)) if until <= self.now) {
+                        self.open(group);
+                    }
+                }
             }
             Step::Forget(session) => {
                 self.homes.remove(&session);
@@ -182,11 +205,20 @@ impl Model {
             }
             Step::Ready(at)
             | Step::End(at, _)
+            | Step::Limit(at, _)
+            | Step::Refuse(at)
             | Step::Crash { instance: at, .. }
             | Step::Down(at, _)
                 if at >= self.places.len() => {}
             Step::Ready(instance) => self.become_ready(instance, &mut out),
             Step::End(instance, good) => self.end_turn(instance, good, &mut out),
+            Step::Limit(instance, millis) => {
+                let wait = Duration::from_millis(millis);
+                self.fail_turn(instance, FailureClass::RateLimit, Some(wait), &mut out);
+            }
+            Step::Refuse(instance) => {
+                self.fail_turn(instance, FailureClass::Auth, None, &mut out);
+            }
             Step::Crash { instance, written } => {
                 self.lose_process(instance, InstanceState::Backoff, written, &mut out)
             }
@@ -311,7 +343,13 @@ impl Model {
             self.scheduler
                 .on_instance(self.now, instance, InstanceState::Starting, out);
             self.places[instance].conversation += 1;
+            self.scheduler.on_spawned(self.now, instance, out);
             self.scheduler.on_new_process(instance, out);
+            let group = self.places[instance].group;
+            if self.said[group].closed == Some(None) {
+                self.places[instance].held = false;
+                self.look_whether_renewed(group);
+            }
         }
         self.places[instance].state = InstanceState::Ready;
         self.scheduler
@@ -325,6 +363,7 @@ impl Model {
         self.prompts.remove(&turn);
         self.places[instance].state = InstanceState::Ready;
         let outcome = if good {
+            self.said[self.places[instance].group].refusals = 0;
             self.books.completed += 1;
             Outcome::Completed
         } else {
@@ -333,6 +372,62 @@ impl Model {
         };
         self.scheduler
             .on_turn_ended(self.now, instance, &outcome, true, out);
+    }
+
+    /// The turn fails, and its tool says something that concerns its whole group.
+    fn fail_turn(
+        &mut self,
+        instance: usize,
+        class: FailureClass,
+        retry_after: Option<Duration>,
+        out: &mut Vec<Decision>,
+    ) {
+        let Some(turn) = self.places[instance].running.take() else {
+            return;
+        };
+        self.prompts.remove(&turn);
+        self.places[instance].state = InstanceState::Ready;
+        self.books.failed += 1;
+        let group = self.places[instance].group;
+        let said = &mut self.said[group];
+        let until = retry_after.map(|wait| self.now + wait);
+        said.refusals += u32::from(until.is_none());
+        if until.is_some() || said.refusals >= 2 {
+            let known = said
+                .closed
+                .filter(|known| known.is_some() == until.is_some());
+            if known.is_none() {
+                for place in self.places.iter_mut().filter(|place| place.group == group) {
+                    place.held = true;
+                }
+            }
+            said.closed = Some(known.flatten().max(until));
+        }
+        let failure = Failure {
+            class,
+            message: "no".to_owned(),
+            retry_after,
+        };
+        self.scheduler
+            .on_turn_ended(self.now, instance, &Outcome::Failed(failure), true, out);
+    }
+
+    fn open(&mut self, group: usize) {
+        self.said[group] = Said::default();
+        for place in self.places.iter_mut().filter(|place| place.group == group) {
+            place.held = false;
+        }
+    }
+
+    /// After a refused login every instance that is left must have had a new process.
+    fn look_whether_renewed(&mut self, group: usize) {
+        let waits = |place: &Place| {
+            let down = matches!(place.state, InstanceState::Stopped | InstanceState::Failed);
+            place.group == group && place.held && !down
+        };
+        if self.said[group].closed == Some(None) && !self.places.iter().any(waits) {
+            self.open(group);
+        }
     }
 
     fn lose_process(
@@ -365,6 +460,7 @@ impl Model {
                 self.hand_back(instance, turn, out);
             }
         }
+        self.look_whether_renewed(self.places[instance].group);
     }
 
     fn hand_back(&mut self, instance: usize, turn: TurnId, out: &mut Vec<Decision>) {
@@ -395,7 +491,10 @@ impl Model {
                 }
                 Decision::SessionPinned { .. }
                 | Decision::SessionClosed
-                | Decision::SessionsLost { .. } => {}
+                | Decision::SessionsLost { .. }
+                | Decision::Reopened { .. } => {}
+                Decision::Closed { group } => assert!(self.said[*group].closed.is_some()),
+                Decision::Renew { instance } => assert!(self.places[*instance].held),
             }
         }
     }
@@ -524,7 +623,7 @@ impl Model {
 
     fn is_available(&self, instance: usize) -> bool {
         let place = &self.places[instance];
-        place.state == InstanceState::Ready && place.running.is_none()
+        place.state == InstanceState::Ready && place.running.is_none() && !place.held
     }
 
     fn is_down(&self, instance: usize) -> bool {
@@ -562,7 +661,14 @@ impl Model {
             .queue
             .iter()
             .filter_map(|turn| self.prompts[turn].deadline);
-        assert_eq!(self.scheduler.deadline(), deadlines.min());
+        let reopens = self.said.iter().filter_map(|said| said.closed?);
+        assert_eq!(self.scheduler.deadline(), deadlines.chain(reopens).min());
+        for (group, said) in self.said.iter().enumerate() {
+            assert_eq!(
+                self.scheduler.closed(group).is_some(),
+                said.closed.is_some()
+            );
+        }
         for (at, turn) in self.queue.iter().enumerate() {
             self.look_at_waiting(at, *turn);
         }
