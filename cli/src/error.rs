@@ -13,6 +13,7 @@ use toolpool::{
 };
 
 use crate::exit::Exit;
+use crate::settings;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -144,6 +145,16 @@ impl From<std::io::Error> for CliError {
     }
 }
 
+/// The command that looks at a tool. One that is a file is known by its path alone.
+fn doctor(tool: &str) -> String {
+    let is_listed = settings::catalog().is_ok_and(|catalog| catalog.get(tool).is_ok());
+    if is_listed {
+        format!("toolpool doctor {tool}")
+    } else {
+        format!("toolpool doctor PATH/TO/{tool}.toml")
+    }
+}
+
 impl From<ProfileError> for CliError {
     fn from(error: ProfileError) -> Self {
         let message = error.to_string();
@@ -172,14 +183,14 @@ impl From<ClusterError> for CliError {
                 | LaunchError::NotExecutable { tool, .. }
                 | LaunchError::NotLoggedIn { tool, .. },
             ) => Self::new(Exit::ToolUnusable, code, message)
-                .next(format!("toolpool doctor {tool}"))
+                .next(doctor(&tool))
                 .next("toolpool tools"),
             ClusterError::Launch(LaunchError::System { .. }) => {
                 Self::new(Exit::NotReady, code, message).retryable()
             }
             ClusterError::NoneReady { tool, .. } => Self::new(Exit::NotReady, code, message)
                 .retryable()
-                .next(format!("toolpool doctor {tool}")),
+                .next(doctor(&tool)),
             ClusterError::Worktree(_) => Self::usage(code, message).hint(
                 "with `--isolation shared` the instances work in the folder itself, without git",
             ),

@@ -3,14 +3,17 @@
 //! Owns the look-up and the run of its program for the version. Must not know how it is shown. Invariant: a tool that
 //! hangs, floods or misbehaves when asked for its version costs a moment, never the command.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use toolpool::{Catalog, LaunchOptions, ToolProfile};
 
 use crate::settings::embed;
@@ -51,10 +54,33 @@ pub(crate) struct ToolReport {
     pub(crate) problem: Option<String>,
 }
 
+/// A program with the arguments that it is asked with.
+type Question = (PathBuf, Vec<String>);
+
+/// What it has said, if it was a version.
+type Said = Arc<OnceCell<Option<String>>>;
+
+/// What programs have said of their versions: each is asked once, for however many tools it stands.
+#[derive(Clone, Default)]
+struct Versions(Arc<Mutex<HashMap<Question, Said>>>);
+
+impl Versions {
+    async fn of(&self, program: &Path, args: &[String]) -> Option<String> {
+        let asked = {
+            // Whoever panicked left a whole table.
+            let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (program.to_owned(), args.to_owned());
+            Arc::clone(asked.entry(key).or_default())
+        };
+        let version = asked.get_or_init(|| version_of(program, args)).await;
+        version.clone()
+    }
+}
+
 /// Looks at one tool.
-pub(crate) async fn tool(catalog: &Catalog, name: &str) -> ToolReport {
+async fn tool(catalog: &Catalog, name: &str, versions: &Versions) -> ToolReport {
     match catalog.get(name) {
-        Ok(profile) => known(embed(profile)).await,
+        Ok(profile) => look(embed(profile), versions).await,
         Err(error) => ToolReport {
             name: name.to_owned(),
             title: String::new(),
@@ -76,9 +102,12 @@ pub(crate) async fn tool(catalog: &Catalog, name: &str) -> ToolReport {
 /// Looks at several tools at the same time; the answers are in their order.
 pub(crate) async fn tools(catalog: &Catalog, names: &[String]) -> Vec<ToolReport> {
     let mut looking = Vec::new();
+    let versions = Versions::default();
     for name in names {
-        let (catalog, name) = (catalog.clone(), name.clone());
-        looking.push(tokio::spawn(async move { tool(&catalog, &name).await }));
+        let (catalog, name, versions) = (catalog.clone(), name.clone(), versions.clone());
+        looking.push(tokio::spawn(async move {
+            tool(&catalog, &name, &versions).await
+        }));
     }
     let mut reports = Vec::new();
     for report in looking {
@@ -87,7 +116,12 @@ pub(crate) async fn tools(catalog: &Catalog, names: &[String]) -> Vec<ToolReport
     reports
 }
 
+/// Looks at one tool whose profile is known.
 pub(crate) async fn known(profile: ToolProfile) -> ToolReport {
+    look(profile, &Versions::default()).await
+}
+
+async fn look(profile: ToolProfile, versions: &Versions) -> ToolReport {
     // The folder's own dangers are not the tool's: whoever asks for them looks separately.
     let options = LaunchOptions {
         trust_folder: true,
@@ -98,7 +132,7 @@ pub(crate) async fn known(profile: ToolProfile) -> ToolReport {
         // Nothing of the tool is here.
         Ok(_) if profile.program.is_empty() => None,
         Ok(program) if is_own(program) => Some(env!("CARGO_PKG_VERSION").to_owned()),
-        Ok(program) => version_of(program, &profile.version_args).await,
+        Ok(program) => versions.of(program, &profile.version_args).await,
         Err(_) => None,
     };
     let mark = toolpool::login_mark(&profile, &options).map(str::to_owned);
@@ -152,4 +186,23 @@ pub(crate) async fn version_of(program: &Path, args: &[String]) -> Option<String
     };
     tokio::time::timeout(PATIENCE, read).await.ok()??;
     version::find(&String::from_utf8_lossy(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_stands_for_several_tools_is_asked_for_its_version_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let asked = folder.path().join("asked");
+        let script = format!("echo x >> {}; echo tool 1.2.3", asked.display());
+        let args = ["-c".to_owned(), script];
+        let versions = Versions::default();
+        let shell = Path::new("/bin/sh");
+        let (one, two) = tokio::join!(versions.of(shell, &args), versions.of(shell, &args));
+        assert_eq!(one.as_deref(), Some("1.2.3"));
+        assert_eq!(two, one);
+        assert_eq!(std::fs::read_to_string(asked).expect("it ran"), "x\n");
+    }
 }

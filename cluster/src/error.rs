@@ -36,7 +36,7 @@ pub enum ClusterError {
     Launch(#[from] LaunchError),
     /// Every instance failed to become ready.
     #[error(
-        "none of {count} instances became ready; {instance} ({tool}): {reason}. Run the tool by hand to see why, or `toolpool doctor {tool}`"
+        "none of {count} instances became ready; {instance} ({tool}): {reason}. Run the tool by hand to see why"
     )]
     NoneReady {
         /// The tool of that one.

@@ -20,9 +20,11 @@ fn word(number: usize) -> String {
 #[async_trait]
 impl Speech for PlainWords {
     fn say(&self, text: &str) -> Spoken {
+        // A tool that takes one line at a time is asked for one.
+        let gap = if text.contains('\n') { "\n" } else { " " };
         Spoken {
             prompt: format!(
-                "Reply with exactly the following text and nothing else, and do not use any tools:\n{text}"
+                "Reply with exactly the following text and nothing else, and do not use any tools:{gap}{text}"
             ),
             expected: Expected::Contains(text.lines().map(|line| line.trim().to_owned()).collect()),
         }

@@ -88,6 +88,13 @@ pub(crate) async fn run(args: ExamArgs, format: ListFormat) -> Result<Exit, CliE
         cases: Vec::new(),
     };
     let console = Console::new(false);
+    if program.is_none() && ["lines", "screen"].contains(&profile.protocol_name()) {
+        let language = format!(
+            "{} is spoken to in English, as a tool with a model is; a program with a language of its own will not understand",
+            profile.name
+        );
+        console.tell(Tone::Note, &language);
+    }
     for case in Case::SAFE {
         console.tell(Tone::Plain, case.name());
         let begun = std::time::Instant::now();

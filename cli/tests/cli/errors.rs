@@ -96,6 +96,13 @@ fn a_tool_that_is_missing_or_fails_has_its_own_exit_code() {
     place.standin("stillborn", &["on start exit 3"]);
     let mut text = said(&place, &["ask", "--tool", "absent", "hi"], 8);
     text.push_str(&said(&place, &["ask", "--tool", "stillborn", "hi"], 3));
+    let file = place.path("work/own.toml");
+    std::fs::write(
+        file,
+        "base = \"bc\"\nname = \"own\"\nprogram = \"toolpool-test-absent\"\n",
+    )
+    .expect("a profile");
+    text.push_str(&said(&place, &["ask", "--tool", "./own.toml", "hi"], 8));
     insta::assert_snapshot!("tools_that_do_not_start", text);
     place.assert_nothing_is_left();
 }

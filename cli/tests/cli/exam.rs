@@ -26,6 +26,7 @@ fn a_tool_that_answers_forgets_and_dies_has_a_verdict_for_each_case() {
     let run = place
         .run(&["tools", "test", "fragile", "--yes", "-o", "json"])
         .expect(7);
+    assert!(run.stderr.contains("in English"), "{}", run.stderr);
     let report = run.document();
     assert_eq!(report["kind"], "tool.test");
     let results = report["cases"].as_array().expect("a list").iter();
