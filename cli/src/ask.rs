@@ -80,13 +80,13 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
             Some(_) => submission.land(crate::console::shortened(&text, SUBJECT)),
             None => submission,
         };
-        let hears_aider = settings
+        let streams = settings
             .asked()
-            .any(|group| group.profile.protocol_name() == "aider");
+            .all(|group| group.profile.streams_exactly());
         one(
             &mut running,
             submission,
-            (args.output, !hears_aider),
+            (args.output, streams),
             branch,
             &mut interrupts,
             console,

@@ -23,7 +23,7 @@ use crate::protocol::claude::{Claude, ClaudeConfig};
 use crate::protocol::codex::{Approvals, Codex, CodexConfig};
 use crate::protocol::job::{Job, JobConfig};
 use crate::protocol::lines::{Lines, LinesConfig};
-use crate::protocol::oneshot::{Oneshot, OneshotConfig};
+use crate::protocol::oneshot::{Oneshot, OneshotConfig, Output};
 use crate::protocol::screen::{ScreenConfig, ScreenLimits, ScreenText};
 
 /// How to talk to a tool.
@@ -206,6 +206,16 @@ impl ToolProfile {
     /// Whether a prompt finds the conversation, or whatever else its tool keeps, as the one before it left it.
     pub fn keeps_conversations(&self) -> bool {
         !matches!(self.protocol, ProtocolKind::Oneshot(_) | ProtocolKind::Job)
+    }
+
+    /// Whether the pieces of a reply are the reply and nothing else. aider writes lines of its own between them, for a person
+    /// at a terminal; the whole reply is without those.
+    pub fn streams_exactly(&self) -> bool {
+        match &self.protocol {
+            ProtocolKind::Aider => false,
+            ProtocolKind::Oneshot(config) => config.output != Output::Aider,
+            _ => true,
+        }
     }
 
     /// The protocol's name for listings.

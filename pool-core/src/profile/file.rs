@@ -21,7 +21,7 @@ use crate::protocol::screen::{ScreenConfig, ScreenFile};
 #[non_exhaustive]
 pub enum ProfileError {
     /// Nobody knows a tool of that name.
-    #[error("unknown tool {name:?}{}; known tools: {}. A tool of your own is one TOML file: give its path", nearest.as_ref().map(|nearest| format!(", did you mean {nearest:?}?")).unwrap_or_default(), known.join(", "))]
+    #[error("unknown tool {name:?}{}; known tools: {}. A tool of your own is one TOML file: give its path", nearest.as_ref().map(|nearest| format!(" (did you mean {nearest:?}?)")).unwrap_or_default(), known.join(", "))]
     UnknownTool {
         /// What was asked for.
         name: String,
@@ -358,6 +358,16 @@ mod tests {
                 assert_eq!(asking.args, [args, more].concat(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn only_aider_writes_more_than_its_answer() {
+        let writes_more = |name: &&str| {
+            let profile = ToolProfile::builtin(name).expect("valid");
+            !profile.streams_exactly()
+        };
+        let names = builtin_names().filter(writes_more);
+        assert_eq!(names.collect::<Vec<_>>(), ["aider", "aider-message"]);
     }
 
     #[test]
