@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 use toolpool::{Catalog, LaunchOptions, ToolProfile};
 
@@ -21,6 +21,9 @@ use crate::version;
 
 /// Longest wait for a version. Aider, a large Python program, takes two seconds when nothing of it is in memory.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest wait for the end of a program that was killed.
+const END: Duration = Duration::from_millis(100);
 
 /// Longest text that a version is looked for in.
 const LONGEST: u64 = 64 * 1024;
@@ -163,22 +166,35 @@ fn is_own(program: &Path) -> bool {
     std::env::current_exe().is_ok_and(|own| own == program)
 }
 
+/// A program that was asked. It does not outlive the question, however that ends.
+struct Asked(Child);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.start_kill().ok();
+        let until = Instant::now() + END;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// What a program says when it is asked for its version.
 pub(crate) async fn version_of(program: &Path, args: &[String]) -> Option<String> {
     if args.is_empty() {
         return None;
     }
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(args)
         // Not in the user's folder: some tools read settings there, and settings can run programs.
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .ok()?;
-    let stdout = child.stdout.take()?;
+    let mut asked = Asked(child);
+    let stdout = asked.0.stdout.take()?;
     let mut text = Vec::new();
     let read = async {
         stdout.take(LONGEST).read_to_end(&mut text).await.ok()?;
@@ -191,6 +207,29 @@ pub(crate) async fn version_of(program: &Path, args: &[String]) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_is_asked_in_vain_is_gone_when_nobody_waits_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = folder.path().join("pid");
+        let script = format!(
+            "echo $$ > {0}.new; mv {0}.new {0}; exec tail -f /dev/null",
+            told.display()
+        );
+        let args = ["-c".to_owned(), script];
+        let pid = tokio::select! {
+            said = version_of(Path::new("/bin/sh"), &args) => panic!("it never ends: {said:?}"),
+            pid = async {
+                loop {
+                    match std::fs::read_to_string(&told) {
+                        Ok(pid) => break pid,
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                }
+            } => pid,
+        };
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
+    }
 
     #[tokio::test]
     async fn a_program_that_stands_for_several_tools_is_asked_for_its_version_once() {

@@ -7,7 +7,7 @@ use std::future::IntoFuture as _;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use toolpool::{
     Approvals, ClusterManager, Event, EventKind, EventSink, ShutdownReport, ToolProfile,
 };
@@ -34,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) exporter: Option<Exporter>,
     person: Person,
+    /// Looks at the tools' versions, with a process each.
+    looks: JoinSet<()>,
     /// A stop that is under way, with its report.
     stopping: Option<JoinHandle<ShutdownReport>>,
     /// Groups of instances, and how many of them have a refused login.
@@ -66,8 +68,9 @@ pub(crate) async fn launch(
         exporter = Some(started);
     }
     console.tell(Tone::Plain, &introduction(settings));
+    let mut looks = JoinSet::new();
     for group in &settings.groups {
-        tokio::spawn(warn_of_version(group.profile.clone(), console));
+        looks.spawn(warn_of_version(group.profile.clone(), console));
     }
     let started = Instant::now();
     let mut launching = builder.into_future();
@@ -90,18 +93,22 @@ pub(crate) async fn launch(
             );
         }
     };
-    let cluster = loop {
+    let launched = loop {
         tokio::select! {
             biased;
             _ = interrupts.next() => {
                 drop(launching);
                 abandon(&mut events).await;
-                return Err(interrupts.error());
+                break Err(interrupts.error());
             }
             Some(event) = events.recv() => tell(event),
-            launched = &mut launching => break launched?,
+            launched = &mut launching => break launched.map_err(CliError::from),
         }
     };
+    if launched.is_err() {
+        looks.shutdown().await;
+    }
+    let cluster = launched?;
     while let Ok(event) = events.try_recv() {
         tell(event);
     }
@@ -128,6 +135,7 @@ pub(crate) async fn launch(
         events,
         exporter,
         person: Person::new(settings.approvals == Approvals::Ask),
+        looks,
         stopping: None,
         groups: settings.groups.len(),
         refused: 0,
@@ -244,6 +252,7 @@ impl Running {
     /// Stops everything now, and tells what was kept. A turn that still runs ends in doubt.
     pub(crate) async fn stop(mut self, console: Console) -> ShutdownReport {
         self.wind_down(Duration::ZERO);
+        self.looks.shutdown().await;
         let report = match self.stopping.take() {
             // A task that panicked has told so itself.
             Some(stopping) => stopping.await.unwrap_or_default(),
