@@ -25,7 +25,7 @@ pub use toolpool_cluster::{
     ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
     Explanation, Group, Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork,
     MAX_COUNT, MAX_GROUPS, Next, OnLoss, PauseCause, Paused, PermissionId, Recycle, Reply,
-    ReplyStream, Session, ShutdownReport, Submission, SubmitError, ToolSet, ToolSpec,
+    ReplyStream, Scaled, Session, ShutdownReport, Submission, SubmitError, ToolSet, ToolSpec,
     ToolSpecError, WaitingFor, Which, launch_cluster,
 };
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};

@@ -71,7 +71,7 @@ async fn play(
 ) -> Result<(Vec<Reply>, Duration), CliError> {
     let started = Instant::now();
     let mut asking = JoinSet::new();
-    let mut view = View::new(running.cluster.instances(), script::PROMPTS.len(), console);
+    let mut view = View::new(&running.cluster.instances(), script::PROMPTS.len(), console);
     for prompt in script::PROMPTS {
         let stream = running
             .cluster

@@ -7,6 +7,7 @@ mod pausing;
 mod permissions;
 mod replacing;
 mod roster;
+mod scaling;
 mod starting;
 
 use std::collections::HashMap;
@@ -114,7 +115,11 @@ impl Dispatcher {
         let (id, bytes) = (turn.id, turn.ticket.bytes);
         let groups = &self.facts.groups;
         let session = turn.ticket.session.as_deref();
-        let admitted = match groups.admit(&turn.prompt, &turn.asked, turn.ticket.target, session) {
+        // What is not there the scheduler refuses, with the range.
+        let group = |index: usize| self.roster.get(index).map(|entry| entry.group);
+        let target = turn.ticket.target;
+        let target = target.and_then(|index| Some((index, group(index)?)));
+        let admitted = match groups.admit(&turn.prompt, &turn.asked, target, session) {
             Err(refusal) => Err(self.scheduler.refuse(refusal)),
             Ok(groups) => {
                 turn.ticket.groups = groups;
@@ -191,6 +196,7 @@ impl Dispatcher {
                 }
                 self.scheduler
                     .on_instance(now, instance, seen, &mut self.decisions);
+                self.look_for_leave(instance);
             }
             Report::Exited {
                 generation,
@@ -270,6 +276,7 @@ impl Dispatcher {
                 self.roster[instance].gone = true;
                 self.forget_start(now, instance);
                 self.withdraw_questions(instance);
+                self.leave(instance, kept.as_ref());
                 self.kept.extend(kept);
                 let from = self.roster[instance].state;
                 if !from.is_down() {
@@ -317,6 +324,9 @@ impl Dispatcher {
                 self.replacements.wish(instance, Wish::Owner(answer));
             }
             Control::Drain(instance) => self.roster[instance].order(Order::Drain),
+            Control::Resize { group, from, to } => self.on_resize(group, from, to),
+            Control::Add(index, made, answer) => self.on_add(now, index, made, answer),
+            Control::Retire(instance, answer) => self.on_retire(now, instance, answer),
             Control::Shutdown { within, done } => {
                 self.begin_shutdown(now, after(now, within), Some(done))
             }
@@ -447,6 +457,7 @@ impl Dispatcher {
                 .roster
                 .iter()
                 .enumerate()
+                .filter(|(_, entry)| !entry.left)
                 .map(|(index, entry)| {
                     let why = self.why(index, now);
                     let sessions = self.scheduler.sessions_on(index);

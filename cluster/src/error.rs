@@ -210,6 +210,16 @@ pub enum ControlError {
         /// The last one there is.
         last: String,
     },
+    /// The cluster cannot have that many instances.
+    #[error("{count} instances of {tool}: {reason}")]
+    CannotScale {
+        /// Of what.
+        tool: String,
+        /// How many were wanted.
+        count: usize,
+        /// Why not, and what is possible.
+        reason: String,
+    },
     /// The cluster is gone.
     #[error("the cluster has shut down")]
     ShutDown,

@@ -233,6 +233,27 @@ pub enum EventKind {
         /// The same with its measure, for a human.
         reason: String,
     },
+    /// A group is to have another number of instances.
+    GroupScaled {
+        /// Its tool.
+        tool: Arc<str>,
+        /// How many it had.
+        from: usize,
+        /// How many it is to have.
+        to: usize,
+    },
+    /// An instance was added, or came back to the place that it had before; its task has begun.
+    InstanceAdded {
+        /// The instance.
+        instance: Arc<str>,
+        /// Its tool.
+        tool: Arc<str>,
+    },
+    /// An instance has left for good, unless its group grows again.
+    InstanceRemoved {
+        /// The instance.
+        instance: Arc<str>,
+    },
     /// A group of instances pauses as a whole; told once.
     GroupPaused {
         /// Its tool.

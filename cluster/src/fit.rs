@@ -67,7 +67,7 @@ pub(crate) struct Offer {
     pub(crate) keeps_conversations: bool,
 }
 
-/// All groups of a cluster. Their instances are counted through, group after group.
+/// All groups of a cluster. At first their instances are counted through, group after group.
 #[derive(Debug)]
 pub(crate) struct Groups(Vec<Offer>);
 
@@ -89,6 +89,11 @@ impl Groups {
         groups
             .map(|group| Arc::clone(&self.0[group].tool))
             .collect()
+    }
+
+    /// A group has another number of instances.
+    pub(crate) fn resize(&mut self, group: usize, count: usize) {
+        self.0[group].count = count;
     }
 
     /// How many there are.
@@ -117,18 +122,19 @@ impl Groups {
         names.join("+").into()
     }
 
-    /// The groups that a prompt may run on, or why there are none. `target` is the instance that it is for, if for one.
+    /// The groups that a prompt may run on, or why there are none. `target` is the instance that it is for, if for one,
+    /// and its group.
     pub(crate) fn admit(
         &self,
         prompt: &Prompt,
         asked: &Asked,
-        target: Option<usize>,
+        target: Option<(usize, usize)>,
         session: Option<&str>,
     ) -> Result<GroupSet, SubmitError> {
         if prompt.text.trim().is_empty() {
             return Err(Refusal::Empty.into());
         }
-        let home = target.and_then(|index| self.of_instances().get(index).copied());
+        let home = target.map(|(_, group)| group);
         let bytes = prompt.text.len();
         let (mut fitting, mut any) = (GroupSet::ALL, false);
         let (mut limit, mut forgets) = (None, None);
@@ -165,7 +171,7 @@ impl Groups {
             ))
             .into()),
             (None, None) => Err(SubmitError::NoFit {
-                asked: describe(asked, target),
+                asked: describe(asked, target.map(|(index, _)| index)),
                 known: self.describe(),
             }),
         }
@@ -230,7 +236,10 @@ mod tests {
             tool: tool.map(str::to_owned),
             role: role.map(str::to_owned),
         };
-        let admitted = groups().admit(&Prompt::text("x".repeat(bytes)), &asked, target, None);
+        let groups = groups();
+        let group = |index| groups.of_instances().get(index).copied();
+        let target = target.and_then(|index| Some((index, group(index)?)));
+        let admitted = groups.admit(&Prompt::text("x".repeat(bytes)), &asked, target, None);
         admitted
             .map(|fitting| (0..3).filter(|group| fitting.contains(*group)).collect())
             .map_err(|error| error.to_string())

@@ -4,13 +4,14 @@
 //! error here leaves no process and no worktree behind.
 
 mod group;
+mod makings;
 
 use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -22,21 +23,21 @@ use toolpool_routing::{Routing, Strategy};
 
 use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
-use crate::dispatcher::{Dispatcher, Entry, Facts};
+use crate::dispatcher::{Dispatcher, Facts};
 use crate::error::{ClusterError, ControlError};
 use crate::event::EventSink;
 use crate::fit::{Groups, MAX_GROUPS, Offer};
 use crate::history::{History, SUBSCRIBER_BUFFER};
-use crate::instance::{Instance, InstanceConfig};
+use crate::instance::InstanceConfig;
 use crate::mailbox::Mailbox;
-use crate::manager::{ClusterManager, Inner};
+use crate::manager::{ClusterManager, Inner, Member};
 use crate::replacing::{Recycle, Replacements};
 use crate::scheduler::Scheduler;
 use crate::starting::{self, Starts};
-use crate::supervisor::{Recipe, Supervisor};
-use crate::worktree::{Repository, Worktree};
+use crate::worktree::Repository;
 
 pub use group::{Group, ToolSet, ToolSpec, ToolSpecError};
+pub(crate) use makings::{Made, Makings};
 
 /// Instances that one cluster may have.
 pub const MAX_COUNT: usize = 1000;
@@ -337,64 +338,36 @@ impl ClusterBuilder {
         let plans = self.plans()?;
         let groups = Groups::new(plans.iter().map(Plan::offer).collect());
         let group_of = groups.of_instances();
-        let profiles: Vec<Arc<ToolProfile>> = group_of
-            .iter()
-            .map(|group| Arc::clone(&plans[*group].profile))
-            .collect();
         toolpool_pool_core::reserve_open_files(group_of.len())?;
 
-        let names: Vec<Arc<str>> = (1..=group_of.len())
-            .map(|place| Arc::from(format!("{}/{place}", self.name)))
-            .collect();
-        let mut worktrees = worktrees(self.isolation, &plans, &group_of, &names).await?;
         let now = tokio::time::Instant::now().into_std();
         let (dispatcher, inbox) = mpsc::channel(MAILBOX);
         let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
-        let permissions = Arc::new(AtomicU64::new(1));
         let subscribers = events.downgrade();
         let (alive, handles) = oneshot::channel();
-        let mut roster = Vec::with_capacity(names.len());
-        for (index, (name, tool)) in names.iter().zip(groups.tools()).enumerate() {
-            let plan = &plans[group_of[index]];
-            let mut options = plan.options.clone();
-            let mut branch = None;
-            let worktree = worktrees[index].take();
-            if let Some(worktree) = &worktree {
-                options.cwd = worktree.cwd_for(&plan.options.cwd)?;
-                branch = Some(worktree.branch().to_owned());
-            }
-            let (orders, taken) = mpsc::channel(ORDERS);
-            roster.push(Entry::new(
-                Arc::clone(name),
-                tool,
-                group_of[index],
-                orders,
-                options.cwd.display().to_string(),
-                branch,
-                now,
-            ));
-            let recipe = Recipe {
-                profile: Arc::clone(&plan.profile),
-                options,
-                launcher: Arc::clone(&plan.launcher),
-                // A process that is shared has one folder for the conversations of several instances.
-                resumes: plan.profile.resumes() && (self.capacity <= 1 || !plan.profile.shares()),
-                permissions: Arc::clone(&permissions),
-            };
-            self.instance.start_timeout = self.start_timeout.unwrap_or(plan.profile.start_timeout);
-            self.instance.interruptible = plan.profile.can_interrupt();
-            let machine = Instance::new(self.instance.clone(), index as u64);
-            let supervisor = Supervisor::new(
-                index,
-                Arc::clone(name),
-                recipe,
-                worktree,
-                machine,
-                taken,
-                dispatcher.clone(),
-            );
+        let makings = Makings {
+            cluster: self.name.clone(),
+            instance: self.instance.clone(),
+            start_timeout: self.start_timeout,
+            capacity: self.capacity,
+            repositories: repositories(self.isolation, &plans).await?,
+            plans,
+            permissions: Arc::new(AtomicU64::new(1)),
+            dispatcher: dispatcher.clone(),
+        };
+        let places: Vec<(usize, usize)> = group_of.iter().copied().zip(0..).collect();
+        let mut roster = Vec::with_capacity(places.len());
+        for Made { entry, supervisor } in makings.make(&places).await? {
+            roster.push(entry);
             tokio::spawn(supervisor.run());
         }
+        let members = places.iter().map(|(group, index)| Member {
+            name: makings.name(*index),
+            profile: Arc::clone(makings.profile(*group)),
+            group: *group,
+            live: true,
+        });
+        let members: Vec<Member> = members.collect();
         let facts = Facts {
             cluster: Arc::from(self.name),
             tool: groups.tool(),
@@ -425,8 +398,9 @@ impl ClusterBuilder {
                 dispatcher,
                 events: subscribers,
                 next_turn: AtomicU64::new(1),
-                profiles,
-                names,
+                members: RwLock::new(members),
+                makings,
+                scaling: tokio::sync::Mutex::default(),
                 queue_timeout: self.queue_timeout,
                 drain_timeout: self.drain_timeout,
                 mailbox: Mailbox::default(),
@@ -631,13 +605,11 @@ impl Plan {
     }
 }
 
-/// A worktree for each instance of a tool that edits files, where its folder is in a git repository.
-async fn worktrees(
+/// The repository of each group of a tool that edits files, where its folder is in one.
+async fn repositories(
     isolation: Isolation,
     plans: &[Plan],
-    group_of: &[usize],
-    names: &[Arc<str>],
-) -> Result<Vec<Option<Worktree>>, ClusterError> {
+) -> Result<Vec<Option<Repository>>, ClusterError> {
     let mut repositories = Vec::new();
     for plan in plans {
         repositories.push(match isolation {
@@ -645,25 +617,7 @@ async fn worktrees(
             Isolation::Worktree | Isolation::Shared => None,
         });
     }
-    let mut worktrees = Vec::new();
-    // One at a time: git's own locks make parallel ones fail.
-    for (name, group) in names.iter().zip(group_of) {
-        let added = match &repositories[*group] {
-            Some(repository) => repository.add_worktree(name).await.map(Some),
-            None => Ok(None),
-        };
-        match added {
-            Ok(worktree) => worktrees.push(worktree),
-            Err(error) => {
-                for worktree in worktrees.into_iter().flatten() {
-                    // The first error is the one to tell; what cannot be removed is reused by the next run.
-                    Worktree::release(worktree).await.ok();
-                }
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(worktrees)
+    Ok(repositories)
 }
 
 /// The repository that a group works in, told of its tool's litter.

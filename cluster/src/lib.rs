@@ -51,7 +51,8 @@ pub use reply::Reply;
 pub use scheduler::Books;
 pub use session::{OnLoss, Session};
 pub use status::{
-    ClusterStatus, Health, InstanceStatus, KeptWork, PauseCause, Paused, ShutdownReport, WaitingFor,
+    ClusterStatus, Health, InstanceStatus, KeptWork, PauseCause, Paused, Scaled, ShutdownReport,
+    WaitingFor,
 };
 pub use submission::Submission;
 // An event's fields can be named without the crate below.

@@ -4,8 +4,10 @@
 //! keep state of the cluster. Invariant: cheap to clone, usable from any task; when the last clone is gone the cluster
 //! stops and leaves nothing behind.
 
-use std::sync::Arc;
+mod scaling;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -19,6 +21,7 @@ use crate::event::Event;
 use crate::explain::{Explanation, Which};
 use crate::fit::GroupSet;
 use crate::history::Events;
+use crate::launch::Makings;
 use crate::mailbox::Mailbox;
 use crate::permission::PermissionId;
 use crate::reply::{self, Reply, ReplyReader, Run};
@@ -27,6 +30,7 @@ use crate::session::{OnLoss, Session};
 use crate::status::{ClusterStatus, Health, ShutdownReport};
 use crate::submission::Submission;
 use crate::turn::{Control, Message, Turn};
+pub(crate) use scaling::Member;
 
 /// A running cluster. Clones are handles to the same one.
 #[derive(Clone)]
@@ -39,9 +43,11 @@ pub(crate) struct Inner {
     /// The dispatcher has the strong end, so that the history ends with it.
     pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) next_turn: AtomicU64,
-    /// The tool of each instance.
-    pub(crate) profiles: Vec<Arc<ToolProfile>>,
-    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) members: RwLock<Vec<Member>>,
+    /// What new instances are made from.
+    pub(crate) makings: Makings,
+    /// One change of their number at a time.
+    pub(crate) scaling: tokio::sync::Mutex<()>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
     pub(crate) mailbox: Mailbox,
@@ -52,7 +58,7 @@ pub(crate) struct Inner {
 impl std::fmt::Debug for ClusterManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClusterManager")
-            .field("instances", &self.inner.names)
+            .field("instances", &self.instances())
             .finish_non_exhaustive()
     }
 }
@@ -143,7 +149,7 @@ impl ClusterManager {
         let submission = submission.into();
         let target = submission
             .target
-            .and_then(|index| self.inner.names.get(index).cloned());
+            .and_then(|index| self.instance_name(index).ok());
         let mut stream = self.submit(submission).await?;
         stream.reader.accepted().await?;
         let (turn, reader) = (stream.turn(), stream.reader.clone());
@@ -171,9 +177,12 @@ impl ClusterManager {
     /// # Errors
     /// [`ControlError::NoReplyYet`] after `timeout`: nothing is lost, read again.
     pub async fn read(&self, index: usize, timeout: Duration) -> Result<Reply, ControlError> {
-        self.instance_name(index)?;
-        let name = &self.inner.names[index];
-        self.inner.mailbox.read(Some(name), timeout).await
+        let name = {
+            let members = self.inner.members();
+            members.get(index).map(|member| Arc::clone(&member.name))
+        };
+        let name = name.ok_or_else(|| self.no_instance(index))?;
+        self.inner.mailbox.read(Some(&name), timeout).await
     }
 
     /// The next unread reply of any instance.
@@ -227,13 +236,20 @@ impl ClusterManager {
                 index
             }
             Which::Name(name) => {
-                let mut names = self.inner.names.iter();
-                let found = names.position(|known| **known == *name);
-                found.ok_or_else(|| ControlError::NoSuchName {
-                    first: self.inner.names[0].to_string(),
-                    last: self.inner.names[self.inner.names.len() - 1].to_string(),
-                    name,
-                })?
+                let members = self.inner.members();
+                let mut live = members.iter().enumerate();
+                let found = live.find(|(_, member)| member.live && *member.name == *name);
+                let live = || members.iter().filter(|member| member.live);
+                let named = |member: Option<&Member>| {
+                    member.map_or_else(String::new, |member| member.name.to_string())
+                };
+                found
+                    .map(|(index, _)| index)
+                    .ok_or_else(|| ControlError::NoSuchName {
+                        first: named(live().next()),
+                        last: named(live().next_back()),
+                        name,
+                    })?
             }
         };
         self.control(|answer| Control::Explain(index, answer)).await
@@ -282,8 +298,9 @@ impl ClusterManager {
     /// # Errors
     /// [`ControlError::RestartStopped`] if a new process does not become ready: the instances after it keep theirs.
     pub async fn restart_all(&self) -> Result<(), ControlError> {
-        let count = self.inner.names.len();
-        for index in 0..count {
+        let all = self.live();
+        let count = all.len();
+        for (done, index) in all.into_iter().enumerate() {
             let replaced = self
                 .control(|answer| Control::Replace(index, answer))
                 .await?;
@@ -291,12 +308,20 @@ impl ClusterManager {
                 ControlError::NotReady { instance, reason } => ControlError::RestartStopped {
                     instance,
                     reason,
-                    untouched: count - index - 1,
+                    untouched: count - done - 1,
                 },
                 other => other,
             })?;
         }
         Ok(())
+    }
+
+    /// The indices of all instances that there are.
+    fn live(&self) -> Vec<usize> {
+        let members = self.inner.members();
+        let each = members.iter().enumerate();
+        let live = each.filter(|(_, member)| member.live);
+        live.map(|(index, _)| index).collect()
     }
 
     /// Lets an instance finish its turn and stop; it stays stopped until [`ClusterManager::restart_instance`].
@@ -340,21 +365,35 @@ impl ClusterManager {
         Events(events.subscribe())
     }
 
-    /// The instances' names, by index.
-    pub fn instances(&self) -> &[Arc<str>] {
-        &self.inner.names
+    /// The instances' names, by index, up to the last one that there is. In a cluster of several tools one that was
+    /// scaled away keeps its place among them.
+    pub fn instances(&self) -> Vec<Arc<str>> {
+        self.each(|member| Arc::clone(&member.name))
     }
 
-    /// The profiles of the instances' tools, by index.
-    pub fn profiles(&self) -> &[Arc<ToolProfile>] {
-        &self.inner.profiles
+    /// The profiles of the instances' tools, by index, as [`ClusterManager::instances`].
+    pub fn profiles(&self) -> Vec<Arc<ToolProfile>> {
+        self.each(|member| Arc::clone(&member.profile))
     }
 
-    fn instance_name(&self, index: usize) -> Result<&Arc<str>, ControlError> {
-        self.inner.names.get(index).ok_or(ControlError::NoInstance {
-            index,
-            last: self.inner.names.len() - 1,
-        })
+    fn each<T>(&self, of: impl Fn(&Member) -> T) -> Vec<T> {
+        let members = self.inner.members();
+        let last = members.iter().rposition(|member| member.live);
+        let there = members.iter().take(last.map_or(0, |last| last + 1));
+        there.map(of).collect()
+    }
+
+    fn instance_name(&self, index: usize) -> Result<Arc<str>, ControlError> {
+        let members = self.inner.members();
+        let member = members.get(index).filter(|member| member.live);
+        let name = member.map(|member| Arc::clone(&member.name));
+        drop(members);
+        name.ok_or_else(|| self.no_instance(index))
+    }
+
+    fn no_instance(&self, index: usize) -> ControlError {
+        let last = self.live().last().copied().unwrap_or(0);
+        ControlError::NoInstance { index, last }
     }
 
     async fn control<T>(

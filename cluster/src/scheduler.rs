@@ -219,10 +219,11 @@ impl Scheduler {
             Err(SubmitError::QueueFull {
                 limit: self.queue_limit,
             })
-        } else if let Some(index) = ticket.target.filter(|&index| index >= self.slots.len()) {
+        } else if let Some(index) = ticket.target.filter(|&index| !self.has(index)) {
+            let last = (0..self.slots.len()).rfind(|index| self.has(*index));
             Err(SubmitError::NoInstance {
                 index,
-                last: self.slots.len() - 1,
+                last: last.unwrap_or(0),
             })
         } else {
             Ok(())
@@ -270,6 +271,32 @@ impl Scheduler {
         {
             out.push(Decision::Interrupt { turn, instance });
         }
+    }
+
+    /// A new instance of a group, with the next index, or one that was retired and comes back.
+    pub(crate) fn add(&mut self, now: Instant, instance: usize, group: usize) {
+        if instance == self.slots.len() {
+            self.slots.push(Slot::new(group, now));
+            self.candidates.push(slot::candidate(instance));
+        }
+        let held = self.holds[group].until().is_some();
+        self.slots[instance].begin_again(held);
+        self.view(instance, now);
+    }
+
+    /// An instance is to finish its turn and get no more. Its sessions are lost, and what waits for it ends or moves as it
+    /// would without it.
+    pub(crate) fn retire(&mut self, now: Instant, instance: usize, out: &mut Vec<Decision>) {
+        self.slots[instance].retired = true;
+        self.view(instance, now);
+        self.lose_conversation(instance, out);
+        self.end_unreachable(0, now, out);
+        self.route_all(now, out);
+        self.reopen_renewed(now, self.slots[instance].group, out);
+    }
+
+    fn has(&self, instance: usize) -> bool {
+        self.slots.get(instance).is_some_and(|slot| !slot.retired)
     }
 
     /// An instance changed its state.
@@ -754,7 +781,8 @@ impl Scheduler {
             && !ticket.fresh
         {
             self.forget(session, out);
-            self.end_queued(at, now, session_lost(), out);
+            let left = self.slots[instance].retired;
+            self.end_queued(at, now, session_lost(left), out);
             return Placed::Gone;
         }
         if newly_bound && session.is_some() {
@@ -800,7 +828,7 @@ enum Placed {
 
 const NONE_LEFT: &str =
     "no instance is left that could run it; see `status` for the reasons, then `restart_instance`";
-const INSTANCE_DOWN: &str = "the instance that it must run on is stopped or has failed";
+const INSTANCE_DOWN: &str = "the instance that it must run on is stopped, has failed or has left";
 const LIVES_ELSEWHERE: &str = "its session lives on another instance; leave the instance, tool or role out, or close the session first";
 const NOT_SHOWN: &str = "the strategy named an instance that it was not shown";
 
@@ -837,10 +865,17 @@ fn unroutable(reason: &str) -> Outcome {
     })
 }
 
-fn session_lost() -> Outcome {
+fn session_lost(left: bool) -> Outcome {
+    let why = if left {
+        "has left"
+    } else {
+        "has a new process"
+    };
     Outcome::Failed(Failure {
         class: FailureClass::SessionLost,
-        message: "the instance that had this conversation has a new process; nothing was sent. Ask again to begin anew".to_owned(),
+        message: format!(
+            "the instance that had this conversation {why}; nothing was sent. Ask again to begin anew"
+        ),
         retry_after: None,
     })
 }

@@ -73,6 +73,13 @@ impl Starts {
         }
     }
 
+    /// A new instance of a group, with the next index, or one that was gone and comes back.
+    pub(crate) fn add(&mut self, instance: usize, group: usize) {
+        self.members
+            .resize(self.members.len().max(instance + 1), Member::new(group));
+        self.members[instance] = Member::new(group);
+    }
+
     /// An instance wants to start a process.
     pub(crate) fn on_wish(&mut self, now: Instant, instance: usize, out: &mut Vec<Verdict>) {
         // What it started before, if anything, has ended.

@@ -210,8 +210,19 @@ pub struct ShutdownReport {
     pub kept: Vec<KeptWork>,
 }
 
+/// What came of a change of the number of instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Scaled {
+    /// The names of the instances that were added, all of them ready.
+    pub added: Vec<Arc<str>>,
+    /// The names of those that have left.
+    pub removed: Vec<Arc<str>>,
+    /// Worktrees of these that hold work which could not be brought home, and were kept.
+    pub kept: Vec<KeptWork>,
+}
+
 /// Work that stays on a branch of its own.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeptWork {
     /// The instance that did it.
     pub instance: Arc<str>,

@@ -171,6 +171,11 @@ impl Supervisor {
         self.report(Report::Gone(kept)).await;
     }
 
+    /// Gives back what it was made with; it never had a task.
+    pub(crate) async fn discard(mut self) {
+        self.release().await;
+    }
+
     async fn woken(&mut self) -> Woken {
         // A start that waits for its turn takes no time of its own.
         let deadline = self.machine.deadline();

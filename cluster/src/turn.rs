@@ -15,6 +15,7 @@ use crate::error::ControlError;
 use crate::explain::Explanation;
 use crate::fit::Asked;
 use crate::instance::{InstanceState, Standing};
+use crate::launch::Made;
 use crate::permission::{PermissionId, Question, Settlement};
 use crate::reply::{End, ReplyWriter, Run};
 use crate::scheduler::Ticket;
@@ -120,6 +121,16 @@ pub(crate) enum Control {
     /// A new process after the running turn, when it is the instance's turn.
     Replace(usize, Heard),
     Drain(usize),
+    /// A group is to have another number of instances.
+    Resize {
+        group: usize,
+        from: usize,
+        to: usize,
+    },
+    /// Takes in a new instance, or one that comes back to its place; gives it back if the cluster is shutting down.
+    Add(usize, Box<Made>, oneshot::Sender<Result<(), Box<Made>>>),
+    /// Finish the running turn, stop, and go; answers when its task is gone.
+    Retire(usize, oneshot::Sender<Option<KeptWork>>),
     Shutdown {
         within: Duration,
         done: oneshot::Sender<ShutdownReport>,

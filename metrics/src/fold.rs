@@ -91,6 +91,7 @@ struct Fold {
     metrics: Metrics,
     cluster: Arc<str>,
     series: ClusterSeries,
+    desired: usize,
     tools: Vec<Tool>,
     instances: Vec<Instance>,
     indices: HashMap<Arc<str>, usize>,
@@ -130,17 +131,7 @@ impl Fold {
                 tools[place].in_state[InstanceState::Starting as usize] += 1;
                 let series = (index < MAX_INSTANCE_SERIES)
                     .then(|| InstanceSeries::new(metrics, cluster, name));
-                let instance = Instance {
-                    tool: place,
-                    state: InstanceState::Starting,
-                    worn: false,
-                    breaker: 0,
-                    accepted_at: at,
-                    series,
-                };
-                instance.show_state(InstanceState::Starting, at);
-                instance.show_breaker(0);
-                instance
+                Instance::new(place, series, at)
             })
             .collect();
         for tool in &tools {
@@ -152,12 +143,14 @@ impl Fold {
                 paused.set(0.0);
             }
         }
-        series.instances_desired.set(instances.len() as f64);
+        let desired = instances.len();
+        series.instances_desired.set(desired as f64);
         series.sessions.set(0.0);
         let fold = Self {
             metrics: metrics.clone(),
             cluster: Arc::clone(cluster),
             series,
+            desired,
             tools,
             instances,
             indices: names.iter().cloned().zip(0..).collect(),
@@ -234,6 +227,12 @@ impl Fold {
                     }
                 }
             }
+            EventKind::GroupScaled { from, to, .. } => {
+                self.desired = (self.desired + to).saturating_sub(*from);
+                self.series.instances_desired.set(self.desired as f64);
+            }
+            EventKind::InstanceAdded { instance, tool } => self.add(at, instance, tool),
+            EventKind::InstanceRemoved { instance } => self.remove(instance),
             EventKind::InstanceRecycled { instance, .. } => {
                 if let Some(index) = self.index(instance) {
                     self.instances[index].worn = true;
@@ -326,6 +325,32 @@ impl Fold {
         self.note_samples(1 + usize::from(first_output.is_some()));
     }
 
+    /// A new instance, or one that comes back to the series that it had.
+    fn add(&mut self, at: f64, name: &Arc<str>, tool: &Arc<str>) {
+        let Some(place) = self.tools.iter().position(|known| known.name == *tool) else {
+            return;
+        };
+        let index = self.index(name).unwrap_or(self.instances.len());
+        let series = (index < MAX_INSTANCE_SERIES)
+            .then(|| InstanceSeries::new(&self.metrics, &self.cluster, name));
+        let instance = Instance::new(place, series, at);
+        if index < self.instances.len() {
+            self.instances[index] = instance;
+        } else {
+            self.instances.push(instance);
+            self.indices.insert(Arc::clone(name), index);
+        }
+        self.tools[place].count(InstanceState::Starting, 1);
+    }
+
+    fn remove(&mut self, name: &Arc<str>) {
+        if let Some(index) = self.index(name) {
+            self.instances[index].show_nothing();
+            let state = self.instances[index].state;
+            self.tool(index).count(state, -1);
+        }
+    }
+
     fn on_pause(&self, tool: &Arc<str>, cause: &str, more: f64) {
         let cause = PauseCause::ALL
             .iter()
@@ -381,11 +406,8 @@ impl Fold {
         }
         instance.show_state(from, at);
         let tool = self.tool(index);
-        tool.in_state[from as usize] -= 1;
-        tool.in_state[to as usize] += 1;
-        for state in [from as usize, to as usize] {
-            tool.series.instances[state].set(tool.in_state[state] as f64);
-        }
+        tool.count(from, -1);
+        tool.count(to, 1);
     }
 
     fn enqueue(&mut self, turn: u64, accepted_at: f64) {
@@ -437,6 +459,13 @@ impl Tool {
         }
     }
 
+    /// So many instances more are in a state.
+    fn count(&mut self, state: InstanceState, more: isize) {
+        let count = &mut self.in_state[state as usize];
+        *count = count.saturating_add_signed(more);
+        self.series.instances[state as usize].set(*count as f64);
+    }
+
     fn fly(&mut self, change: impl Fn(usize) -> usize) {
         self.in_flight = change(self.in_flight);
         self.series.in_flight.set(self.in_flight as f64);
@@ -444,6 +473,30 @@ impl Tool {
 }
 
 impl Instance {
+    fn new(tool: usize, series: Option<InstanceSeries>, at: f64) -> Self {
+        let instance = Self {
+            tool,
+            state: InstanceState::Starting,
+            worn: false,
+            breaker: 0,
+            accepted_at: at,
+            series,
+        };
+        instance.show_state(InstanceState::Starting, at);
+        instance.show_breaker(0);
+        instance
+    }
+
+    /// It is in no state any more.
+    fn show_nothing(&self) {
+        if let Some(series) = &self.series {
+            let gauges = series.states.iter().chain(&series.breaker);
+            gauges
+                .chain([&series.since])
+                .for_each(|gauge| gauge.set(0.0));
+        }
+    }
+
     fn show_state(&self, from: InstanceState, at: f64) {
         if let Some(series) = &self.series {
             series.states[from as usize].set(0.0);

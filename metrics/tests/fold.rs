@@ -57,6 +57,68 @@ fn a_bit_of_everything_makes_this_page() {
 }
 
 #[test]
+fn an_instance_that_comes_and_goes_is_counted_while_it_is_there() {
+    check(
+        [scaled(2, 3), added(3)],
+        &[
+            ("instances_desired{cluster=\"main\"}", 3.0),
+            (
+                "instances{cluster=\"main\",tool=\"aider\",state=\"starting\"}",
+                3.0,
+            ),
+            (
+                "instance_state{cluster=\"main\",tool_instance=\"main/3\",state=\"starting\"}",
+                1.0,
+            ),
+        ],
+    );
+    let left = [
+        changed(2, 1, Stopped, Starting),
+        changed(2, 1, Starting, Ready),
+        scaled(2, 1),
+        changed(2, 1, Ready, Stopping),
+        changed(2, 1, Stopping, Stopped),
+        removed(2),
+    ];
+    check(
+        left.clone(),
+        &[
+            ("instances_desired{cluster=\"main\"}", 1.0),
+            (
+                "instances{cluster=\"main\",tool=\"aider\",state=\"starting\"}",
+                1.0,
+            ),
+            (
+                "instances{cluster=\"main\",tool=\"aider\",state=\"stopped\"}",
+                0.0,
+            ),
+            (
+                "instance_state{cluster=\"main\",tool_instance=\"main/2\",state=\"stopped\"}",
+                0.0,
+            ),
+            (
+                "breaker_state{cluster=\"main\",tool_instance=\"main/2\",state=\"closed\"}",
+                0.0,
+            ),
+        ],
+    );
+    check(
+        left.into_iter().chain([scaled(1, 2), added(2)]),
+        &[
+            ("instances_desired{cluster=\"main\"}", 2.0),
+            (
+                "instances{cluster=\"main\",tool=\"aider\",state=\"starting\"}",
+                2.0,
+            ),
+            (
+                "instance_state{cluster=\"main\",tool_instance=\"main/2\",state=\"starting\"}",
+                1.0,
+            ),
+        ],
+    );
+}
+
+#[test]
 fn a_pause_is_shown_while_it_lasts_by_what_for() {
     check(
         [paused("login")],

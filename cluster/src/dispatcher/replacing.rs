@@ -67,7 +67,10 @@ impl Dispatcher {
                     Err(oneshot::error::TryRecvError::Closed) => Err(ControlError::ShutDown),
                     Ok(result) => result,
                 };
-                self.replacements.over(result.is_ok());
+                let entry = &self.roster[replacing.instance];
+                // One that leaves is missed by nobody.
+                let leaves = entry.left || entry.retiring.is_some();
+                self.replacements.over(result.is_ok() || leaves);
                 // It may have become ready again in the meantime.
                 if self.roster[replacing.instance].state == InstanceState::Ready {
                     self.replacements.on_ready(replacing.instance);

@@ -17,7 +17,7 @@ use crate::fit::Groups;
 use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question};
 use crate::replacing::{Recycle, Wear};
-use crate::status::{InstanceStatus, WaitingFor};
+use crate::status::{InstanceStatus, KeptWork, WaitingFor};
 use crate::turn::Order;
 
 /// Places in an instance's mailbox that are kept for the orders which nobody could be told the refusal of: the cancel of a
@@ -68,6 +68,10 @@ pub(crate) struct Entry {
     last_error: Option<String>,
     questions: Vec<Open>,
     pub(crate) gone: bool,
+    /// It finishes its turn and leaves; whoever wanted that waits for it.
+    pub(crate) retiring: Option<oneshot::Sender<Option<KeptWork>>>,
+    /// It has left.
+    pub(crate) left: bool,
     pub(crate) waiters: Vec<(u64, oneshot::Sender<Result<(), ControlError>>)>,
     cwd: String,
     branch: Option<String>,
@@ -117,6 +121,8 @@ impl Entry {
             last_error: None,
             questions: Vec::new(),
             gone: false,
+            retiring: None,
+            left: false,
             waiters: Vec::new(),
             cwd,
             branch,

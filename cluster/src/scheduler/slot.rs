@@ -16,6 +16,8 @@ pub(super) struct Slot {
     pub(super) group: usize,
     pub(super) state: InstanceState,
     pub(super) running: Option<TurnId>,
+    /// It gets no more prompts, and stops.
+    pub(super) retired: bool,
     /// Its group gets no prompts for now.
     pub(super) held: bool,
     /// The caller of the running turn does not want it any more.
@@ -34,6 +36,7 @@ impl Slot {
             group,
             state: InstanceState::Starting,
             running: None,
+            retired: false,
             held: false,
             withdrawn: false,
             opened_session: false,
@@ -43,13 +46,20 @@ impl Slot {
         }
     }
 
+    /// A new task takes its place, with no process yet.
+    pub(super) fn begin_again(&mut self, held: bool) {
+        self.state = InstanceState::Starting;
+        self.retired = false;
+        self.held = held;
+    }
+
     pub(super) fn is_available(&self) -> bool {
-        self.state == InstanceState::Ready && self.running.is_none() && !self.held
+        self.state == InstanceState::Ready && self.running.is_none() && !self.held && !self.retired
     }
 
     /// It will not come back by itself.
     pub(super) fn is_down(&self) -> bool {
-        self.state.is_down()
+        self.retired || self.state.is_down()
     }
 
     /// Whether a prompt may run on it, which is the instance of that index.

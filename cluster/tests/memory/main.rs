@@ -13,5 +13,6 @@ mod pausing;
 mod permissions;
 mod replacing;
 mod resuming;
+mod scaling;
 mod telling;
 mod tool;

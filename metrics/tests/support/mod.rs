@@ -268,6 +268,27 @@ pub(crate) fn breaker(instance: usize, to: &'static str) -> EventKind {
     }
 }
 
+pub(crate) fn scaled(from: usize, to: usize) -> EventKind {
+    EventKind::GroupScaled {
+        tool: Arc::from("aider"),
+        from,
+        to,
+    }
+}
+
+pub(crate) fn added(instance: usize) -> EventKind {
+    EventKind::InstanceAdded {
+        instance: name(instance),
+        tool: Arc::from("aider"),
+    }
+}
+
+pub(crate) fn removed(instance: usize) -> EventKind {
+    EventKind::InstanceRemoved {
+        instance: name(instance),
+    }
+}
+
 pub(crate) fn paused(cause: &'static str) -> EventKind {
     EventKind::GroupPaused {
         tool: Arc::from("aider"),

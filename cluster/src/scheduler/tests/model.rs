@@ -47,6 +47,10 @@ pub(super) enum Step {
     /// It stops for good, by an operator or by itself; a running turn ends in doubt.
     Down(usize, bool),
     Wait(u64),
+    /// It is to finish its turn and leave.
+    Retire(usize),
+    /// One more of a group: one that has left, or a new one.
+    Add(usize),
     Forget(u8),
     Drain,
     Close,
@@ -79,6 +83,8 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         3 => (0usize..3, any::<bool>()).prop_map(|(instance, written)| Step::Crash { instance, written }),
         1 => (0usize..3, any::<bool>()).prop_map(|(instance, failed)| Step::Down(instance, failed)),
         3 => (0u64..60).prop_map(Step::Wait),
+        1 => (0usize..4).prop_map(Step::Retire),
+        2 => (0usize..3).prop_map(Step::Add),
         1 => (0u8..3).prop_map(Step::Forget),
         1 => Just(Step::Drain),
     ]
@@ -103,6 +109,7 @@ struct Place {
     group: usize,
     /// Its group gets no prompts.
     held: bool,
+    retired: bool,
 }
 
 /// What a group's tool has said: until when it gets no prompts, if it knows.
@@ -110,6 +117,12 @@ struct Place {
 struct Said {
     closed: Option<Option<Instant>>,
     refusals: u32,
+}
+
+impl Place {
+    fn is_down(&self) -> bool {
+        self.retired || matches!(self.state, InstanceState::Stopped | InstanceState::Failed)
+    }
 }
 
 pub(super) struct Model {
@@ -141,6 +154,7 @@ impl Model {
             conversation: 0,
             group: *group,
             held: false,
+            retired: false,
         };
         Self {
             scheduler: Scheduler::new(groups, queue_limit, Box::new(RoundRobin::new()), now),
@@ -207,11 +221,14 @@ impl Model {
             | Step::End(at, _)
             | Step::Limit(at, _)
             | Step::Refuse(at)
+            | Step::Retire(at)
             | Step::Crash { instance: at, .. }
             | Step::Down(at, _)
                 if at >= self.places.len() => {}
             Step::Ready(instance) => self.become_ready(instance, &mut out),
             Step::End(instance, good) => self.end_turn(instance, good, &mut out),
+            Step::Retire(instance) => self.retire(instance, &mut out),
+            Step::Add(group) => self.add(group % self.groups),
             Step::Limit(instance, millis) => {
                 let wait = Duration::from_millis(millis);
                 self.fail_turn(instance, FailureClass::RateLimit, Some(wait), &mut out);
@@ -248,7 +265,7 @@ impl Model {
             Err("queue_full")
         } else if wish
             .target
-            .is_some_and(|target| target >= self.places.len())
+            .is_some_and(|target| self.places.get(target).is_none_or(|place| place.retired))
         {
             Err("not_found")
         } else {
@@ -336,7 +353,7 @@ impl Model {
     }
 
     fn become_ready(&mut self, instance: usize, out: &mut Vec<Decision>) {
-        if self.places[instance].running.is_some() {
+        if self.places[instance].running.is_some() || self.places[instance].retired {
             return;
         }
         if self.places[instance].state != InstanceState::Ready {
@@ -370,8 +387,9 @@ impl Model {
             self.books.cancelled += 1;
             Outcome::Cancelled
         };
+        let goes_on = !self.places[instance].retired;
         self.scheduler
-            .on_turn_ended(self.now, instance, &outcome, true, out);
+            .on_turn_ended(self.now, instance, &outcome, goes_on, out);
     }
 
     /// The turn fails, and its tool says something that concerns its whole group.
@@ -387,6 +405,7 @@ impl Model {
         };
         self.prompts.remove(&turn);
         self.places[instance].state = InstanceState::Ready;
+        let retired = self.places[instance].retired;
         self.books.failed += 1;
         let group = self.places[instance].group;
         let said = &mut self.said[group];
@@ -409,7 +428,48 @@ impl Model {
             retry_after,
         };
         self.scheduler
-            .on_turn_ended(self.now, instance, &Outcome::Failed(failure), true, out);
+            .on_turn_ended(self.now, instance, &Outcome::Failed(failure), !retired, out);
+    }
+
+    fn retire(&mut self, instance: usize, out: &mut Vec<Decision>) {
+        let place = &mut self.places[instance];
+        if place.retired {
+            return;
+        }
+        place.retired = true;
+        place.conversation += 1;
+        let group = place.group;
+        self.scheduler.retire(self.now, instance, out);
+        self.look_whether_renewed(group);
+    }
+
+    fn add(&mut self, group: usize) {
+        let held = self.said[group].closed.flatten().is_some();
+        let mut places = self.places.iter();
+        let left = |place: &Place| place.group == group && place.retired && place.running.is_none();
+        let instance = places.position(left).unwrap_or(self.places.len());
+        if instance == 4 {
+            return;
+        }
+        let new = Place {
+            state: InstanceState::Starting,
+            running: None,
+            conversation: 0,
+            group,
+            held,
+            retired: false,
+        };
+        match self.places.get_mut(instance) {
+            Some(place) => {
+                let conversation = place.conversation;
+                *place = Place {
+                    conversation,
+                    ..new
+                };
+            }
+            None => self.places.push(new),
+        }
+        self.scheduler.add(self.now, instance, group);
     }
 
     fn open(&mut self, group: usize) {
@@ -421,10 +481,7 @@ impl Model {
 
     /// After a refused login every instance that is left must have had a new process.
     fn look_whether_renewed(&mut self, group: usize) {
-        let waits = |place: &Place| {
-            let down = matches!(place.state, InstanceState::Stopped | InstanceState::Failed);
-            place.group == group && place.held && !down
-        };
+        let waits = |place: &Place| place.group == group && place.held && !place.is_down();
         if self.said[group].closed == Some(None) && !self.places.iter().any(waits) {
             self.open(group);
         }
@@ -623,14 +680,12 @@ impl Model {
 
     fn is_available(&self, instance: usize) -> bool {
         let place = &self.places[instance];
-        place.state == InstanceState::Ready && place.running.is_none() && !place.held
+        let up = place.state == InstanceState::Ready && !place.retired;
+        up && place.running.is_none() && !place.held
     }
 
     fn is_down(&self, instance: usize) -> bool {
-        matches!(
-            self.places[instance].state,
-            InstanceState::Stopped | InstanceState::Failed
-        )
+        self.places[instance].is_down()
     }
 
     /// What must be true between two steps.

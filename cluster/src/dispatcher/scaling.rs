@@ -1,0 +1,89 @@
+//! Instances that come and go while the cluster runs.
+//!
+//! Owns how one is taken in, and how one leaves. Must not decide how many there are. Invariant: an index keeps its name; an
+//! instance that leaves finishes its turn first, and costs no prompt that could run elsewhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::Dispatcher;
+use crate::event::EventKind;
+use crate::launch::Made;
+use crate::status::KeptWork;
+use crate::turn::Order;
+
+impl Dispatcher {
+    pub(super) fn on_resize(&mut self, group: usize, from: usize, to: usize) {
+        self.facts.groups.resize(group, to);
+        self.history.record(EventKind::GroupScaled {
+            tool: Arc::clone(self.facts.groups.tool_of(group)),
+            from,
+            to,
+        });
+    }
+
+    pub(super) fn on_add(
+        &mut self,
+        now: Instant,
+        index: usize,
+        made: Box<Made>,
+        answer: oneshot::Sender<Result<(), Box<Made>>>,
+    ) {
+        if self.shutdown.is_some() {
+            answer.send(Err(made)).ok();
+            return;
+        }
+        let Made { entry, supervisor } = *made;
+        self.history.record(EventKind::InstanceAdded {
+            instance: Arc::clone(&entry.name),
+            tool: Arc::clone(&entry.tool),
+        });
+        self.scheduler.add(now, index, entry.group);
+        self.starts.add(index, entry.group);
+        if index < self.roster.len() {
+            self.roster[index] = entry;
+        } else {
+            self.roster.push(entry);
+        }
+        tokio::spawn(supervisor.run());
+        answer.send(Ok(())).ok();
+    }
+
+    pub(super) fn on_retire(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        answer: oneshot::Sender<Option<KeptWork>>,
+    ) {
+        self.scheduler.retire(now, instance, &mut self.decisions);
+        let entry = &mut self.roster[instance];
+        entry.retiring = Some(answer);
+        entry.order(Order::Drain);
+        self.look_for_leave(instance);
+    }
+
+    /// Lets an instance that is to leave go, once its process is gone.
+    pub(super) fn look_for_leave(&mut self, instance: usize) {
+        let entry = &mut self.roster[instance];
+        if entry.retiring.is_some() && entry.state.is_down() {
+            entry.order(Order::Stop);
+            entry.dismiss();
+        }
+    }
+
+    /// The task of an instance is gone; if it was to leave, it has left.
+    pub(super) fn leave(&mut self, instance: usize, kept: Option<&KeptWork>) {
+        let entry = &mut self.roster[instance];
+        if let Some(answer) = entry.retiring.take() {
+            self.history.record(EventKind::InstanceRemoved {
+                instance: Arc::clone(&entry.name),
+            });
+            entry.left = true;
+            self.replacements.on_ready(instance);
+            // Whoever scaled may have gone; that is no error.
+            answer.send(kept.cloned()).ok();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the instances of a cluster are made from, at its launch and later.
+//!
+//! Owns the checked settings of each group, and how one instance comes of them. Must not know how many there are.
+//! Invariant: an instance that is not taken in leaves nothing behind.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use toolpool_pool_core::profile::ToolProfile;
+
+use super::{ORDERS, Plan};
+use crate::dispatcher::Entry;
+use crate::instance::{Instance, InstanceConfig};
+use crate::supervisor::{Recipe, Supervisor};
+use crate::turn::Message;
+use crate::worktree::{Repository, WorktreeError};
+
+/// An instance that has no task yet.
+pub(crate) struct Made {
+    pub(crate) entry: Entry,
+    pub(crate) supervisor: Supervisor,
+}
+
+pub(crate) struct Makings {
+    pub(crate) cluster: String,
+    pub(crate) instance: InstanceConfig,
+    pub(crate) start_timeout: Option<Duration>,
+    pub(crate) capacity: usize,
+    pub(super) plans: Vec<Plan>,
+    /// The repository of each group whose instances have worktrees.
+    pub(super) repositories: Vec<Option<Repository>>,
+    /// Counts the cluster's questions.
+    pub(crate) permissions: Arc<AtomicU64>,
+    pub(crate) dispatcher: mpsc::Sender<Message>,
+}
+
+impl Makings {
+    /// The name of the instance of that index.
+    pub(crate) fn name(&self, index: usize) -> Arc<str> {
+        Arc::from(format!("{}/{}", self.cluster, index + 1))
+    }
+
+    /// The groups' tools, in their order.
+    pub(crate) fn tools(&self) -> impl Iterator<Item = &str> {
+        self.plans.iter().map(|plan| plan.profile.name.as_str())
+    }
+
+    pub(crate) fn profile(&self, group: usize) -> &Arc<ToolProfile> {
+        &self.plans[group].profile
+    }
+
+    /// Instances of such groups. Their worktrees are made one at a time, because git's own locks make parallel ones fail.
+    /// Each is the group and the index of one.
+    pub(crate) async fn make(
+        &self,
+        instances: &[(usize, usize)],
+    ) -> Result<Vec<Made>, WorktreeError> {
+        let mut made = Vec::with_capacity(instances.len());
+        for (group, index) in instances {
+            match self.make_one(*group, *index).await {
+                Ok(one) => made.push(one),
+                Err(error) => {
+                    for Made { supervisor, .. } in made {
+                        // The first error is the one to tell; what cannot be removed is reused by the next run.
+                        supervisor.discard().await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    async fn make_one(&self, group: usize, index: usize) -> Result<Made, WorktreeError> {
+        let (plan, name) = (&self.plans[group], self.name(index));
+        let worktree = match &self.repositories[group] {
+            Some(repository) => Some(repository.add_worktree(&name).await?),
+            None => None,
+        };
+        let mut options = plan.options.clone();
+        let mut branch = None;
+        if let Some(worktree) = &worktree {
+            options.cwd = worktree.cwd_for(&plan.options.cwd)?;
+            branch = Some(worktree.branch().to_owned());
+        }
+        let (orders, taken) = mpsc::channel(ORDERS);
+        let entry = Entry::new(
+            Arc::clone(&name),
+            Arc::from(plan.profile.name.as_str()),
+            group,
+            orders,
+            options.cwd.display().to_string(),
+            branch,
+            tokio::time::Instant::now().into_std(),
+        );
+        let recipe = Recipe {
+            profile: Arc::clone(&plan.profile),
+            options,
+            launcher: Arc::clone(&plan.launcher),
+            // A process that is shared has one folder for the conversations of several instances.
+            resumes: plan.profile.resumes() && (self.capacity <= 1 || !plan.profile.shares()),
+            permissions: Arc::clone(&self.permissions),
+        };
+        let config = InstanceConfig {
+            start_timeout: self.start_timeout.unwrap_or(plan.profile.start_timeout),
+            interruptible: plan.profile.can_interrupt(),
+            ..self.instance.clone()
+        };
+        let machine = Instance::new(config, index as u64);
+        let dispatcher = self.dispatcher.clone();
+        let supervisor = Supervisor::new(index, name, recipe, worktree, machine, taken, dispatcher);
+        Ok(Made { entry, supervisor })
+    }
+}
