@@ -12,6 +12,7 @@ use crate::console::{Format, ListFormat};
 use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
 use crate::help::HelpArgs;
+use crate::rehearse::RehearseArgs;
 use crate::schema::SchemaArgs;
 use crate::tools::ToolsArgs;
 
@@ -32,6 +33,15 @@ pub(crate) enum Command {
     /// Show a cluster at work, without an account or a network
     #[command(help_template = TEMPLATE)]
     Demo(DemoArgs),
+    /// Rehearse faults on stand-ins: see what happens before it happens to you
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool rehearse
+  toolpool rehearse --do 'on turn 3 exit 1'
+  toolpool rehearse -n 5 --prompts 40 --do 'on every 7 hang' --do 'on prompt ~13 flood 64MiB'
+  toolpool rehearse --rules
+")]
+    Rehearse(RehearseArgs),
     /// Send one prompt; the answer goes to stdout, the story to stderr
     #[command(help_template = TEMPLATE, before_help = "\
 Examples:
@@ -90,6 +100,7 @@ impl Command {
             Self::Batch(args) => args.output != Format::Text,
             Self::Tools(args) => args.output == ListFormat::Json,
             Self::Doctor(args) => args.output == ListFormat::Json,
+            Self::Rehearse(args) => args.output == ListFormat::Json,
             Self::Demo(_) | Self::Bench(_) | Self::Schema(_) | Self::Help(_) => false,
         }
     }

@@ -8,6 +8,7 @@ mod script;
 mod summary;
 mod view;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -33,7 +34,9 @@ pub(crate) async fn run(_args: DemoArgs) -> Result<Exit, CliError> {
     let console = Console::new(false);
     let mut interrupts = Interrupts::listen()?;
     let scene = Scene::build().await?;
-    let settings = Settings::rehearsal(scene.folder(), script::INSTANCES, script::rules()).await?;
+    let mut settings =
+        Settings::standins(scene.folder(), script::INSTANCES, script::rules()).await?;
+    settings.metrics = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     console.tell(
         Tone::Plain,
         &format!(

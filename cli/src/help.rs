@@ -21,6 +21,7 @@ toolpool launches copies of an interactive command-line tool (aider, a shell, an
 dependable service: prompts are queued, routed, answered exactly once in the books; what crashes comes back.
 
   toolpool demo                        try it now: 3 stand-ins, no account, no network, 3 seconds
+  toolpool rehearse                    see crashes, hangs and floods, and what toolpool does about them
   toolpool doctor                      what is ready to use here, and how to fix what is not
   toolpool tools                       the tools that are known
   toolpool ask --tool NAME \"…\"         one prompt, its answer on stdout

@@ -23,6 +23,7 @@ mod interrupts;
 mod person;
 mod probe;
 mod prompt;
+mod rehearse;
 mod running;
 mod schema;
 mod settings;
@@ -85,6 +86,7 @@ fn run(command: Option<Command>) -> Result<Exit, CliError> {
         // It measures runtimes, so it builds its own.
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Demo(args)) => wait_for(demo::run(args)),
+        Some(Command::Rehearse(args)) => wait_for(rehearse::run(args)),
         Some(Command::Ask(args)) => wait_for(ask::run(args)),
         Some(Command::Batch(args)) => wait_for(batch::run(args)),
         Some(Command::Tools(args)) => wait_for(tools::run(args)),

@@ -14,6 +14,7 @@ use crate::doctor::DoctorReport;
 use crate::documents::{TurnReplies, TurnReply, TurnStarted, TurnText};
 use crate::error::{CliError, ErrorReport};
 use crate::exit::Exit;
+use crate::rehearse::RehearsalReport;
 use crate::tools::{ToolDetail, ToolList, ToolTest};
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +61,7 @@ fn all() -> BTreeMap<&'static str, Value> {
         of::<ToolTest>(),
         of::<DoctorReport>(),
         of::<Figures>(),
+        of::<RehearsalReport>(),
         ("error", schema_for!(ErrorReport<'_>).to_value()),
     ])
 }

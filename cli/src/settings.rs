@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use toolpool::worktree::{Repository, WorktreeError};
 use toolpool::{
-    Approvals, Catalog, ClusterBuilder, ClusterError, Isolation, LaunchError, LaunchOptions,
-    MAX_COUNT, ProfileError, Routing, ToolProfile, launch_cluster,
+    Approvals, BreakerConfig, Catalog, ClusterBuilder, ClusterError, Isolation, LaunchError,
+    LaunchOptions, MAX_COUNT, ProfileError, Routing, ToolProfile, launch_cluster,
 };
 
 use crate::duration;
@@ -117,7 +117,7 @@ impl From<ApprovalsArg> for Approvals {
     }
 }
 
-fn instances(text: &str) -> Result<usize, String> {
+pub(crate) fn instances(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_COUNT).contains(&count) => Ok(count),
         _ => Err(format!("choose 1 to {MAX_COUNT} instances")),
@@ -153,9 +153,20 @@ pub(crate) struct Settings {
     isolation: Isolation,
     capacity: usize,
     trust_folder: bool,
-    turn_timeout: Duration,
+    pub(crate) turn_timeout: Duration,
     start_timeout: Option<Duration>,
-    env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
+    /// Other limits than the library's own, for a rehearsal.
+    pub(crate) limits: Option<Limits>,
+}
+
+/// Limits that have no option.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) stop_grace: Duration,
+    /// The first and the longest.
+    pub(crate) restart_delay: (Duration, Duration),
+    pub(crate) breaker: BreakerConfig,
 }
 
 /// Where the changes of editing tools come home.
@@ -202,13 +213,14 @@ impl ClusterArgs {
             turn_timeout: self.turn_timeout,
             start_timeout: self.start_timeout,
             env: self.env,
+            limits: None,
         })
     }
 }
 
 impl Settings {
-    /// The stand-in in a folder of the program's own, for the demonstration.
-    pub(crate) async fn rehearsal(
+    /// Stand-ins in a folder of the program's own.
+    pub(crate) async fn standins(
         cwd: PathBuf,
         count: usize,
         args: Vec<String>,
@@ -223,7 +235,7 @@ impl Settings {
             role: None,
             landing: landing(&cwd).await.map_err(ClusterError::from)?,
             cwd,
-            metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            metrics: None,
             routing: Routing::LeastBusy,
             approvals: Approvals::default(),
             approval_timeout: Duration::from_secs(60),
@@ -233,6 +245,7 @@ impl Settings {
             turn_timeout: Duration::from_secs(60),
             start_timeout: None,
             env: Vec::new(),
+            limits: None,
         })
     }
 
@@ -309,6 +322,13 @@ impl Settings {
             .turn_timeout(self.turn_timeout);
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);
+        }
+        if let Some(limits) = &self.limits {
+            let (first, longest) = limits.restart_delay;
+            builder = builder
+                .stop_grace(limits.stop_grace)
+                .restart_delay(first, longest)
+                .breaker(limits.breaker.clone());
         }
         self.env
             .iter()

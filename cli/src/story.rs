@@ -6,8 +6,11 @@
 use toolpool::worktree::Landed;
 use toolpool::{Books, Event, EventKind, InstanceState, Next, Reply, Usage};
 
-use crate::console::Tone;
+use crate::console::{Tone, shortened};
 use crate::duration;
+
+/// Characters of a reason that are shown: the last words of a tool can be a flood.
+const REASON: usize = 200;
 
 /// The line about an event, if it is worth one. Turns are told by their replies.
 pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
@@ -29,9 +32,13 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
                 let line = format!("{instance} ready again in {}", duration::show(took));
                 Some((Tone::Plain, line))
             }
-            InstanceState::Backoff => Some((Tone::Note, format!("{instance}: {reason}; {next}"))),
-            InstanceState::Tripped | InstanceState::Failed => {
-                Some((Tone::Bad, format!("{instance}: {reason}; {next}")))
+            InstanceState::Backoff | InstanceState::Tripped | InstanceState::Failed => {
+                let tone = match to {
+                    InstanceState::Backoff => Tone::Note,
+                    _ => Tone::Bad,
+                };
+                let reason = shortened(reason, REASON);
+                Some((tone, format!("{instance}: {reason}; {next}")))
             }
             _ => None,
         },

@@ -69,6 +69,19 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What a rule of a script can say, for people.
+pub fn rules() -> &'static str {
+    HELP.find("RULES\n").map_or(HELP, |at| &HELP[at..])
+}
+
+/// Whether the stand-in would start with these arguments.
+///
+/// # Errors
+/// What is wrong with which of them, such as a rule that makes no sense or a script that cannot be read.
+pub fn check(args: &[String]) -> Result<(), String> {
+    options::parse(args).map(drop)
+}
+
 fn show(text: &str) -> (u8, Option<String>) {
     // A reader that has gone needs no text.
     let _ = std::io::stdout().write_all(text.as_bytes());

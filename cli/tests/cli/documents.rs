@@ -71,6 +71,7 @@ fn every_document_is_as_its_schema_says() {
         (&["tools", "show", "aider", "-o", "json"], 0),
         (&["tools", "test", "bash", "-o", "json"], 0),
         (&["doctor", "standin", "-o", "json"], 0),
+        (&["rehearse", "-n", "1", "-o", "json"], 0),
         (
             &[
                 "bench",

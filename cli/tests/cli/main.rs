@@ -11,6 +11,7 @@ mod interrupts;
 mod jules;
 mod killed;
 mod mixed;
+mod rehearse;
 mod schema;
 mod support;
 mod texts;

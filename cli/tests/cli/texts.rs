@@ -13,6 +13,7 @@ fn the_help_is_as_it_was_read_last() {
         &["help", "ask"],
         &["help", "batch"],
         &["help", "demo"],
+        &["help", "rehearse"],
         &["help", "tools"],
         &["help", "tools", "show"],
         &["help", "tools", "test"],
