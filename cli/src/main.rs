@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             .map(|argument| argument.to_string_lossy().into_owned());
         return toolpool_testkit::standin::main(rest);
     }
-    inherited::unblock_signals(&arguments);
+    inherited::mend_signals();
     let (json, ended) = match Cli::try_parse() {
         Ok(Cli { command }) => {
             let json = command.as_ref().is_some_and(Command::wants_json);

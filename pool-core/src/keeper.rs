@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::exit;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::SigSet;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, kill_process_group,
@@ -73,6 +74,11 @@ fn start(
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<(Signals, Family), String> {
     let step = |what: &'static str| move |error: Errno| format!("cannot {what}: {error}");
+    // What was blocked where this program was started would stay so in all that the tool starts, and keep its ends from
+    // being heard of here: the standard library passes it on.
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(|error| format!("cannot unblock signals: {error}"))?;
     // Before anything that could send them.
     let signals = Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, ORPHANED.1])
         .map_err(|error| format!("cannot listen to signals: {error}"))?;

@@ -4,7 +4,9 @@
 //! a tool sees an environment of allow-listed variables only, and every refusal names the next step.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -229,6 +231,13 @@ fn find_program(profile: &ToolProfile, options: &LaunchOptions) -> Result<PathBu
     })
 }
 
+/// Writes a file that only this user may read, whatever the umask: a profile's settings and prompts can hold secrets.
+pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(contents)
+}
+
 /// The program that drives remote jobs: this one.
 fn driver(profile: &ToolProfile) -> Result<&'static PathBuf, LaunchError> {
     shim::program().ok_or_else(|| LaunchError::NoDriver {
@@ -254,6 +263,7 @@ pub(crate) fn prepare(
         Some(left) => Arc::clone(&left.state),
         None => tempfile::Builder::new()
             .prefix(&format!("{}{}-", conversation::PREFIX, profile.name))
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .map(Arc::new)
             .map_err(|source| system("make its private folder", source))?,
@@ -262,7 +272,7 @@ pub(crate) fn prepare(
         let path = state.path().join(name);
         path.parent()
             .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&path, contents))
+            .and_then(|()| write_private(&path, contents.as_ref()))
             .map_err(|source| system(&format!("write its file {name}"), source))?;
     }
     let folder = state.path().to_string_lossy();

@@ -13,6 +13,7 @@ use std::process::{self, ChildStderr, ChildStdin, ChildStdout, Stdio};
 use memchr::memmem;
 use rustix::process::Pid;
 
+use crate::launch::write_private;
 use crate::protocol::oneshot::{PROMPT, PROMPT_FILE};
 use crate::shim;
 
@@ -73,7 +74,7 @@ impl Command {
             self.prompt_args.iter().any(|arg| found(arg).is_some())
         };
         if holds(PROMPT_FILE) {
-            std::fs::write(&self.file, &prompt)
+            write_private(&self.file, &prompt)
                 .map_err(|error| failed("write the prompt", error))?;
         }
         let on_stdin = !holds(PROMPT_FILE) && !holds(PROMPT);
