@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 
+use crate::clock::{self, now};
 use crate::error::ControlError;
 use crate::event::EventKind;
 use crate::history::History;
@@ -597,13 +598,9 @@ impl Entry {
     }
 }
 
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 async fn sleep_until(timer: &mut Pin<Box<Sleep>>, deadline: Option<Instant>) {
     if let Some(deadline) = deadline {
-        let deadline = tokio::time::Instant::from_std(deadline);
+        let deadline = clock::timer(deadline);
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }

@@ -340,7 +340,7 @@ impl ClusterBuilder {
         let group_of = groups.of_instances();
         toolpool_pool_core::reserve_open_files(group_of.len())?;
 
-        let now = tokio::time::Instant::now().into_std();
+        let now = crate::clock::now();
         let (dispatcher, inbox) = mpsc::channel(MAILBOX);
         let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
         let subscribers = events.downgrade();

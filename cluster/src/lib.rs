@@ -8,6 +8,7 @@
 mod approvals;
 mod backoff;
 mod breaker;
+mod clock;
 mod dispatcher;
 mod error;
 mod event;

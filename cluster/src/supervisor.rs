@@ -25,6 +25,7 @@ use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::protocol::TurnEvent;
 use toolpool_pool_core::{Connection, Conversation, Happening, LaunchError, LaunchOptions};
 
+use crate::clock::{self, now};
 use crate::instance::{Action, Input, Instance, InstanceState, Standing};
 use crate::reply::End;
 use crate::turn::{Heard, Message, Order, Report, Turn};
@@ -120,7 +121,7 @@ impl Supervisor {
         orders: mpsc::Receiver<Order>,
         dispatcher: mpsc::Sender<Message>,
     ) -> Self {
-        let now = tokio::time::Instant::now();
+        let now = now();
         Self {
             index,
             name,
@@ -131,7 +132,7 @@ impl Supervisor {
             dispatcher,
             to_start: None,
             launching: None,
-            spawned_at: now.into_std(),
+            spawned_at: now,
             connection: None,
             memory: Memory::default(),
             left: None,
@@ -141,8 +142,8 @@ impl Supervisor {
             told: None,
             inputs: VecDeque::from([Input::Start]),
             actions: Vec::new(),
-            timer: Box::pin(tokio::time::sleep_until(now)),
-            timer_at: now.into_std(),
+            timer: Box::pin(tokio::time::sleep_until(clock::timer(now))),
+            timer_at: now,
         }
     }
 
@@ -186,7 +187,7 @@ impl Supervisor {
             let spent = self.timer.is_elapsed();
             if spent || deadline < self.timer_at {
                 self.timer_at = deadline;
-                self.timer.as_mut().reset(deadline.into());
+                self.timer.as_mut().reset(clock::timer(deadline));
             }
         }
         tokio::select! {
@@ -529,10 +530,6 @@ impl Supervisor {
             .await
             .ok();
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 async fn poll(launching: &mut Option<Launching>) -> Launched {

@@ -22,6 +22,7 @@ mod pty;
 mod sharing;
 pub mod shim;
 mod spawner;
+mod standstill;
 mod tail;
 mod turn_runner;
 mod unsent;
@@ -35,3 +36,4 @@ pub use process_pool::{
 };
 pub use procfs::rss_bytes;
 pub use sharing::SharingLauncher;
+pub use standstill::stood_still;

@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::standstill;
+
 struct Job {
     command: Command,
     at_drop: Signal,
@@ -63,6 +65,7 @@ pub(crate) async fn spawn(command: Command, at_drop: Signal) -> io::Result<Spawn
 }
 
 fn start() -> mpsc::Sender<Job> {
+    standstill::watch();
     let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
     let run = move || {
         while let Some(mut job) = queue.blocking_recv() {
