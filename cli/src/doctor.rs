@@ -4,6 +4,7 @@
 //! that is not well comes with its fix.
 
 mod checks;
+mod limits;
 
 use std::path::PathBuf;
 
@@ -83,7 +84,11 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, CliError> {
         checks::folder(&args.cwd).await,
     ];
     checks.extend(checks::work_left(&args.cwd).await);
-    checks.extend([checks::temporary_folder(), checks::open_files()]);
+    checks.extend([
+        checks::temporary_folder(),
+        limits::open_files(),
+        limits::tasks(),
+    ]);
     let mut usable = Vec::new();
     for (name, tool) in names.iter().zip(&tools) {
         let profile = catalog.get(name).ok();

@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use rustix::process::{Resource, getrlimit};
 use toolpool::worktree::Repository;
 use toolpool::{
     ClusterError, Containment, Isolation, LaunchError, LaunchOptions, ToolProfile, launch_cluster,
@@ -17,14 +16,10 @@ use crate::{settings, version};
 /// The first git with `merge-tree --write-tree --merge-base`.
 const GIT: &str = ">=2.40";
 
-/// What a running tool and everything beside need, as the library reckons.
-const FILES_PER_PROCESS: u64 = 4;
-const FILES_BESIDE: u64 = 256;
-
 /// The protocol of tools that work elsewhere, where nothing is known of them before they are asked.
 const JOB: &str = "job";
 
-fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
+pub(super) fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
     Check {
         name: name.to_owned(),
         verdict,
@@ -34,7 +29,7 @@ fn check(name: &str, verdict: Verdict, detail: impl Into<String>) -> Check {
 }
 
 impl Check {
-    fn fix(mut self, fix: impl Into<String>) -> Self {
+    pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self
     }
@@ -162,29 +157,6 @@ pub(super) fn temporary_folder() -> Check {
             ),
         )
         .fix("make room there, or set TMPDIR to a folder that can be written"),
-    }
-}
-
-pub(super) fn open_files() -> Check {
-    let name = "open files";
-    let limit = getrlimit(Resource::Nofile);
-    let shown = |limit: Option<u64>| {
-        limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
-    };
-    let room = limit.maximum.map_or(u64::MAX, |most| {
-        most.saturating_sub(FILES_BESIDE) / FILES_PER_PROCESS
-    });
-    let room = room.min(toolpool::MAX_COUNT as u64);
-    let detail = format!(
-        "{} now, {} at most: room for {room} instances",
-        shown(limit.current),
-        shown(limit.maximum)
-    );
-    match room {
-        100.. => check(name, Verdict::Ok, detail),
-        1.. => check(name, Verdict::Note, detail)
-            .fix("raise the hard limit (`ulimit -Hn`), if more are needed"),
-        0 => check(name, Verdict::Problem, detail).fix("raise the hard limit (`ulimit -Hn`)"),
     }
 }
 
