@@ -190,7 +190,11 @@ async fn one(
             }
         }
     }
-    finish(ended(stream).await?, output, branch, console)
+    let (reply, error) = ended(stream).await?;
+    for (tone, line) in running.sequel(&reply).await {
+        console.tell(tone, &line);
+    }
+    finish((reply, error), output, branch, console)
 }
 
 /// The reply, whatever its outcome, and the error that its outcome is.

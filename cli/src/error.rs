@@ -225,7 +225,7 @@ impl From<AskError> for CliError {
 impl CliError {
     fn of_turn(reply: &Reply, message: String) -> Self {
         let code = reply.outcome.word();
-        match &reply.outcome {
+        let error = match &reply.outcome {
             Outcome::Failed(failure) => match failure.class {
                 FailureClass::RateLimit | FailureClass::Overloaded => {
                     Self::new(Exit::TryLater, code, message).retryable()
@@ -242,6 +242,23 @@ impl CliError {
                     .hint("`--turn-timeout` allows a turn more time")
             }
             _ => Self::new(Exit::TurnFailed, code, message),
+        };
+        match &reply.tool {
+            Some(tool) if is_of_the_tool(&reply.outcome) => {
+                error.next(format!("toolpool doctor {tool}"))
+            }
+            _ => error,
         }
+    }
+}
+
+/// Whether a look at the tool itself may tell more.
+fn is_of_the_tool(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(failure) => failure.class == FailureClass::Auth,
+        Outcome::Indeterminate(doubt) => {
+            matches!(doubt.cause, DoubtCause::Crashed | DoubtCause::ProtocolLost)
+        }
+        _ => false,
     }
 }

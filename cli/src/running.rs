@@ -3,13 +3,16 @@
 //! Owns launching, the events of the story and the end. Must not know what is asked. Invariant: whichever way a command
 //! ends, the cluster is shut down before the program leaves.
 
+use std::collections::HashMap;
 use std::future::IntoFuture as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use toolpool::{
-    Approvals, ClusterManager, Event, EventKind, EventSink, ShutdownReport, ToolProfile,
+    Approvals, ClusterManager, DoubtCause, Event, EventKind, EventSink, InstanceState, Outcome,
+    Reply, ShutdownReport, ToolProfile,
 };
 
 use crate::console::{Console, Tone};
@@ -28,6 +31,9 @@ const EVENTS: usize = 4096;
 /// How long a launch that was interrupted may take to leave nothing behind.
 const LEAVING: Duration = Duration::from_secs(10);
 
+/// How long to wait for the word that follows a crash at once. It does not come if everything is being stopped.
+const SEQUEL: Duration = Duration::from_secs(1);
+
 /// A running cluster.
 pub(crate) struct Running {
     pub(crate) cluster: ClusterManager,
@@ -36,6 +42,8 @@ pub(crate) struct Running {
     person: Person,
     /// Looks at the tools' versions, with a process each.
     looks: JoinSet<()>,
+    /// The newest process of each instance that is known to be past.
+    ended: HashMap<Arc<str>, u64>,
     /// A stop that is under way, with its report.
     stopping: Option<JoinHandle<ShutdownReport>>,
     /// Groups of instances, and how many of them have a refused login.
@@ -136,6 +144,7 @@ pub(crate) async fn launch(
         exporter,
         person: Person::new(settings.approvals == Approvals::Ask),
         looks,
+        ended: HashMap::new(),
         stopping: None,
         groups: settings.groups.len(),
         refused: 0,
@@ -214,6 +223,11 @@ impl Running {
                 event = self.events.recv() => {
                     let event = event?;
                     self.look_for_login(&event);
+                    if let EventKind::InstanceChanged { instance, generation, to, .. } = &event.kind
+                        && matches!(to, InstanceState::Backoff | InstanceState::Tripped | InstanceState::Failed)
+                    {
+                        self.ended.insert(Arc::clone(instance), *generation);
+                    }
                     let mut lines: Vec<_> = story::line(&event).into_iter().collect();
                     lines.extend(self.person.hear(&event));
                     return Some((event, lines));
@@ -225,6 +239,31 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// What to tell of the instance of a turn whose process has crashed: how often it has failed and what comes next. That
+    /// is told by an event of its own, right after the turn's end.
+    pub(crate) async fn sequel(&mut self, reply: &Reply) -> Vec<(Tone, String)> {
+        let mut told = Vec::new();
+        let (Outcome::Indeterminate(doubt), Some(instance)) = (&reply.outcome, &reply.instance)
+        else {
+            return told;
+        };
+        if doubt.cause != DoubtCause::Crashed {
+            return told;
+        }
+        let wait = async {
+            while self
+                .ended
+                .get(instance)
+                .is_none_or(|ended| *ended < reply.generation)
+                && let Some((_, lines)) = self.event().await
+            {
+                told.extend(lines);
+            }
+        };
+        tokio::time::timeout(SEQUEL, wait).await.ok();
+        told
     }
 
     /// Takes no more prompts; what runs may go on for so long, then everything is stopped together. The shortest time of

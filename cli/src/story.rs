@@ -21,6 +21,8 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             to,
             reason,
             start,
+            failures,
+            tries_left,
             next,
             ..
         } => match to {
@@ -38,7 +40,11 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
                     _ => Tone::Bad,
                 };
                 let reason = shortened(reason, REASON);
-                Some((tone, format!("{instance}: {reason}; {next}")))
+                let tries = match failures {
+                    0 => String::new(),
+                    _ => format!("failure {failures} of {}; ", failures + tries_left),
+                };
+                Some((tone, format!("{instance}: {reason}; {tries}{next}")))
             }
             _ => None,
         },

@@ -188,6 +188,8 @@ impl Dispatcher {
                     to,
                     reason,
                     start,
+                    failures: standing.failures,
+                    tries_left: standing.tries_left,
                     next: self.situation(instance).next(now),
                 });
                 // Whoever waits for this state finds it in the history already.

@@ -219,6 +219,10 @@ pub enum EventKind {
             serialize_with = "maybe_seconds"
         )]
         start: Option<Duration>,
+        /// Failures in a row, up to now.
+        failures: u32,
+        /// Failures that are left until its breaker opens.
+        tries_left: u32,
         /// What happens next.
         next: Next,
     },

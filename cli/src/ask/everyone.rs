@@ -68,6 +68,11 @@ pub(super) async fn ask(
                     let (index, asked) = joined.expect("asking does not panic and is not aborted");
                     if let Err(problem) = &asked {
                         failed += 1;
+                        if let Some(reply) = problem.reply() {
+                            for (tone, line) in running.sequel(reply).await {
+                                console.tell(tone, &line);
+                            }
+                        }
                         let instance = &running.cluster.instances()[index];
                         console.tell(Tone::Bad, &format!("{instance}: {problem}"));
                     }

@@ -121,6 +121,11 @@ pub(super) async fn all(
             joined = active.join_next_with_id() => {
                 let Some(joined) = joined else { break };
                 let (task, done) = joined.expect("an item does not panic and is not aborted");
+                if let Some(reply) = &done.reply {
+                    for (tone, line) in running.sequel(reply).await {
+                        progress.say(tone, &line);
+                    }
+                }
                 if done.hopeless {
                     pending.clear();
                 }

@@ -1,5 +1,8 @@
 //! What is said when something is wrong, and with which exit code.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::support::Place;
 
 /// Runs a command that must be refused, and gives what was said.
@@ -104,6 +107,120 @@ fn a_tool_that_is_missing_or_fails_has_its_own_exit_code() {
     .expect("a profile");
     text.push_str(&said(&place, &["ask", "--tool", "./own.toml", "hi"], 8));
     insta::assert_snapshot!("tools_that_do_not_start", text);
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_crash_is_told_with_its_exit_its_last_lines_the_tries_left_and_the_next_step() {
+    let place = Place::new();
+    place.standin("crasher", &["on every 1 byte 8 exit 3"]);
+    place.standin("killed", &["on every 1 signal KILL"]);
+    let mut text = String::new();
+    for (arguments, code) in [
+        (&["ask", "--tool", "crasher", "good day"][..], 1),
+        (&["ask", "--tool", "killed", "good day"], 1),
+        (&["ask", "--tool", "crasher", "--all", "good day"], 7),
+    ] {
+        let run = place.run(arguments).expect(code);
+        text.push_str(&format!(
+            "$ toolpool {}\n{}",
+            arguments.join(" "),
+            run.stderr
+        ));
+        text.push_str(&format!("{}\n", run.stdout));
+    }
+    std::fs::write(place.path("work/items"), "one\n").expect("a file");
+    let arguments = [
+        "batch",
+        "--tool",
+        "crasher",
+        "--items",
+        "items",
+        "-p",
+        "do {item}",
+    ];
+    let run = place.run(&arguments).expect(7);
+    text.push_str(&format!(
+        "$ toolpool {}\n{}{}",
+        arguments.join(" "),
+        run.stderr,
+        run.stdout
+    ));
+    insta::assert_snapshot!("crashes", place.masked(&text));
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_missing_login_is_told_with_how_to_log_in() {
+    let place = Place::new();
+    place.repository(&["a.txt"]);
+    let program = place.path("home/refused");
+    let script = "#!/bin/sh\ncat > /dev/null\n\
+        echo '{\"type\":\"thread.started\",\"thread_id\":\"x\"}'\n\
+        echo '{\"type\":\"turn.started\"}'\n\
+        echo '{\"type\":\"turn.failed\",\"error\":{\"message\":\"unexpected status 401 Unauthorized: no such key\"}}'\n\
+        exit 1\n";
+    std::fs::write(&program, script).expect("a script");
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it is ours");
+    place.profile(
+        "refused",
+        &format!("base = \"codex-exec\"\nname = \"refused\"\nprogram = {program:?}\n"),
+    );
+    std::fs::write(place.path("work/items"), "one\ntwo\n").expect("a file");
+    let mut text = String::new();
+    for (arguments, code) in [
+        (&["ask", "--tool", "jules", "good day"][..], 8),
+        (
+            &[
+                "batch",
+                "--tool",
+                "jules",
+                "--items",
+                "items",
+                "-p",
+                "do {item}",
+            ],
+            8,
+        ),
+        (&["ask", "--tool", "refused", "good day"], 8),
+        (
+            &[
+                "batch",
+                "--tool",
+                "refused",
+                "--items",
+                "items",
+                "-p",
+                "do {item}",
+            ],
+            7,
+        ),
+        (
+            &[
+                "batch",
+                "--tool",
+                "absent",
+                "--items",
+                "items",
+                "-p",
+                "do {item}",
+            ],
+            8,
+        ),
+    ] {
+        place.profile(
+            "absent",
+            "base = \"bc\"\nname = \"absent\"\nprogram = \"toolpool-test-absent\"\n",
+        );
+        let run = place.run(arguments).expect(code);
+        text.push_str(&format!(
+            "$ toolpool {}\n{}{}\n",
+            arguments.join(" "),
+            run.stderr,
+            run.stdout
+        ));
+    }
+    insta::assert_snapshot!("logins", place.masked(&text));
     place.assert_nothing_is_left();
 }
 

@@ -93,7 +93,7 @@ impl Makings {
             orders,
             options.cwd.display().to_string(),
             branch,
-            tokio::time::Instant::now().into_std(),
+            crate::clock::now(),
         );
         let recipe = Recipe {
             profile: Arc::clone(&plan.profile),

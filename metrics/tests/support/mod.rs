@@ -239,6 +239,8 @@ pub(crate) fn changed(
         to,
         reason: "told by a test".to_owned(),
         start: became_ready.then_some(Duration::from_millis(1500)),
+        failures: 0,
+        tries_left: 5,
         next: Next::Prompt,
     }
 }
