@@ -4,6 +4,7 @@
 //! throughput benchmark, so a plain turn is one `read` and one `write`. Invariant: what it does depends only on its
 //! arguments, its script and what it reads, never on chance.
 
+mod acp;
 mod deeds;
 mod grammar;
 mod input;

@@ -187,6 +187,12 @@ fn replies_take_the_shapes_that_the_script_gives_them() {
         ("on turn 1 flood 3B", format!("xxxecho one{end}").into()),
         ("on turn 1 delay 1ms", format!("echo one{end}").into()),
         (
+            "on turn 1 repeat 2",
+            format!("echo oneecho one{end}").into(),
+        ),
+        ("on turn 1 cut 1ms", format!("echo one{end}").into()),
+        ("on turn 1 nest 3", format!("[[[\necho one{end}").into()),
+        (
             "on turn 1 forge",
             format!(
                 "forged\n{wrong}standin ready\n{} \"forged\"\nend\n end\necho one{end}",
@@ -518,4 +524,99 @@ fn the_report_names_the_environment_without_its_values() {
         .filter_map(|fd| fd["fd"].as_u64())
         .collect();
     assert_eq!(fds[..3], [0, 1, 2]);
+}
+
+#[test]
+fn what_is_read_ahead_of_the_prompts_is_gone_and_nothing_else() {
+    let rules = [
+        "--do",
+        "on start await-input after ready",
+        "--do",
+        "on start read 3B after ready",
+    ];
+    let mut tool = Tool::ready(&rules, &std::env::temp_dir());
+    let stdin = tool.stdin.as_mut().expect("stdin is open");
+    stdin.write_all(b"xyz").expect("the stand-in reads");
+    assert_eq!(tool.ask("hello"), "echo hello");
+    assert_eq!(tool.finish().2.code(), Some(0));
+}
+
+#[test]
+fn a_slow_reader_reads_everything() {
+    let rules = ["--do", "on start read-slowly 16B 50us"];
+    let mut tool = Tool::ready(&rules, &std::env::temp_dir());
+    let long = "long ".repeat(200);
+    assert_eq!(tool.ask(&long), format!("echo {long}"));
+    assert_eq!(tool.ask("next"), "echo next");
+}
+
+#[test]
+fn a_question_waits_for_its_answer_and_the_reply_tells_it() {
+    let mut tool = Tool::ready(
+        &["--do", "on prompt ~ask ask rm -r x"],
+        &std::env::temp_dir(),
+    );
+    for (answer, told) in [("y", "allowed"), ("n", "denied"), ("yes, please", "denied")] {
+        tool.send("ask");
+        assert_eq!(tool.line(), "rm -r x [y/N]\n");
+        let stdin = tool.stdin.as_mut().expect("stdin is open");
+        writeln!(stdin, "{answer}").expect("the stand-in reads");
+        assert_eq!(tool.line(), format!("echo ask {told}\n"));
+        assert_eq!(tool.line(), format!("{TOKEN} end\n"));
+    }
+    assert_eq!(tool.ask("nothing"), "echo nothing");
+}
+
+#[test]
+fn an_agent_answers_each_prompt_under_its_id_and_asks_under_one_of_its_own() {
+    let rules = ["on prompt ~ask ask rm -r x", "on prompt ~forge forge"];
+    let args: Vec<&str> = rules.iter().flat_map(|rule| ["--do", rule]).collect();
+    let mut tool = Tool::start(&[&["--acp"], &args[..]].concat(), &std::env::temp_dir());
+    let send = |tool: &mut Tool, message: serde_json::Value| {
+        let stdin = tool.stdin.as_mut().expect("stdin is open");
+        writeln!(stdin, "{message}").expect("the stand-in reads");
+    };
+    let receive = |tool: &mut Tool| -> serde_json::Value {
+        serde_json::from_str(&tool.line()).expect("a message a line")
+    };
+    let prompt = |id: u64, text: &str| {
+        let blocks = serde_json::json!([{"type": "text", "text": text}]);
+        serde_json::json!({"id": id, "method": "session/prompt", "params": {"prompt": blocks}})
+    };
+    send(
+        &mut tool,
+        serde_json::json!({"id": 1, "method": "initialize"}),
+    );
+    assert_eq!(receive(&mut tool)["result"]["protocolVersion"], 1);
+    send(
+        &mut tool,
+        serde_json::json!({"id": 2, "method": "session/new"}),
+    );
+    assert!(receive(&mut tool)["result"]["sessionId"].is_string());
+
+    send(&mut tool, prompt(3, "ask"));
+    let question = receive(&mut tool);
+    assert_eq!(question["method"], "session/request_permission");
+    let outcome = serde_json::json!({"outcome": {"outcome": "selected", "optionId": "allow"}});
+    send(
+        &mut tool,
+        serde_json::json!({"id": question["id"], "result": outcome}),
+    );
+    let text = |chunk: &serde_json::Value| chunk["params"]["update"]["content"]["text"].clone();
+    assert_eq!(text(&receive(&mut tool)), "echo ask allowed");
+    let end = receive(&mut tool);
+    assert_eq!(
+        (&end["id"], &end["result"]["stopReason"]),
+        (&3.into(), &"end_turn".into())
+    );
+
+    send(&mut tool, prompt(4, "forge"));
+    let forged = text(&receive(&mut tool));
+    assert!(
+        forged
+            .as_str()
+            .is_some_and(|text| text.contains("\"id\":4")),
+        "{forged}"
+    );
+    assert_eq!(receive(&mut tool)["id"], 4);
 }

@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 
 use rustix::process::{Signal, getpid, kill_process};
 
+use super::input::Input;
 use super::script::Deed;
 use super::tool::{Stop, Tool, write, write_to};
 use super::{signals, sleeper};
@@ -25,8 +26,8 @@ impl Tool {
             }
             Deed::Delay(time) => self.pause(Some(*time))?,
             Deed::Hang => self.pause(None)?,
-            Deed::Flood(size) => flood(rustix::stdio::stdout(), *size)?,
-            Deed::FloodStderr(size) => flood(rustix::stdio::stderr(), *size)?,
+            Deed::Flood(size) => fill(rustix::stdio::stdout(), b'x', *size)?,
+            Deed::FloodStderr(size) => fill(rustix::stdio::stderr(), b'x', *size)?,
             Deed::Ignore(ignored) => signals::ignore(ignored)?,
             Deed::Fork { count, sleeper } => {
                 for _ in 0..*count {
@@ -41,19 +42,27 @@ impl Tool {
                 self.reading = false;
             }
             Deed::StopReading => self.reading = false,
+            Deed::AwaitInput => self.await_input()?,
+            Deed::Read(count) => Input::discard(*count)?,
+            Deed::ReadSlowly { piece, every } => self.input.slow_down(*piece, *every),
+            Deed::Nest(count) => {
+                fill(rustix::stdio::stdout(), b'[', *count)?;
+                write(b"\n")?;
+            }
+            Deed::Ask(question) => self.ask(question)?,
             Deed::Say { after, text } => {
                 if !after.is_zero() {
                     self.pause(Some(*after))?;
                 }
-                write(format!("{text}\n").as_bytes())?;
+                write(&self.options.dialect.aside(text))?;
             }
         }
         Ok(())
     }
 }
 
-fn flood(fd: rustix::fd::BorrowedFd<'_>, size: u64) -> Result<(), Stop> {
-    let block = [b'x'; 64 * 1024];
+fn fill(fd: rustix::fd::BorrowedFd<'_>, byte: u8, size: u64) -> Result<(), Stop> {
+    let block = [byte; 64 * 1024];
     let mut left = size;
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());

@@ -12,8 +12,8 @@ use crate::units::{duration, size};
 
 const TRIGGERS: &str = "start, turn N, turn N-M, every K, prompt ~TEXT, byte B, signal NAME";
 const ACTIONS: &str = "exit, signal, delay, hang, never-ready, flood, flood-stderr, ignore, fork, close-stdout, \
-                       close-stdin, stop-reading, unsolicited, late, reply, report, bytes, forge, stream, double-end, \
-                       end";
+                       close-stdin, stop-reading, await-input, read, read-slowly, nest, ask, unsolicited, late, reply, \
+                       report, repeat, bytes, forge, stream, cut, double-end, end";
 const SIGNALS: [(&str, Signal); 21] = [
     ("HUP", Signal::HUP),
     ("INT", Signal::INT),
@@ -175,6 +175,14 @@ fn action(words: &mut Words<'_>) -> Result<(Action, bool), String> {
         Some("close-stdout") => Deed::CloseStdout,
         Some("close-stdin") => Deed::CloseStdin,
         Some("stop-reading") => Deed::StopReading,
+        Some("await-input") => Deed::AwaitInput,
+        Some("read") => Deed::Read(size(words.word("a size such as 1B")?)?),
+        Some("read-slowly") => {
+            let (piece, every) = pieces(words)?;
+            Deed::ReadSlowly { piece, every }
+        }
+        Some("nest") => Deed::Nest(number(words.word("a number of brackets")?)?),
+        Some("ask") => return Ok((Action::Deed(Deed::Ask(words.text()?)), true)),
         Some("unsolicited") => {
             return Ok((
                 Action::Deed(Deed::Say {
@@ -231,21 +239,27 @@ fn shape(name: Option<&str>, words: &mut Words<'_>) -> Result<Shape, String> {
             }
             Shape::Bytes(bytes)
         }
+        Some("repeat") => match number(words.word("how many times")?)?.try_into() {
+            Ok(times) if times > 0 => Shape::Repeat(times),
+            _ => return Err("a reply is repeated once at least".to_owned()),
+        },
+        Some("cut") => Shape::Cut(duration(words.word("a time such as 5ms")?)?),
         Some("stream") => {
-            let piece = size(words.word("a size such as 10B")?)?;
-            let every = duration(words.word("a time such as 5ms")?)?;
-            match usize::try_from(piece) {
-                Ok(piece) if piece > 0 => Shape::Stream { piece, every },
-                _ => {
-                    return Err(
-                        "a reply cannot be written in pieces of no bytes; the smallest is 1B"
-                            .to_owned(),
-                    );
-                }
-            }
+            let (piece, every) = pieces(words)?;
+            Shape::Stream { piece, every }
         }
         other => return Err(unknown("action", other, ACTIONS)),
     })
+}
+
+/// A size and a time: how much at once, and how long between.
+fn pieces(words: &mut Words<'_>) -> Result<(usize, Duration), String> {
+    let piece = size(words.word("a size such as 10B")?)?;
+    let every = duration(words.word("a time such as 5ms")?)?;
+    match usize::try_from(piece) {
+        Ok(piece) if piece > 0 => Ok((piece, every)),
+        _ => Err("there are no pieces of no bytes; the smallest is 1B".to_owned()),
+    }
 }
 
 /// The part of the rule that is not read yet, without spaces around it.

@@ -4,6 +4,7 @@
 //! and however it arrives.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -17,9 +18,33 @@ pub(super) struct Input {
     start: usize,
     searched: usize,
     end: usize,
+    /// How much is read at once at most, and the wait before it.
+    slowly: Option<(usize, Duration)>,
 }
 
 impl Input {
+    /// From now on reads in pieces, with a wait before each.
+    pub(super) fn slow_down(&mut self, piece: usize, every: Duration) {
+        self.slowly = Some((piece, every));
+    }
+
+    /// Reads exactly so many bytes, and forgets them: not one more leaves the pipe. Only before the first line.
+    pub(super) fn discard(mut count: u64) -> Result<(), Errno> {
+        let mut buffer = [0; 4096];
+        while count > 0 {
+            let most = usize::try_from(count)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            match rustix::io::read(rustix::stdio::stdin(), &mut buffer[..most]) {
+                Ok(0) => return Ok(()),
+                Ok(read) => count -= read as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The next complete line without its newline, if it was read already.
     pub(super) fn next_line(&mut self) -> Option<Range<usize>> {
         let Some(length) = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) else {
@@ -49,8 +74,13 @@ impl Input {
             self.buffer
                 .resize((self.buffer.len() * 2).max(self.end + READ), 0);
         }
+        let mut most = self.buffer.len();
+        if let Some((piece, every)) = self.slowly {
+            std::thread::sleep(every);
+            most = most.min(self.end + piece);
+        }
         loop {
-            match rustix::io::read(rustix::stdio::stdin(), &mut self.buffer[self.end..]) {
+            match rustix::io::read(rustix::stdio::stdin(), &mut self.buffer[self.end..most]) {
                 Ok(count) => {
                     self.end += count;
                     return Ok(count > 0);

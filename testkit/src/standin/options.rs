@@ -22,6 +22,8 @@ pub(super) enum Formula {
 pub(super) enum Dialect {
     Framed,
     Plain,
+    /// JSON-RPC of the Agent Client Protocol.
+    Acp,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ pub(super) fn parse(args: &[String]) -> Result<Command, String> {
             "--help" | "-h" => return Ok(Command::Help),
             "--print-env" => return Ok(Command::PrintEnvironment),
             "--plain" => options.dialect = Dialect::Plain,
+            "--acp" => options.dialect = Dialect::Acp,
             "--edits" => options.edits = true,
             "--seed" => seed.clone_from(value()?),
             "--reply" => {

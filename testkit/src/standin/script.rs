@@ -53,11 +53,30 @@ pub(super) enum Deed {
     Flood(u64),
     FloodStderr(u64),
     Ignore(Vec<Signal>),
-    Fork { count: u64, sleeper: Sleeper },
+    Fork {
+        count: u64,
+        sleeper: Sleeper,
+    },
     CloseStdout,
     CloseStdin,
     StopReading,
-    Say { after: Duration, text: String },
+    /// Wait until there is something to read.
+    AwaitInput,
+    /// Read that many bytes and forget them.
+    Read(u64),
+    /// From now on read so many bytes at once at most, and wait before each read.
+    ReadSlowly {
+        piece: usize,
+        every: Duration,
+    },
+    /// Write that many opening brackets.
+    Nest(u64),
+    /// Ask for a permission and wait for the answer.
+    Ask(String),
+    Say {
+        after: Duration,
+        text: String,
+    },
 }
 
 /// A process that holds standard output and sleeps for ever.
@@ -77,8 +96,15 @@ pub(super) enum Shape {
     Report,
     Bytes(Vec<u8>),
     Forge,
-    Stream { piece: usize, every: Duration },
+    Stream {
+        piece: usize,
+        every: Duration,
+    },
     DoubleEnd,
+    /// The formula's reply so many times.
+    Repeat(usize),
+    /// Two writes with this time between them, cut after as many bytes as the turn's number.
+    Cut(Duration),
 }
 
 /// What a rule asks for.

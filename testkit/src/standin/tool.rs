@@ -12,10 +12,11 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::input::Input;
-use super::options::{Formula, Options};
+use super::options::{Dialect, Formula, Options};
 use super::report;
 use super::script::{Action, Moment, Rule, Script, Shape, deeds};
 use super::signals::{Signals, Woke};
+use super::wire::Message;
 use crate::hash::push_sha256;
 
 /// Why the tool does not go on as usual.
@@ -55,6 +56,10 @@ pub(super) struct Tool {
     pub(super) reading: bool,
     in_turn: bool,
     turn: u64,
+    /// What is read and not yet looked at, while a deed may read on.
+    pub(super) input: Input,
+    /// What was answered to this turn's questions.
+    allowed: Vec<bool>,
 }
 
 impl Tool {
@@ -84,6 +89,8 @@ impl Tool {
             reading: true,
             in_turn: false,
             turn: 0,
+            input: Input::default(),
+            allowed: Vec::new(),
         })
     }
 
@@ -97,26 +104,35 @@ impl Tool {
         for deed in script.at_start(Moment::After) {
             self.perform(deed)?;
         }
-        let mut input = Input::default();
+        let mut input = std::mem::take(&mut self.input);
         let mut out = Vec::new();
         loop {
             let Some(line) = self.read_line(&mut input)? else {
                 return Ok(());
             };
-            let request = self
-                .options
-                .dialect
-                .decode(input.line(line))
-                .map_err(Stop::BadLine)?;
+            let decoded = self.options.dialect.decode(input.line(line));
+            let request = match decoded.map_err(Stop::BadLine)? {
+                Message::Prompt(request) => request,
+                Message::Answer(answer) => {
+                    write(&answer)?;
+                    continue;
+                }
+                Message::Permission { .. } | Message::Nothing => continue,
+            };
             self.turn += 1;
             self.enter(&request.prompt)?;
             out.clear();
             if self.script.is_empty() {
                 self.reply(&request.prompt, &mut out);
-                self.options.dialect.end(request.nonce, &mut out);
+                self.options.dialect.wrap(&mut out);
+                self.options.dialect.end(&request.nonce, &mut out);
                 write(&out)?;
             } else {
-                self.scripted_turn(&script, request.nonce, &request.prompt, &mut out)?;
+                // A question's answer is read in the middle of the turn.
+                let request = request.into_owned();
+                self.input = input;
+                self.scripted_turn(&script, &request.nonce, &request.prompt, &mut out)?;
+                input = std::mem::take(&mut self.input);
             }
         }
     }
@@ -139,6 +155,36 @@ impl Tool {
                 return Ok(None);
             }
         }
+    }
+
+    /// Waits until there is something to read, or the input has ended.
+    pub(super) fn await_input(&mut self) -> Result<(), Stop> {
+        while let Woke::Signal(signal) = self.signals.wait(true, None)? {
+            self.on_signal(signal)?;
+        }
+        Ok(())
+    }
+
+    /// Asks and waits for the answer; the end of the input is a no.
+    pub(super) fn ask(&mut self, question: &str) -> Result<(), Stop> {
+        write(&self.options.dialect.question(question))?;
+        let mut input = std::mem::take(&mut self.input);
+        let allowed = loop {
+            let Some(line) = self.read_line(&mut input)? else {
+                break false;
+            };
+            match (self.options.dialect, input.line(line)) {
+                (Dialect::Acp, line) => {
+                    if let Ok(Message::Permission { allowed }) = self.options.dialect.decode(line) {
+                        break allowed;
+                    }
+                }
+                (Dialect::Framed | Dialect::Plain, line) => break line == b"y",
+            }
+        };
+        self.input = input;
+        self.allowed.push(allowed);
+        Ok(())
     }
 
     /// Writes down that the prompt was read, before anything else can happen to it.
@@ -183,12 +229,14 @@ impl Tool {
     ) -> Result<(), Stop> {
         let rules = script.of_turn(self.turn, prompt);
         self.in_turn = true;
+        self.allowed.clear();
         let played = self.play(&rules, nonce, prompt, out);
         self.in_turn = false;
         match played {
             Err(Stop::Interrupted) => {
                 out.clear();
                 out.extend_from_slice(b"interrupted");
+                self.options.dialect.wrap(out);
                 self.options.dialect.end(nonce, out);
                 write(out)?;
             }
@@ -218,7 +266,7 @@ impl Tool {
             })
         };
         if shapes().any(|shape| *shape == Shape::Forge) {
-            self.options.dialect.forge(out);
+            self.options.dialect.forge(nonce, out);
         }
         match shapes().find(|shape| matches!(shape, Shape::Reply(_) | Shape::Report)) {
             Some(Shape::Reply(text)) => out.extend_from_slice(text.as_bytes()),
@@ -229,18 +277,35 @@ impl Tool {
             ),
             None => self.reply(prompt, out),
         }
+        for allowed in &self.allowed {
+            out.extend_from_slice(if *allowed { b" allowed" } else { b" denied" });
+        }
         let mut stream = None;
         let mut ends = 1;
+        let mut cut = None;
         for shape in shapes() {
             match shape {
                 Shape::Bytes(bytes) => out.extend_from_slice(bytes),
                 Shape::Stream { piece, every } => stream = Some((*piece, *every)),
                 Shape::DoubleEnd => ends = 2,
+                Shape::Repeat(times) => *out = out.repeat(*times),
+                Shape::Cut(time) => cut = Some(*time),
                 Shape::Reply(_) | Shape::Report | Shape::Forge => {}
             }
         }
+        self.options.dialect.wrap(out);
         for _ in 0..ends {
             self.options.dialect.end(nonce, out);
+        }
+        if let Some(time) = cut {
+            let (first, second) = out.split_at(
+                out.len()
+                    .min(usize::try_from(self.turn).unwrap_or(usize::MAX)),
+            );
+            write(first)?;
+            self.pause(Some(time))?;
+            write(second)?;
+            return Ok(());
         }
         self.emit(rules, stream, out)
     }

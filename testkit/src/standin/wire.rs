@@ -1,10 +1,11 @@
-//! The two dialects: how a line becomes a prompt and how a reply is ended.
+//! The dialects: how a line becomes a prompt and how a reply is ended.
 //!
 //! Owns the bytes around prompts and replies. Must not know where they come from. Invariant: the prompt is byte-exact,
-//! and the framed end mark carries the digits that came with the prompt, which no prompt can know in advance.
+//! and the end mark carries what came with the prompt, which no prompt can know in advance (but for the plain dialect).
 
 use std::borrow::Cow;
 
+use super::acp;
 use super::options::Dialect;
 
 /// Length of the token that comes with a framed prompt, in hex digits.
@@ -14,11 +15,33 @@ const READY: &[u8] = b"standin ready\n";
 /// What a plain stand-in prints when it waits for a line.
 const PROMPT: &[u8] = b"> ";
 
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    Prompt(Request<'a>),
+    /// No prompt: this is written at once.
+    Answer(Vec<u8>),
+    /// A question of ours is answered.
+    Permission {
+        allowed: bool,
+    },
+    Nothing,
+}
+
 /// A prompt as it came: the token to end the reply with (empty if plain) and the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request<'a> {
-    pub(super) nonce: &'a [u8],
+    pub(super) nonce: Cow<'a, [u8]>,
     pub(super) prompt: Cow<'a, [u8]>,
+}
+
+impl Request<'_> {
+    pub(super) fn into_owned(self) -> Request<'static> {
+        Request {
+            nonce: Cow::Owned(self.nonce.into_owned()),
+            prompt: Cow::Owned(self.prompt.into_owned()),
+        }
+    }
 }
 
 impl Dialect {
@@ -26,35 +49,71 @@ impl Dialect {
         match self {
             Self::Framed => READY,
             Self::Plain => PROMPT,
+            Self::Acp => b"",
         }
     }
 
     /// Reads one line. The error says what a line must be.
-    pub(super) fn decode(self, line: &[u8]) -> Result<Request<'_>, String> {
+    pub(super) fn decode(self, line: &[u8]) -> Result<Message<'_>, String> {
         match self {
-            Self::Plain => Ok(Request { nonce: b"", prompt: Cow::Borrowed(line) }),
-            Self::Framed => framed(line).ok_or_else(|| {
+            Self::Plain => Ok(Message::Prompt(Request {
+                nonce: Cow::Borrowed(b""),
+                prompt: Cow::Borrowed(line),
+            })),
+            Self::Acp => acp::decode(line),
+            Self::Framed => framed(line).map(Message::Prompt).ok_or_else(|| {
                 let head = String::from_utf8_lossy(&line[..line.len().min(80)]);
                 format!("expected 32 hex digits, a space and a JSON string, found a line that begins with {head:?}")
             }),
         }
     }
 
+    /// Makes a text what goes over the wire, without an end mark.
+    pub(super) fn wrap(self, text: &mut Vec<u8>) {
+        if self == Self::Acp {
+            *text = acp::chunk(&String::from_utf8_lossy(text));
+        }
+    }
+
+    /// A line of text that is no part of a reply.
+    pub(super) fn aside(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Acp => acp::chunk(text),
+            Self::Framed | Self::Plain => format!("{text}\n").into_bytes(),
+        }
+    }
+
+    /// A question that only a person or a policy can answer.
+    pub(super) fn question(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Acp => acp::question(text),
+            Self::Framed | Self::Plain => format!("{text} [y/N]\n").into_bytes(),
+        }
+    }
+
     /// Appends the end mark of a reply.
     pub(super) fn end(self, nonce: &[u8], out: &mut Vec<u8>) {
+        if self == Self::Acp {
+            return acp::end(nonce, out);
+        }
         out.push(b'\n');
         match self {
             Self::Framed => {
                 out.extend_from_slice(nonce);
                 out.extend_from_slice(b" end\n");
             }
-            Self::Plain => out.extend_from_slice(PROMPT),
+            Self::Plain | Self::Acp => out.extend_from_slice(PROMPT),
         }
     }
 
-    /// Appends what looks like the ends of replies and the starts of prompts, but with a token that was never given.
-    pub(super) fn forge(self, out: &mut Vec<u8>) {
+    /// Appends what looks like the ends of replies and the starts of prompts, but with a token that was never given; where
+    /// an answer is quoted on the wire, with the right one.
+    pub(super) fn forge(self, nonce: &[u8], out: &mut Vec<u8>) {
         let wrong = [b'0'; NONCE];
+        if self == Self::Acp {
+            out.extend_from_slice(b"forged\n");
+            return acp::end(nonce, out);
+        }
         out.extend_from_slice(b"forged");
         self.end(&wrong, out);
         match self {
@@ -64,7 +123,7 @@ impl Dialect {
                 out.extend_from_slice(b" \"forged\"\n");
                 out.extend_from_slice(b"end\n end\n");
             }
-            Self::Plain => out.extend_from_slice(b"forged\n> > "),
+            Self::Plain | Self::Acp => out.extend_from_slice(b"forged\n> > "),
         }
     }
 }
@@ -86,7 +145,10 @@ fn framed(line: &[u8]) -> Option<Request<'_>> {
         std::str::from_utf8(inside).ok()?;
         Cow::Borrowed(inside)
     };
-    Some(Request { nonce, prompt })
+    Some(Request {
+        nonce: Cow::Borrowed(nonce),
+        prompt,
+    })
 }
 
 #[cfg(test)]
@@ -107,9 +169,11 @@ mod tests {
             ("\"é\u{2028}\"", "é\u{2028}"),
         ] {
             let line = format!("{TOKEN} {json}");
-            let request = Dialect::Framed.decode(line.as_bytes()).expect(json);
+            let Ok(Message::Prompt(request)) = Dialect::Framed.decode(line.as_bytes()) else {
+                panic!("{json}");
+            };
             assert_eq!(
-                (request.nonce, &*request.prompt),
+                (&*request.nonce, &*request.prompt),
                 (TOKEN.as_bytes(), prompt.as_bytes())
             );
         }
@@ -138,7 +202,7 @@ mod tests {
     #[test]
     fn a_forged_mark_is_never_the_real_one() {
         let mut forged = Vec::new();
-        Dialect::Framed.forge(&mut forged);
+        Dialect::Framed.forge(TOKEN.as_bytes(), &mut forged);
         let mut end = Vec::new();
         Dialect::Framed.end(TOKEN.as_bytes(), &mut end);
         assert!(memchr::memmem::find(&forged, &end).is_none());
