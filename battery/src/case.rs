@@ -23,7 +23,7 @@ pub(crate) struct Case {
     /// Whether it measures, so that nothing else may run beside it.
     pub(crate) alone: bool,
     /// Runs it. An error says what was seen to be wrong.
-    pub(crate) run: for<'a> fn(&'a mut Lab) -> Running<'a>,
+    pub(crate) run: for<'a> fn(&'a Lab) -> Running<'a>,
 }
 
 /// A case on its way. Where it ends well, its clusters were closed: see [`crate::rig::Rig::close`].

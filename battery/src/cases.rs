@@ -2,17 +2,39 @@
 //!
 //! Owns their order. Must not know how they run. Invariant: a number stands for one case, and is never used again.
 
+mod bytes;
 mod death;
+mod doubt;
+mod floods;
+mod forged;
 mod hang;
 mod left;
+mod permissions;
+mod pipes;
+mod prompts;
+mod starts;
+mod terminal;
 
 use crate::case::Case;
 
 /// All cases.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [death::CASES, hang::CASES, left::CASES]
-        .into_iter()
-        .flatten()
+    [
+        death::CASES,
+        doubt::CASES,
+        hang::CASES,
+        left::CASES,
+        starts::CASES,
+        pipes::CASES,
+        floods::CASES,
+        bytes::CASES,
+        forged::CASES,
+        prompts::CASES,
+        permissions::CASES,
+        terminal::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -33,7 +33,6 @@ pub(crate) struct Lab {
     folder: TempDir,
     census: Census,
     seed: String,
-    rigs: u32,
 }
 
 /// Runs a case in this process, which is its own.
@@ -56,7 +55,7 @@ pub(crate) fn run_alone(case: &Case, census: Census) -> Verdict {
 }
 
 fn run_on(case: &Case, census: Census, runtime: &Runtime) -> Result<Verdict> {
-    let mut lab = Lab::new(case.number, census)?;
+    let lab = Lab::new(case.number, census)?;
     // What is made once is no leak: the spawning thread, the runtime's own files.
     runtime.block_on(async {
         let rig = lab.launch(lab.standin(&[])?, 1, |builder| builder).await?;
@@ -64,7 +63,7 @@ fn run_on(case: &Case, census: Census, runtime: &Runtime) -> Result<Verdict> {
         rig.close().await
     })?;
     let before = settled(|_| true);
-    let counted = runtime.block_on((case.run)(&mut lab))?;
+    let counted = runtime.block_on((case.run)(&lab))?;
     let orphans = lab.census.alive();
     let after = settled(|now| *now == before);
     let closing = Closing {
@@ -99,7 +98,6 @@ impl Lab {
             folder: tempfile::tempdir().context("cannot make a temporary folder")?,
             census,
             seed: format!("battery-{number}"),
-            rigs: 0,
         })
     }
 
@@ -120,36 +118,70 @@ impl Lab {
 
     /// The stand-in with rules, which answers by formula and keeps its ledger.
     pub(crate) fn standin(&self, rules: &[&str]) -> Result<ToolProfile> {
-        let mut profile = ToolProfile::builtin("standin")?;
+        self.told(ToolProfile::builtin("standin")?, &[], rules)
+    }
+
+    /// The stand-in as an agent of the Agent Client Protocol.
+    pub(crate) fn agent(&self, rules: &[&str]) -> Result<ToolProfile> {
+        self.told(
+            self.profile("agent", "protocol = \"acp\"")?,
+            &["--acp"],
+            rules,
+        )
+    }
+
+    /// The stand-in as a program that takes lines and shows its prompt, on pipes.
+    pub(crate) fn line_program(&self, rules: &[&str]) -> Result<ToolProfile> {
+        let lines = "protocol = \"lines\"\n[lines]\nready = '^> $'\nend_pattern = '^> $'\n";
+        self.told(self.profile("lines", lines)?, &["--plain"], rules)
+    }
+
+    /// The same on a terminal.
+    pub(crate) fn on_terminal(&self, rules: &[&str]) -> Result<ToolProfile> {
+        let screen = "protocol = \"screen\"\n[screen]\nend = '^> $'\nquiet = \"50ms\"\n";
+        self.told(self.profile("terminal", screen)?, &["--plain"], rules)
+    }
+
+    fn profile(&self, name: &str, rest: &str) -> Result<ToolProfile> {
+        let path = self.folder.path().join(format!("{name}.toml"));
+        std::fs::write(
+            &path,
+            format!("name = {name:?}\nprogram = \"replaced\"\n{rest}"),
+        )?;
+        Ok(ToolProfile::from_file(&path)?)
+    }
+
+    fn told(&self, mut profile: ToolProfile, args: &[&str], rules: &[&str]) -> Result<ToolProfile> {
         profile.program = program()?.display().to_string();
         profile.start_timeout = LONG;
-        profile.args = [STANDIN, "--reply", "sha256", "--seed", &self.seed]
-            .map(str::to_owned)
-            .to_vec();
-        add_rules(&mut profile, rules);
+        let ledger = self.ledger().display().to_string();
+        let always = [
+            STANDIN, "--reply", "sha256", "--seed", &self.seed, "--ledger", &ledger,
+        ];
+        profile.args = always
+            .iter()
+            .chain(args)
+            .map(|arg| (*arg).to_owned())
+            .collect();
+        for rule in rules {
+            profile.args.extend(["--do".to_owned(), (*rule).to_owned()]);
+        }
         Ok(profile)
+    }
+
+    /// Where the stand-ins write down what they read.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger")
     }
 
     /// Launches a cluster of which every account is kept. Only one at a time.
     pub(crate) async fn launch(
-        &mut self,
-        mut profile: ToolProfile,
+        &self,
+        profile: ToolProfile,
         count: usize,
         change: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
     ) -> Result<Rig> {
-        self.rigs += 1;
-        let ledger = self.folder.path().join(format!("ledger-{}", self.rigs));
-        profile
-            .args
-            .extend(["--ledger".to_owned(), ledger.display().to_string()]);
-        Rig::launch(self, profile, count, ledger, change).await
-    }
-}
-
-/// Adds rules to a stand-in's arguments.
-pub(crate) fn add_rules(profile: &mut ToolProfile, rules: &[&str]) {
-    for rule in rules {
-        profile.args.extend(["--do".to_owned(), (*rule).to_owned()]);
+        Rig::launch(self, profile, count, change).await
     }
 }
 

@@ -9,6 +9,7 @@
 mod case;
 mod cases;
 mod lab;
+mod own;
 mod record;
 mod rig;
 mod run;

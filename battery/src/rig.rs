@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use toolpool::{
-    AskError, ClusterBuilder, ClusterManager, Event, EventSink, InstanceStatus, Isolation, Metrics,
-    Outcome, Reply, ReplyStream, Submission, ToolProfile, launch_cluster,
+    AskError, ClusterBuilder, ClusterManager, Event, EventSink, Grade, InstanceStatus, Isolation,
+    Metrics, Outcome, Reply, ReplyStream, Submission, ToolProfile, launch_cluster,
 };
 use toolpool_testkit::census::{Census, MARKER};
 use toolpool_testkit::ledgers::{Answer, Ledgers, Sums, Told, reads};
@@ -29,6 +29,8 @@ pub(crate) struct Rig {
     metrics: Metrics,
     before: String,
     told: Arc<Mutex<Vec<Told>>>,
+    /// What a completed reply is, unless a case says otherwise.
+    usual: Answer,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
 }
 
@@ -92,10 +94,14 @@ impl Rig {
         lab: &Lab,
         profile: ToolProfile,
         count: usize,
-        ledger: PathBuf,
         change: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
     ) -> Result<Self> {
         let (sink, events) = mpsc::unbounded_channel();
+        // A screen is read in rows, so an answer has a line end there.
+        let usual = match profile.grade() {
+            Grade::D => Answer::Around,
+            _ => Answer::Formula,
+        };
         let metrics = Metrics::new();
         let before = metrics.render();
         let builder = launch_cluster(profile)
@@ -113,23 +119,24 @@ impl Rig {
             cluster,
             census: lab.census().clone(),
             seed: lab.seed().to_owned(),
-            ledger,
+            ledger: lab.ledger(),
             metrics,
             before,
             told: Arc::default(),
+            usual,
             events: Arc::new(tokio::sync::Mutex::new(events)),
         })
     }
 
     /// Asks, and waits for the end; a completed reply must be the formula's.
     pub(crate) async fn ask(&self, prompt: &str) -> Result<Said> {
-        self.ask_so(prompt, Answer::Formula, |submission| submission)
+        self.ask_so(prompt, self.usual.clone(), |submission| submission)
             .await
     }
 
     /// The same on one instance.
     pub(crate) async fn ask_on(&self, instance: usize, prompt: &str) -> Result<Said> {
-        self.ask_so(prompt, Answer::Formula, |submission| {
+        self.ask_so(prompt, self.usual.clone(), |submission| {
             submission.on_instance(instance)
         })
         .await
@@ -250,6 +257,7 @@ impl Rig {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
+        std::fs::remove_file(&self.ledger).ok();
         let ledgers = Ledgers {
             seed: self.seed.clone(),
             reads: reads(&ledger).map_err(|wrong| anyhow!(wrong))?,

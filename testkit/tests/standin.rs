@@ -611,6 +611,10 @@ fn an_agent_answers_each_prompt_under_its_id_and_asks_under_one_of_its_own() {
     );
 
     send(&mut tool, prompt(4, "forge"));
+    for id in [serde_json::json!(0), serde_json::json!("0")] {
+        assert_eq!(receive(&mut tool)["id"], id);
+    }
+    assert_eq!(text(&receive(&mut tool)), "forged");
     let forged = text(&receive(&mut tool));
     assert!(
         forged

@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Each of ten instances plays five of the fifty rounds.
-async fn crash_on_read(lab: &mut Lab) -> Result<Counted> {
+async fn crash_on_read(lab: &Lab) -> Result<Counted> {
     const ROUNDS: usize = 50;
     const INSTANCES: usize = 10;
     let profile = lab.standin(&["on prompt ~crash exit 7"])?;
@@ -74,7 +74,7 @@ async fn crash_on_read(lab: &mut Lab) -> Result<Counted> {
     Ok(Counted::new(format!("{sums}, {restarts} restarts")))
 }
 
-async fn crash_in_the_answer(lab: &mut Lab) -> Result<Counted> {
+async fn crash_in_the_answer(lab: &Lab) -> Result<Counted> {
     const LENGTH: usize = 4096;
     // No two positions look alike, so a piece that is missing or doubled is seen.
     let answer: String = (0..LENGTH / 8).map(|place| format!("{place:>8}")).collect();
@@ -124,7 +124,7 @@ async fn crash_in_the_answer(lab: &mut Lab) -> Result<Counted> {
     )))
 }
 
-async fn crash_behind_the_end(lab: &mut Lab) -> Result<Counted> {
+async fn crash_behind_the_end(lab: &Lab) -> Result<Counted> {
     const CRASHES: u64 = 50;
     let profile = lab.standin(&["on turn 2 exit 3 after end"])?;
     let rig = lab.launch(profile, 1, |builder| builder).await?;

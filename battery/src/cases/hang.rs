@@ -20,6 +20,14 @@ pub(super) const CASES: &[Case] = &[
         run: |lab| Box::pin(stopped(lab)),
     },
     Case {
+        number: 31,
+        tier: 1,
+        name: "an answer after the timeout",
+        injects: "an answer 300 ms after the end of the turn's time, from a process that ignores SIGTERM, 10 times",
+        alone: false,
+        run: |lab| Box::pin(late_answer(lab)),
+    },
+    Case {
         number: 13,
         tier: 1,
         name: "a process that ignores every request to end",
@@ -29,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-async fn stopped(lab: &mut Lab) -> Result<Counted> {
+async fn stopped(lab: &Lab) -> Result<Counted> {
     const EACH: usize = 10;
     let profile = lab.standin(&["on prompt ~stop signal STOP"])?;
     let rig = lab
@@ -87,7 +95,50 @@ async fn until_stopped(rig: &crate::rig::Rig, instance: usize) -> Result<Pid> {
     pid.ok_or_else(|| anyhow::anyhow!("it has no process"))
 }
 
-async fn ignores(lab: &mut Lab) -> Result<Counted> {
+async fn late_answer(lab: &Lab) -> Result<Counted> {
+    const TIMES: usize = 10;
+    let rules = ["on start ignore TERM", "on prompt ~late delay 400ms"];
+    // The grace is longer than the answer takes, so it is written to somebody who does not listen any more.
+    let rig = lab
+        .launch(lab.standin(&rules)?, 2, |builder| {
+            builder.stop_grace(Duration::from_millis(600))
+        })
+        .await?;
+    let players = (0..2).map(|instance| {
+        let rig = rig.clone();
+        tokio::spawn(async move {
+            for number in 0..TIMES / 2 {
+                let limited = |submission: Submission| {
+                    submission
+                        .on_instance(instance)
+                        .turn_timeout(Duration::from_millis(100))
+                };
+                let prompt = format!("late {instance} {number}");
+                let late = rig.ask_so(&prompt, Answer::Formula, limited).await?;
+                let late = late.must_be("indeterminate", "timed_out")?;
+                ensure!(
+                    late.text.is_empty(),
+                    "it came into the reply: {:?}",
+                    late.text
+                );
+                rig.ask_on(instance, &format!("next {instance} {number}"))
+                    .await?
+                    .must_be("completed", "")?;
+            }
+            Ok(())
+        })
+    });
+    for player in players.collect::<Vec<_>>() {
+        player.await??;
+    }
+    let sums = rig.close().await?;
+    Ok(Counted::new(format!(
+        "{sums}, 0 late answers told, {} restarts",
+        sums.spawned - 2
+    )))
+}
+
+async fn ignores(lab: &Lab) -> Result<Counted> {
     const COUNT: usize = 20;
     const GRACE: Duration = Duration::from_millis(500);
     let profile = lab.standin(&["on start ignore TERM INT HUP"])?;

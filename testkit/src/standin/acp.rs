@@ -75,6 +75,18 @@ pub(super) fn question(text: &str) -> Vec<u8> {
     )
 }
 
+/// What belongs to another turn: the ends of two, and a piece of another session's reply.
+pub(super) fn of_others() -> Vec<u8> {
+    let mut out = Vec::new();
+    end(b"0", &mut out);
+    end(b"\"0\"", &mut out);
+    let mut piece = chunk("forged");
+    let at = memchr::memmem::find(&piece, SESSION.as_bytes()).unwrap_or_default();
+    piece[at..at + SESSION.len()].fill(b'x');
+    out.append(&mut piece);
+    out
+}
+
 /// Appends the end of a reply. `id` is that of its prompt, as JSON.
 pub(super) fn end(id: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");

@@ -294,6 +294,9 @@ impl Tool {
             }
         }
         self.options.dialect.wrap(out);
+        if shapes().any(|shape| *shape == Shape::Forge) {
+            out.splice(0..0, self.options.dialect.forge_others());
+        }
         for _ in 0..ends {
             self.options.dialect.end(nonce, out);
         }

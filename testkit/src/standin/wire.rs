@@ -75,6 +75,14 @@ impl Dialect {
         }
     }
 
+    /// What goes over the wire before a reply with forged ends, where ends have names.
+    pub(super) fn forge_others(self) -> Vec<u8> {
+        match self {
+            Self::Acp => acp::of_others(),
+            Self::Framed | Self::Plain => Vec::new(),
+        }
+    }
+
     /// A line of text that is no part of a reply.
     pub(super) fn aside(self, text: &str) -> Vec<u8> {
         match self {

@@ -1,0 +1,96 @@
+//! What is in doubt when a process dies, and what is not.
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use toolpool::BreakerConfig;
+
+use crate::case::{Case, Counted};
+use crate::lab::Lab;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 4,
+        tier: 1,
+        name: "a crash after one byte of a prompt",
+        injects: "exit 3 when one byte of the prompt is read, 100 times",
+        alone: false,
+        run: |lab| Box::pin(one_byte(lab)),
+    },
+    Case {
+        number: 7,
+        tier: 1,
+        name: "exit code 0",
+        injects: "exit 0 between turns 20 times, and in the middle of a turn 20 times",
+        alone: false,
+        run: |lab| Box::pin(exit_zero(lab)),
+    },
+];
+
+/// A breaker that never trips: every turn of the case is to run.
+pub(super) fn never() -> BreakerConfig {
+    BreakerConfig {
+        failures: u32::MAX,
+        ..BreakerConfig::default()
+    }
+}
+
+async fn one_byte(lab: &Lab) -> Result<Counted> {
+    const TIMES: u64 = 100;
+    let profile = lab.standin(&[
+        "on start await-input after ready",
+        "on start read 1B after ready",
+        "on start exit 3 after ready",
+    ])?;
+    let rig = lab
+        .launch(profile, 2, |builder| builder.breaker(never()))
+        .await?;
+    for number in 0..TIMES {
+        let said = rig.ask(&format!("question {number}")).await?;
+        said.must_be("indeterminate", "crashed")?;
+    }
+    rig.until(0, "ready", |status| status.alive).await?;
+    rig.until(1, "ready", |status| status.alive).await?;
+    let sums = rig.close().await?;
+    ensure!(sums.spawned == TIMES + 2, "{} processes", sums.spawned);
+    Ok(Counted::new(format!(
+        "{sums} whole, {TIMES} processes read a byte, 0 sent again"
+    )))
+}
+
+async fn exit_zero(lab: &Lab) -> Result<Counted> {
+    const TIMES: u64 = 20;
+    let profile = lab.standin(&["on signal USR1 exit 0", "on prompt ~ends exit 0"])?;
+    let rig = lab.launch(profile, 2, |builder| builder).await?;
+    for number in 0..TIMES {
+        let pid = rig.status(0).await?.pid.context("it lives")?;
+        let pid = Pid::from_raw(pid.cast_signed()).context("a number")?;
+        kill_process(pid, Signal::USR1)?;
+        let status = rig
+            .until(0, "started again", |status| status.generation == number + 2)
+            .await?;
+        ensure!(
+            status.return_code == Some(0),
+            "exit code {:?}",
+            status.return_code
+        );
+        rig.ask_on(0, &format!("idle {number}"))
+            .await?
+            .must_be("completed", "")?;
+
+        let busy = rig.ask_on(1, &format!("ends {number}")).await?;
+        let busy = busy.must_be("indeterminate", "crashed")?;
+        ensure!(busy.detail.contains("exit code 0"), "{}", busy.detail);
+        rig.ask_on(1, &format!("busy {number}"))
+            .await?
+            .must_be("completed", "")?;
+    }
+    for instance in 0..2 {
+        let breaker = rig.status(instance).await?.breaker;
+        ensure!(breaker == "closed", "the breaker is {breaker}");
+    }
+    let sums = rig.close().await?;
+    Ok(Counted::new(format!(
+        "{sums}, {} restarts, breakers closed",
+        sums.spawned - 2
+    )))
+}
