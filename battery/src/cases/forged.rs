@@ -112,9 +112,9 @@ async fn two_ends(lab: &Lab) -> Result<Counted> {
         let rig = lab.launch(profile, 1, |builder| builder).await?;
         for number in 0..EACH {
             for kind in ["double", "chatter", "plain"] {
-                // A program without a start mark: words that come late enough are read as the next reply's.
-                let answer = match (what, kind) {
-                    ("lines", "plain") => Answer::Around,
+                // Neither says which turn its words belong to: what comes behind the next prompt is read as its reply's.
+                let answer = match kind {
+                    "plain" => Answer::Around,
                     _ => Answer::Formula,
                 };
                 let limit =
