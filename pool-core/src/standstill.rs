@@ -1,4 +1,4 @@
-//! Time in which this program did not run: stopped by Ctrl-Z or SIGSTOP, frozen, or on a machine that slept.
+//! Time in which this program did not run: stopped by Ctrl-Z or SIGSTOP, or frozen.
 //!
 //! Owns the sum. Must not know whose deadlines it moves. Invariant: a standstill is counted before anybody who asks acts on
 //! the time, whichever thread runs first afterwards.

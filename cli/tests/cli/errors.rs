@@ -166,7 +166,7 @@ fn a_missing_login_is_told_with_how_to_log_in() {
         "refused",
         &format!("base = \"codex-exec\"\nname = \"refused\"\nprogram = {program:?}\n"),
     );
-    std::fs::write(place.path("work/items"), "one\ntwo\n").expect("a file");
+    std::fs::write(place.path("work/items"), "one\n").expect("a file");
     let mut text = String::new();
     for (arguments, code) in [
         (&["ask", "--tool", "jules", "good day"][..], 8),
