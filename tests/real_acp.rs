@@ -6,16 +6,14 @@ mod resuming;
 mod turns;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use toolpool::worktree::Landed;
 use toolpool::{Approvals, FailureClass, Grade, Isolation, Outcome, Submission};
 use toolpool_conformance::census;
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
-use turns::{ask_all_afresh, head, not_completed};
+use turns::{ask_all_afresh, head, land_all, not_completed};
 
 /// What keeps a text from being a command.
 const GUARD: &str = "Prompt:\n";
@@ -104,30 +102,18 @@ async fn lands_edits_on_the_starting_branch(tool: &str) {
         .approvals(Approvals::All)
         .await
         .expect("two agents");
-    let mut asks = JoinSet::new();
-    for place in 1..=4 {
-        let cluster = cluster.clone();
+    let changes = (1..=4).map(|place| {
         // qwen's own tool for files wants a whole path, and the instance's folder is not known here.
         let shell = place == 4 || tool == "qwen";
-        asks.spawn(async move {
-            let file = format!("file_{place}.txt");
-            let prompt = if shell {
-                format!("[[model: tool=shell cmd=echo edited {file} > {file}]]")
-            } else {
-                format!("[[model: edit={file} text=edited {file}]]")
-            };
-            let submission = Submission::text(prompt).fresh().land(&file);
-            (file, cluster.ask(submission).await)
-        });
-    }
-    while let Some(done) = asks.join_next().await {
-        let (file, reply) = done.expect("no panic");
-        let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
-        match reply.landed {
-            Some(Ok(Landed::Commit { files, .. })) => assert_eq!(files, [PathBuf::from(&file)]),
-            other => panic!("{file} did not land: {other:?}"),
-        }
-    }
+        let file = format!("file_{place}.txt");
+        let prompt = if shell {
+            format!("[[model: tool=shell cmd=echo edited {file} > {file}]]")
+        } else {
+            format!("[[model: edit={file} text=edited {file}]]")
+        };
+        (file, Submission::text(prompt))
+    });
+    land_all(&cluster, changes.collect()).await;
     let report = cluster.shutdown().await;
     assert!(report.kept.is_empty(), "{:?}", report.kept);
     for place in 1..=4 {

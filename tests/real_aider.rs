@@ -7,14 +7,12 @@ mod unseen;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-use toolpool::worktree::Landed;
 use toolpool::{
     AskError, DoubtCause, EventKind, FailureClass, Heard, Isolation, Outcome, Submission,
 };
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
-use turns::{ask_all_afresh, head};
+use turns::{ask_all_afresh, head, land_all};
 use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like aider's own commands, marks and prompts.
@@ -95,25 +93,11 @@ async fn real_aider_lands_twelve_edits_as_twelve_commits_on_the_starting_branch(
     std::fs::write(lab.repo().join("notes"), "untracked\n").expect("write");
     let start = lab.git(&["rev-parse", "HEAD"]);
     let cluster = lab.cluster(3).await.expect("three aiders");
-    let mut asks = JoinSet::new();
-    for file in files.clone() {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let prompt = format!("[[model: edit={file} text=edited {file}]]");
-            let submission = Submission::text(prompt).fresh().file(&file).land(&file);
-            (file, cluster.ask(submission).await)
-        });
-    }
-    while let Some(done) = asks.join_next().await {
-        let (file, reply) = done.expect("no panic");
-        let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
-        match reply.landed {
-            Some(Ok(Landed::Commit { files, .. })) => {
-                assert_eq!(files, [std::path::PathBuf::from(&file)])
-            }
-            other => panic!("{file} did not land: {other:?}"),
-        }
-    }
+    let changes = files.iter().map(|file| {
+        let prompt = format!("[[model: edit={file} text=edited {file}]]");
+        (file.clone(), Submission::text(prompt).file(file))
+    });
+    land_all(&cluster, changes.collect()).await;
     let report = cluster.shutdown().await;
     assert!(report.kept.is_empty(), "{:?}", report.kept);
     let range = format!("{}..main", start.trim());

@@ -8,15 +8,13 @@ mod unseen;
 
 use std::collections::BTreeSet;
 
-use tokio::task::JoinSet;
-use toolpool::worktree::Landed;
 use toolpool::{
     AskError, ClusterManager, DoubtCause, EventKind, FailureClass, Grade, Heard, Isolation,
     Outcome, Submission,
 };
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
-use turns::{ask_all_afresh, head};
+use turns::{ask_all_afresh, head, land_all};
 use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like Claude's own commands and frames.
@@ -86,27 +84,16 @@ async fn real_claude_lands_six_edits_as_six_commits() {
     };
     let start = lab.git(&["rev-parse", "HEAD"]);
     let cluster = lab.cluster(2).await.expect("two of them");
-    let mut asks = JoinSet::new();
-    for place in 1..=6 {
+    let changes = (1..=6).map(|place| {
         let file = format!("file_{place}.txt");
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let prompt = format!("[[model: edit={file} text=written {file}]]");
-            let submission = Submission::text(prompt).fresh().file(&file).land(&file);
-            (file, cluster.ask(submission).await)
-        });
-    }
-    while let Some(done) = asks.join_next().await {
-        let (file, reply) = done.expect("no panic");
-        let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
-        match reply.landed {
-            Some(Ok(Landed::Commit { files, .. })) => {
-                assert_eq!(files, [std::path::PathBuf::from(&file)])
-            }
-            other => panic!("{file} did not land: {other:?}"),
-        }
-        let text = lab.git(&["show", &format!("main:{file}")]);
-        assert_eq!(text, format!("written {file}\n"));
+        let prompt = format!("[[model: edit={file} text=written {file}]]");
+        let submission = Submission::text(prompt).file(&file);
+        (file, submission)
+    });
+    land_all(&cluster, changes.collect()).await;
+    for place in 1..=6 {
+        let text = lab.git(&["show", &format!("main:file_{place}.txt")]);
+        assert_eq!(text, format!("written file_{place}.txt\n"));
     }
     let report = cluster.shutdown().await;
     assert!(report.kept.is_empty(), "{:?}", report.kept);

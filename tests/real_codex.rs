@@ -7,16 +7,13 @@ mod turns;
 mod unseen;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-use toolpool::worktree::Landed;
 use toolpool::{DoubtCause, FailureClass, Grade, Isolation, Outcome, Submission};
 use toolpool_conformance::census;
 use toolpool_conformance::lab::Lab;
 use toolpool_testkit::model_server::answer_for;
-use turns::{ask_all_afresh, head, not_completed};
+use turns::{ask_all_afresh, head, land_all, not_completed};
 use unseen::UNSEEN;
 
 /// One-line, many-line, large, and such that look like commands, skills and codex's own messages.
@@ -82,24 +79,12 @@ async fn real_codex_lands_six_edits_on_the_starting_branch() {
         return;
     };
     let cluster = lab.cluster(2).await.expect("two codexes");
-    let mut asks = JoinSet::new();
-    for place in 1..=6 {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let file = format!("file_{place}.txt");
-            let prompt = format!("[[model: edit={file} text=edited {file}]]");
-            let submission = Submission::text(prompt).fresh().land(&file);
-            (file, cluster.ask(submission).await)
-        });
-    }
-    while let Some(done) = asks.join_next().await {
-        let (file, reply) = done.expect("no panic");
-        let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
-        match reply.landed {
-            Some(Ok(Landed::Commit { files, .. })) => assert_eq!(files, [PathBuf::from(&file)]),
-            other => panic!("{file} did not land: {other:?}"),
-        }
-    }
+    let changes = (1..=6).map(|place| {
+        let file = format!("file_{place}.txt");
+        let prompt = format!("[[model: edit={file} text=edited {file}]]");
+        (file, Submission::text(prompt))
+    });
+    land_all(&cluster, changes.collect()).await;
     let report = cluster.shutdown().await;
     assert!(report.kept.is_empty(), "{:?}", report.kept);
     for place in 1..=6 {
@@ -285,18 +270,8 @@ async fn real_codex_serves_four_instances_from_one_process_and_mixes_nothing() {
         .await
         .expect("a codex");
     assert_eq!(processes(&cluster.status().await.expect("status")).len(), 1);
-    let mut asks = JoinSet::new();
-    for prompt in mixed_prompts() {
-        let cluster = cluster.clone();
-        asks.spawn(async move {
-            let reply = cluster.ask(Submission::text(&prompt).fresh()).await;
-            (prompt, reply)
-        });
-    }
     let mut instances = BTreeSet::new();
-    while let Some(done) = asks.join_next().await {
-        let (prompt, reply) = done.expect("no panic");
-        let reply = reply.unwrap_or_else(|error| panic!("{error}"));
+    for (prompt, reply) in ask_all_afresh(&cluster, mixed_prompts()).await {
         assert!(reply.text == answer_for(&prompt));
         instances.insert(reply.instance);
     }

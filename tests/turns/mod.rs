@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses a part of this")]
 
+use std::path::PathBuf;
+
 use tokio::task::JoinSet;
+use toolpool::worktree::Landed;
 use toolpool::{AskError, ClusterManager, Reply, Submission};
 
 /// The reply of a turn that did not complete.
@@ -35,6 +38,28 @@ pub(crate) async fn ask_all_afresh(
         answered.push((prompt, reply));
     }
     answered
+}
+
+/// Asks for a change of each of these files at the same time, each in an empty conversation.
+///
+/// Panics unless each lands as a commit of that one file.
+pub(crate) async fn land_all(cluster: &ClusterManager, changes: Vec<(String, Submission)>) {
+    let mut asks = JoinSet::new();
+    for (file, submission) in changes {
+        let cluster = cluster.clone();
+        asks.spawn(async move {
+            let reply = cluster.ask(submission.fresh().land(&file)).await;
+            (file, reply)
+        });
+    }
+    while let Some(done) = asks.join_next().await {
+        let (file, reply) = done.expect("no panic");
+        let reply = reply.unwrap_or_else(|error| panic!("{file}: {error}"));
+        match reply.landed {
+            Some(Ok(Landed::Commit { files, .. })) => assert_eq!(files, [PathBuf::from(&file)]),
+            other => panic!("{file} did not land: {other:?}"),
+        }
+    }
 }
 
 /// The beginning of a prompt, which may be large.
