@@ -35,6 +35,7 @@ pub(crate) use replacing::Replacing;
 #[cfg(test)]
 pub(crate) use roster::KEPT_PLACES;
 pub(crate) use roster::{Entry, Facts};
+pub(crate) use scaling::Addition;
 
 pub(crate) struct Dispatcher {
     pub(crate) facts: Facts,
@@ -66,7 +67,11 @@ impl Dispatcher {
         self.history.record(EventKind::ClusterStarted {
             cluster: Arc::clone(&self.facts.cluster),
             tool: Arc::clone(&self.facts.tool),
-            tools: self.facts.groups.tools(),
+            tools: self
+                .roster
+                .iter()
+                .map(|entry| Arc::clone(&entry.tool))
+                .collect(),
             instances: self
                 .roster
                 .iter()
@@ -327,8 +332,8 @@ impl Dispatcher {
                 self.replacements.wish(instance, Wish::Owner(answer));
             }
             Control::Drain(instance) => self.roster[instance].order(Order::Drain),
-            Control::Resize { group, from, to } => self.on_resize(group, from, to),
-            Control::Add(index, made, answer) => self.on_add(now, index, made, answer),
+            Control::Resize { group, from, to } => self.on_resize(now, group, from, to),
+            Control::Add(addition, answer) => self.on_add(now, addition, answer),
             Control::Retire(instance, answer) => self.on_retire(now, instance, answer),
             Control::Shutdown { within, done } => {
                 self.begin_shutdown(now, after(now, within), Some(done))
@@ -376,6 +381,12 @@ impl Dispatcher {
                         instance: Arc::clone(&self.roster[instance].name),
                         lost,
                         sessions: self.scheduler.sessions(),
+                    })
+                }
+                Decision::Relieved { instance, missing } => {
+                    self.history.record(EventKind::InstanceRelieved {
+                        instance: Arc::clone(&self.roster[missing].name),
+                        by: Arc::clone(&self.roster[instance].name),
                     })
                 }
                 Decision::Closed { group } => self.on_closed(now, group),
@@ -464,7 +475,9 @@ impl Dispatcher {
                 .map(|(index, entry)| {
                     let why = self.why(index, now);
                     let sessions = self.scheduler.sessions_on(index);
-                    entry.status(index, why, sessions, self.scheduler.is_held(index), now)
+                    let paused = self.scheduler.is_held(index);
+                    let spare = self.scheduler.stands_by(index);
+                    entry.status(index, why, (sessions, paused, spare), now)
                 })
                 .collect(),
         }

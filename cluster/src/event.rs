@@ -253,6 +253,13 @@ pub enum EventKind {
         /// Its tool.
         tool: Arc<str>,
     },
+    /// An instance is missing, and a spare has taken its place; it will stand by itself when it is back.
+    InstanceRelieved {
+        /// The instance that is missing.
+        instance: Arc<str>,
+        /// The spare.
+        by: Arc<str>,
+    },
     /// An instance has left for good, unless its group grows again.
     InstanceRemoved {
         /// The instance.

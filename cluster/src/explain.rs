@@ -128,6 +128,8 @@ pub enum Next {
     },
     /// It takes prompts again when somebody has logged in and restarted it.
     Login,
+    /// It takes prompts when another of its group is missing.
+    StandBy,
     /// A process is started as the one probe that an open breaker lets out.
     Probe {
         /// Seconds until then.
@@ -160,6 +162,8 @@ pub(crate) enum Held {
     Alike { probe_at: Instant },
     /// The time that its tool has named, or a new login.
     Closed { until: Option<Instant> },
+    /// That another is missing.
+    StandBy,
 }
 
 /// What follows is read off these.
@@ -197,6 +201,7 @@ impl Situation {
                 };
             }
             Some(Held::Closed { until: None }) => return Next::Login,
+            Some(Held::StandBy) => return Next::StandBy,
             None => {}
         }
         match (self.state, self.question) {
@@ -267,6 +272,7 @@ impl fmt::Display for Next {
                 f,
                 "it takes prompts again when somebody has logged in and restarted it"
             ),
+            Self::StandBy => write!(f, "it takes prompts when another of its group is missing"),
             Self::Restart { in_s } => write!(f, "it is started again in {}", seconds(*in_s)),
             Self::Probe { in_s } => write!(
                 f,
@@ -416,6 +422,11 @@ mod tests {
                 InstanceState::Ready,
                 Held::Closed { until: None },
                 "it takes prompts again when somebody has logged in and restarted it",
+            ),
+            (
+                InstanceState::Ready,
+                Held::StandBy,
+                "it takes prompts when another of its group is missing",
             ),
         ] {
             let mut waits = situation(state, now);

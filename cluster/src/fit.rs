@@ -76,24 +76,21 @@ impl Groups {
         Self(offers)
     }
 
-    /// The group of each instance.
-    pub(crate) fn of_instances(&self) -> Vec<usize> {
+    /// The group of each instance at the launch, with so many spares in each.
+    pub(crate) fn of_instances(&self, spare: usize) -> Vec<usize> {
         let each = self.0.iter().enumerate();
-        each.flat_map(|(group, offer)| std::iter::repeat_n(group, offer.count))
-            .collect()
-    }
-
-    /// The tool of each instance.
-    pub(crate) fn tools(&self) -> Vec<Arc<str>> {
-        let groups = self.of_instances().into_iter();
-        groups
-            .map(|group| Arc::clone(&self.0[group].tool))
+        each.flat_map(|(group, offer)| std::iter::repeat_n(group, offer.count + spare))
             .collect()
     }
 
     /// A group has another number of instances.
     pub(crate) fn resize(&mut self, group: usize, count: usize) {
         self.0[group].count = count;
+    }
+
+    /// How many instances of a group are on duty.
+    pub(crate) fn count_of(&self, group: usize) -> usize {
+        self.0[group].count
     }
 
     /// How many there are.
@@ -237,7 +234,7 @@ mod tests {
             role: role.map(str::to_owned),
         };
         let groups = groups();
-        let group = |index| groups.of_instances().get(index).copied();
+        let group = |index| groups.of_instances(0).get(index).copied();
         let target = target.and_then(|index| Some((index, group(index)?)));
         let admitted = groups.admit(&Prompt::text("x".repeat(bytes)), &asked, target, None);
         admitted
@@ -315,6 +312,6 @@ mod tests {
     #[test]
     fn all_tools_together_have_one_name() {
         assert_eq!(&*groups().tool(), "aider+codex");
-        assert_eq!(groups().of_instances(), [0, 0, 1, 2]);
+        assert_eq!(groups().of_instances(0), [0, 0, 1, 2]);
     }
 }

@@ -101,6 +101,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         drain_timeout: Duration::from_secs(30),
         launcher: Arc::new(LocalLauncher),
         capacity: 1,
+        spare: 0,
         recycle: Recycle::default(),
         sinks: Vec::new(),
     }
@@ -124,6 +125,7 @@ pub struct ClusterBuilder {
     drain_timeout: Duration,
     launcher: Arc<dyn Launcher>,
     capacity: usize,
+    spare: usize,
     recycle: Recycle,
     sinks: Vec<Box<dyn EventSink>>,
 }
@@ -280,6 +282,17 @@ impl ClusterBuilder {
         self
     }
 
+    /// How many instances of each tool stand by, beside the `count` that is on duty: started and ready, with names (and
+    /// worktrees) of their own. When one on duty dies, is replaced or drained, a spare takes its place at once, and the
+    /// other one stands by when it is back. Spares count for [`MAX_COUNT`]. Default 0.
+    ///
+    /// A prompt [for one instance](crate::Submission::on_instance) alone, and a session that lives on an instance, run there
+    /// whether it stands by or not.
+    pub fn spare(mut self, instances: usize) -> Self {
+        self.spare = instances;
+        self
+    }
+
     /// When a process is replaced though it has not failed. Default: never.
     ///
     /// ```no_run
@@ -337,7 +350,7 @@ impl ClusterBuilder {
         self.check_settings()?;
         let plans = self.plans()?;
         let groups = Groups::new(plans.iter().map(Plan::offer).collect());
-        let group_of = groups.of_instances();
+        let group_of = groups.of_instances(self.spare);
         toolpool_pool_core::reserve_open_files(group_of.len())?;
 
         let now = crate::clock::now();
@@ -350,6 +363,7 @@ impl ClusterBuilder {
             instance: self.instance.clone(),
             start_timeout: self.start_timeout,
             capacity: self.capacity,
+            spare: self.spare,
             repositories: repositories(self.isolation, &plans).await?,
             plans,
             permissions: Arc::new(AtomicU64::new(1)),
@@ -377,9 +391,14 @@ impl ClusterBuilder {
             groups,
         };
         let starts = Starts::new(&group_of, starting::at_once(), &self.instance.breaker);
+        let mut scheduler = Scheduler::new(&group_of, self.queue_limit, self.strategy, now);
+        for group in 0..facts.groups.len() {
+            // Nothing is decided while nothing runs.
+            scheduler.resize(now, group, facts.groups.count_of(group), &mut Vec::new());
+        }
         let task = Dispatcher {
             facts,
-            scheduler: Scheduler::new(&group_of, self.queue_limit, self.strategy, now),
+            scheduler,
             history: History::new(self.sinks, events),
             roster,
             inbox,
@@ -467,6 +486,13 @@ impl ClusterBuilder {
             }
         }
         let count: usize = plans.iter().map(|plan| plan.count).sum();
+        let all = count.saturating_add(plans.len().saturating_mul(self.spare));
+        if self.spare > 0 && all > MAX_COUNT {
+            let reason = format!(
+                "with the spares that makes {all} instances; choose at most {MAX_COUNT} in all"
+            );
+            return Err(setting("spare", self.spare, reason));
+        }
         if !(1..=MAX_COUNT).contains(&count) || plans.iter().any(|plan| plan.count == 0) {
             let reason = format!("choose 1 to {MAX_COUNT} instances");
             return Err(setting("count", count, reason));

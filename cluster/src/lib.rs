@@ -3,7 +3,8 @@
 //! Owns the queue, scheduling, supervision, breakers, sessions, worktrees and the event history, and
 //! [`launch_cluster`], which brings them together. Must not know how a tool is spoken to (that is `pool-core`) or how a
 //! strategy chooses (that is `routing`): this is the only crate that knows both. Invariants: what is accepted is in the
-//! books until it ends; a prompt of which a byte may have been read is never sent again; only `launch` starts tasks.
+//! books until it ends; a prompt of which a byte may have been read is never sent again; tasks are started by `launch`, and
+//! where a cluster is scaled.
 
 mod approvals;
 mod backoff;

@@ -290,30 +290,19 @@ impl ClusterManager {
             .await?
     }
 
-    /// Replaces every process, one instance at a time and each after its turn: the next one goes when the new process of
-    /// the one before is ready. What was stopped stays so. Dropping the future ends it after the instance at hand.
+    /// Replaces every process, one instance at a time and each after its turn. A new process is ready before the first old
+    /// one goes: that of a spare, or else of one instance more of each tool, which stays for the while. So as many serve as
+    /// before, and a tool that cannot be started any more costs nothing. What was stopped stays so. Dropping the future
+    /// ends it after the instance at hand.
     ///
-    /// Where instances share a process (`capacity`), it goes on as long as one of them is up.
+    /// Where instances share a process (`capacity`), there is none more, and a process goes on as long as one of them is
+    /// up.
     ///
     /// # Errors
-    /// [`ControlError::RestartStopped`] if a new process does not become ready: the instances after it keep theirs.
+    /// [`ControlError::RestartStopped`] if a new process does not become ready: all that were not replaced yet keep
+    /// theirs.
     pub async fn restart_all(&self) -> Result<(), ControlError> {
-        let all = self.live();
-        let count = all.len();
-        for (done, index) in all.into_iter().enumerate() {
-            let replaced = self
-                .control(|answer| Control::Replace(index, answer))
-                .await?;
-            replaced.map_err(|error| match error {
-                ControlError::NotReady { instance, reason } => ControlError::RestartStopped {
-                    instance,
-                    reason,
-                    untouched: count - done - 1,
-                },
-                other => other,
-            })?;
-        }
-        Ok(())
+        self.roll().await
     }
 
     /// The indices of all instances that there are.

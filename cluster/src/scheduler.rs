@@ -6,6 +6,7 @@
 //! order on the instance that has the conversation, or fail honestly; prompts for one group of instances hold up none for
 //! another.
 
+mod duty;
 mod hold;
 mod load;
 mod slot;
@@ -115,6 +116,8 @@ pub(crate) enum Decision {
     SessionClosed,
     /// An instance's conversation is gone, and that of so many sessions with it.
     SessionsLost { instance: usize, lost: usize },
+    /// A spare has taken the place of an instance that is missing.
+    Relieved { instance: usize, missing: usize },
     /// A group gets no prompts for now; [`Scheduler::closed`] says why.
     Closed { group: usize },
     /// It gets them again.
@@ -132,6 +135,8 @@ pub(crate) struct Scheduler {
     deadlines: BTreeSet<(Instant, TurnId)>,
     /// What each group's tool has said last.
     holds: Vec<Hold>,
+    /// How many instances of each group are to be on duty.
+    duty: Vec<usize>,
     slots: Vec<Slot>,
     candidates: Vec<Candidate>,
     strategy: Sticky<Box<dyn Strategy>>,
@@ -158,6 +163,9 @@ impl Scheduler {
             queue_limit,
             deadlines: BTreeSet::new(),
             waiting: vec![0; count],
+            duty: (0..count)
+                .map(|group| groups.iter().filter(|of| **of == group).count())
+                .collect(),
             holds: std::iter::repeat_with(Hold::default).take(count).collect(),
             slots: groups.iter().map(|group| Slot::new(*group, now)).collect(),
             candidates: (0..groups.len()).map(slot::candidate).collect(),
@@ -274,13 +282,22 @@ impl Scheduler {
     }
 
     /// A new instance of a group, with the next index, or one that was retired and comes back.
-    pub(crate) fn add(&mut self, now: Instant, instance: usize, group: usize) {
+    /// `passing`: for a short time only.
+    pub(crate) fn add(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        group: usize,
+        passing: bool,
+        out: &mut Vec<Decision>,
+    ) {
         if instance == self.slots.len() {
             self.slots.push(Slot::new(group, now));
             self.candidates.push(slot::candidate(instance));
         }
         let held = self.holds[group].until().is_some();
-        self.slots[instance].begin_again(held);
+        self.slots[instance].begin_again(held, passing);
+        self.muster(now, out);
         self.view(instance, now);
     }
 
@@ -290,6 +307,7 @@ impl Scheduler {
         self.slots[instance].retired = true;
         self.view(instance, now);
         self.lose_conversation(instance, out);
+        self.muster(now, out);
         self.end_unreachable(0, now, out);
         self.route_all(now, out);
         self.reopen_renewed(now, self.slots[instance].group, out);
@@ -309,7 +327,9 @@ impl Scheduler {
     ) {
         let was_ready = self.slots[instance].is_available();
         self.slots[instance].state = state;
+        self.slots[instance].risen |= state != InstanceState::Starting;
         self.view(instance, now);
+        self.muster(now, out);
         if self.slots[instance].is_available() && !was_ready {
             self.route_all(now, out);
         }
@@ -840,11 +860,21 @@ fn fitting<'a>(
     slots: &[Slot],
 ) -> Cow<'a, [Candidate]> {
     let is_alone = ticket.fresh && ticket.session.is_none();
-    if ticket.target.is_none() && ticket.groups == GroupSet::ALL && !is_alone {
+    let begins = ticket.session.is_some() && slots.iter().any(|slot| slot.passing);
+    if ticket.target.is_none() && ticket.groups == GroupSet::ALL && !is_alone && !begins {
         return Cow::Borrowed(candidates);
     }
     let mut fitting = candidates.to_vec();
     fitting.retain(|candidate| slots[candidate.id.0].fits(candidate.id.0, ticket));
+    for candidate in &mut fitting {
+        let slot = &slots[candidate.id.0];
+        if ticket.target.is_some() {
+            // Whether it stands by or not: the caller wants that one.
+            candidate.available = slot.is_available();
+        } else if begins {
+            candidate.available &= !slot.passing;
+        }
+    }
     let spares = |candidate: &Candidate| candidate.sessions == 0;
     let choice = fitting
         .iter()

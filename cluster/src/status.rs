@@ -157,6 +157,8 @@ pub struct InstanceStatus {
     pub sessions: usize,
     /// Its group gets no prompts for now.
     pub paused: bool,
+    /// It stands by until another of its group is missing.
+    pub spare: bool,
     /// Its working folder.
     pub cwd: String,
     /// The branch that its work is on, if it has a worktree of its own.

@@ -11,11 +11,11 @@ use toolpool_pool_core::prompt::{Prompt, TurnId};
 use toolpool_pool_core::protocol::Answer;
 
 use crate::breaker::BreakerState;
+use crate::dispatcher::Addition;
 use crate::error::ControlError;
 use crate::explain::Explanation;
 use crate::fit::Asked;
 use crate::instance::{InstanceState, Standing};
-use crate::launch::Made;
 use crate::permission::{PermissionId, Question, Settlement};
 use crate::reply::{End, ReplyWriter, Run};
 use crate::scheduler::Ticket;
@@ -128,7 +128,7 @@ pub(crate) enum Control {
         to: usize,
     },
     /// Takes in a new instance, or one that comes back to its place; gives it back if the cluster is shutting down.
-    Add(usize, Box<Made>, oneshot::Sender<Result<(), Box<Made>>>),
+    Add(Box<Addition>, oneshot::Sender<Result<(), Box<Addition>>>),
     /// Finish the running turn, stop, and go; answers when its task is gone.
     Retire(usize, oneshot::Sender<Option<KeptWork>>),
     Shutdown {

@@ -55,6 +55,7 @@ pub(crate) const QUEUE_OLDEST: &str = "toolpool_queue_oldest_timestamp_seconds";
 pub(crate) const ROUTE_DECISIONS: &str = "toolpool_route_decisions_total";
 pub(crate) const SESSIONS: &str = "toolpool_sessions";
 pub(crate) const BREAKER_STATE: &str = "toolpool_breaker_state";
+pub(crate) const TAKEOVERS: &str = "toolpool_spare_takeovers_total";
 pub(crate) const PAUSED: &str = "toolpool_paused";
 pub(crate) const BREAKER_TRANSITIONS: &str = "toolpool_breaker_transitions_total";
 pub(crate) const TOKENS: &str = "toolpool_tokens_total";
@@ -156,6 +157,10 @@ pub(crate) const FAMILIES: &[Family] = &[
         "1 for the state that the instance's breaker is in, 0 for all others.",
     ),
     counter(BREAKER_TRANSITIONS, "Changes of breakers to each state."),
+    counter(
+        TAKEOVERS,
+        "Spares that took the place of an instance that was missing.",
+    ),
     gauge(
         PAUSED,
         Unit::Count,

@@ -139,6 +139,7 @@ impl Fold {
                 gauge.set(count as f64);
             }
             tool.series.in_flight.set(0.0);
+            tool.series.takeovers.increment(0);
             for paused in &tool.series.paused {
                 paused.set(0.0);
             }
@@ -233,6 +234,11 @@ impl Fold {
             }
             EventKind::InstanceAdded { instance, tool } => self.add(at, instance, tool),
             EventKind::InstanceRemoved { instance } => self.remove(instance),
+            EventKind::InstanceRelieved { instance, .. } => {
+                if let Some(index) = self.index(instance) {
+                    self.tool(index).series.takeovers.increment(1);
+                }
+            }
             EventKind::InstanceRecycled { instance, .. } => {
                 if let Some(index) = self.index(instance) {
                     self.instances[index].worn = true;

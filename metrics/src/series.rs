@@ -131,6 +131,7 @@ pub(crate) struct ToolSeries {
     pub(crate) turns: Words,
     pub(crate) in_flight: Gauge,
     pub(crate) paused: [Gauge; PauseCause::ALL.len()],
+    pub(crate) takeovers: Counter,
     pub(crate) duration: Histogram,
     pub(crate) first_output: Histogram,
     /// Empty until the tool reports some.
@@ -159,6 +160,7 @@ impl ToolSeries {
             start_duration: metrics.histogram(INSTANCE_START_DURATION, tool.clone()),
             turns: words(TURNS, "outcome", OUTCOMES),
             in_flight: metrics.gauge(TURNS_IN_FLIGHT, tool.clone()),
+            takeovers: metrics.counter(TAKEOVERS, tool.clone()),
             paused: PauseCause::ALL
                 .map(|cause| metrics.gauge(PAUSED, with(&tool, "reason", cause.word()))),
             duration: metrics.histogram(TURN_DURATION, tool.clone()),

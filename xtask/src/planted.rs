@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::runner::cargo;
 
 /// The bugs, each under its name in `cluster/src`, and what it would do to people.
-const BUGS: [(&str, &str); 21] = [
+const BUGS: [(&str, &str); 22] = [
     (
         "sent_again",
         "a prompt that was read by a dead process is sent again",
@@ -72,6 +72,7 @@ const BUGS: [(&str, &str); 21] = [
         "limit_ignored",
         "a tool that named a time is asked before it",
     ),
+    ("spare_idle", "a spare stays idle while another is missing"),
 ];
 
 /// The tests of the cores, by the beginnings of their names.

@@ -112,8 +112,12 @@ impl Dispatcher {
         if let Some(held) = self.starts.held(instance) {
             return Some(held);
         }
+        let is_ready = entry.state == InstanceState::Ready;
+        if is_ready && self.scheduler.stands_by(instance) {
+            return Some(Held::StandBy);
+        }
         let closed = self.scheduler.closed(entry.group)?;
-        let waits = entry.state == InstanceState::Ready && self.scheduler.is_held(instance);
+        let waits = is_ready && self.scheduler.is_held(instance);
         waits.then_some(Held::Closed {
             until: closed.until,
         })
@@ -141,7 +145,7 @@ impl Dispatcher {
                 let others = self.starts.under_way();
                 return format!("{}; {others} others are starting", entry.why());
             }
-            None => return entry.why(),
+            Some(Held::StandBy) | None => return entry.why(),
         };
         let pauses = self.pauses_of(now, entry.group).into_iter();
         let paused = pauses.filter(|paused| paused.cause == cause);

@@ -344,8 +344,7 @@ impl Entry {
         &self,
         index: usize,
         why: String,
-        sessions: usize,
-        paused: bool,
+        (sessions, paused, spare): (usize, bool, bool),
         now: Instant,
     ) -> InstanceStatus {
         InstanceStatus {
@@ -368,6 +367,7 @@ impl Entry {
             rss_bytes: self.pid.and_then(rss_bytes),
             sessions,
             paused,
+            spare,
             cwd: self.cwd.clone(),
             branch: self.branch.clone(),
         }

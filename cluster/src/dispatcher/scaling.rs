@@ -14,9 +14,18 @@ use crate::launch::Made;
 use crate::status::KeptWork;
 use crate::turn::Order;
 
+/// An instance that is to be taken in.
+pub(crate) struct Addition {
+    pub(crate) index: usize,
+    /// For a short time only.
+    pub(crate) passing: bool,
+    pub(crate) made: Made,
+}
+
 impl Dispatcher {
-    pub(super) fn on_resize(&mut self, group: usize, from: usize, to: usize) {
+    pub(super) fn on_resize(&mut self, now: Instant, group: usize, from: usize, to: usize) {
         self.facts.groups.resize(group, to);
+        self.scheduler.resize(now, group, to, &mut self.decisions);
         self.history.record(EventKind::GroupScaled {
             tool: Arc::clone(self.facts.groups.tool_of(group)),
             from,
@@ -27,21 +36,33 @@ impl Dispatcher {
     pub(super) fn on_add(
         &mut self,
         now: Instant,
-        index: usize,
-        made: Box<Made>,
-        answer: oneshot::Sender<Result<(), Box<Made>>>,
+        addition: Box<Addition>,
+        answer: oneshot::Sender<Result<(), Box<Addition>>>,
     ) {
-        if self.shutdown.is_some() {
-            answer.send(Err(made)).ok();
+        let is_free = self
+            .roster
+            .get(addition.index)
+            .is_none_or(|entry| entry.left);
+        if self.shutdown.is_some() || !is_free {
+            answer.send(Err(addition)).ok();
             return;
         }
-        let Made { entry, supervisor } = *made;
+        let Addition {
+            index,
+            passing,
+            made: Made { entry, supervisor },
+        } = *addition;
         self.history.record(EventKind::InstanceAdded {
             instance: Arc::clone(&entry.name),
             tool: Arc::clone(&entry.tool),
         });
-        self.scheduler.add(now, index, entry.group);
+        self.scheduler
+            .add(now, index, entry.group, passing, &mut self.decisions);
         self.starts.add(index, entry.group);
+        if passing {
+            // Its owner wants to know whether the trouble is mended, if there is any.
+            self.starts.urge(index);
+        }
         if index < self.roster.len() {
             self.roster[index] = entry;
         } else {
@@ -57,6 +78,11 @@ impl Dispatcher {
         instance: usize,
         answer: oneshot::Sender<Option<KeptWork>>,
     ) {
+        let is_there = |entry: &super::Entry| !entry.left;
+        if !self.roster.get(instance).is_some_and(is_there) {
+            answer.send(None).ok();
+            return;
+        }
         self.scheduler.retire(now, instance, &mut self.decisions);
         let entry = &mut self.roster[instance];
         entry.retiring = Some(answer);

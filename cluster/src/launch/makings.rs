@@ -28,6 +28,8 @@ pub(crate) struct Makings {
     pub(crate) instance: InstanceConfig,
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) capacity: usize,
+    /// Instances of each group beside those that are on duty.
+    pub(crate) spare: usize,
     pub(super) plans: Vec<Plan>,
     /// The repository of each group whose instances have worktrees.
     pub(super) repositories: Vec<Option<Repository>>,
@@ -45,6 +47,13 @@ impl Makings {
     /// The groups' tools, in their order.
     pub(crate) fn tools(&self) -> impl Iterator<Item = &str> {
         self.plans.iter().map(|plan| plan.profile.name.as_str())
+    }
+
+    /// Whether a rolling restart of a group needs an instance more: no spare shows first whether a new process can start,
+    /// and processes are not shared, so that one can be replaced alone.
+    pub(crate) fn is_rolled(&self, group: usize) -> bool {
+        let shares = self.capacity > 1 && self.plans[group].profile.shares();
+        self.spare == 0 && !shares
     }
 
     pub(crate) fn profile(&self, group: usize) -> &Arc<ToolProfile> {

@@ -18,6 +18,12 @@ pub(super) struct Slot {
     pub(super) running: Option<TurnId>,
     /// It gets no more prompts, and stops.
     pub(super) retired: bool,
+    /// It is shown to the strategy. The others stand by: only what is for them alone runs there.
+    pub(super) on_duty: bool,
+    /// It is there for a short time, so no session begins on it.
+    pub(super) passing: bool,
+    /// It has come as far as being ready, or failing to.
+    pub(super) risen: bool,
     /// Its group gets no prompts for now.
     pub(super) held: bool,
     /// The caller of the running turn does not want it any more.
@@ -37,6 +43,9 @@ impl Slot {
             state: InstanceState::Starting,
             running: None,
             retired: false,
+            on_duty: true,
+            passing: false,
+            risen: false,
             held: false,
             withdrawn: false,
             opened_session: false,
@@ -47,14 +56,26 @@ impl Slot {
     }
 
     /// A new task takes its place, with no process yet.
-    pub(super) fn begin_again(&mut self, held: bool) {
+    pub(super) fn begin_again(&mut self, held: bool, passing: bool) {
         self.state = InstanceState::Starting;
         self.retired = false;
+        self.on_duty = false;
+        self.passing = passing;
+        self.risen = false;
         self.held = held;
     }
 
     pub(super) fn is_available(&self) -> bool {
         self.state == InstanceState::Ready && self.running.is_none() && !self.held && !self.retired
+    }
+
+    /// It is on duty and cannot do it. One that starts for the first time is waited for.
+    pub(super) fn is_missing(&self) -> bool {
+        let serves = matches!(
+            self.state,
+            InstanceState::Ready | InstanceState::Busy | InstanceState::Waiting
+        );
+        self.on_duty && self.risen && !serves
     }
 
     /// It will not come back by itself.
@@ -90,7 +111,7 @@ impl Slot {
 
     pub(super) fn show(&self, candidate: &mut Candidate, sessions: usize, now: Instant) {
         let busy = self.running.is_some();
-        candidate.available = self.is_available();
+        candidate.available = self.is_available() && self.on_duty;
         candidate.in_flight = usize::from(busy);
         candidate.sessions = sessions;
         candidate.busy_ratio = self.load.ratio(now);

@@ -14,5 +14,6 @@ mod permissions;
 mod replacing;
 mod resuming;
 mod scaling;
+mod spares;
 mod telling;
 mod tool;

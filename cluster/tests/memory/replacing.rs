@@ -130,27 +130,32 @@ async fn all_are_restarted_one_at_a_time_each_ready_before_the_next_goes() {
     let (builder, mut tools) = Tools::cluster(3);
     let (cluster, _old) = tools.launch(builder, 3).await;
     let watch = async {
-        for place in 1..=3 {
+        let mut new = Vec::new();
+        for place in [4, 1, 2, 3] {
             let mut tool = tools.next().await;
             settle().await;
             assert_eq!(tool.instance, format!("main/{place}"));
             let health = cluster.check_health().await.expect("it lives");
-            assert_eq!(health.ready, 2, "the others are up");
+            assert_eq!(health.ready, 3, "as many serve as before");
             tool.ready().await;
+            new.push(tool);
         }
+        new
     };
-    let (restarted, ()) = tokio::join!(cluster.restart_all(), watch);
+    let (restarted, _new) = tokio::join!(cluster.restart_all(), watch);
     restarted.expect("ready");
+    assert_eq!(cluster.instances().len(), 3, "the one more has gone");
+    assert_eq!(tools.world.alive(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_of_all_stops_at_the_first_that_cannot_start_and_leaves_the_rest_alone() {
+async fn a_restart_of_all_with_a_tool_that_cannot_start_any_more_costs_no_instance() {
     let (builder, mut tools) = Tools::cluster(3);
     let (cluster, _old) = tools.launch(builder, 3).await;
     tools.world.refusals.store(1, Ordering::SeqCst);
     let error = cluster.restart_all().await.expect_err("it cannot start");
     assert!(
-        matches!(&error, ControlError::RestartStopped { instance, untouched: 2, .. } if instance == "main/1"),
+        matches!(&error, ControlError::RestartStopped { instance, untouched: 3, .. } if instance == "main/4"),
         "{error}"
     );
     assert!(error.to_string().contains("no more processes"), "{error}");
@@ -161,7 +166,13 @@ async fn a_restart_of_all_stops_at_the_first_that_cannot_start_and_leaves_the_re
         .iter()
         .map(|instance| instance.generation)
         .collect();
-    assert_eq!(generations[1..], [1, 1]);
+    assert_eq!(generations, [1, 1, 1]);
+    assert!(
+        status
+            .instances
+            .iter()
+            .all(|instance| instance.state == InstanceState::Ready)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +181,8 @@ async fn what_its_owner_has_stopped_stays_stopped_through_a_restart_of_all() {
     let (cluster, _old) = tools.launch(builder, 2).await;
     cluster.drain_instance(0).await.expect("it is there");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (restarted, _new) = tokio::join!(cluster.restart_all(), tools.next_ready());
+    let two = async { (tools.next_ready().await, tools.next_ready().await) };
+    let (restarted, _new) = tokio::join!(cluster.restart_all(), two);
     restarted.expect("ready");
     let status = cluster.status().await.expect("it lives");
     assert_eq!(status.instances[0].state, InstanceState::Stopped);
@@ -191,4 +203,53 @@ async fn a_limit_that_replaces_for_ever_is_refused() {
         ),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_all_under_load_keeps_as_many_serving_and_loses_nothing() {
+    let (cluster, world) = served(3, |builder| builder).await;
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let cluster = cluster.clone();
+            tokio::spawn(async move {
+                for number in 0..100 {
+                    let text = format!("question {number}");
+                    let reply = cluster.ask(text.as_str()).await.expect("completed");
+                    assert!(reply.text.ends_with(&text), "{}", reply.text);
+                    let health = cluster.check_health().await.expect("it lives");
+                    assert!(health.ready >= 3, "{}", health.ready);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        cluster.restart_all().await.expect("all are new");
+    }
+    for task in load {
+        task.await.expect("no answer was lost or wrong");
+    }
+    assert_eq!(world.launches(), 3 + 2 * 4);
+    let books = cluster.shutdown().await.books;
+    assert_eq!((books.accepted, books.completed), (400, 400));
+    assert_eq!(world.alive(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_all_that_nobody_waits_for_any_more_leaves_no_instance_more() {
+    let (builder, mut tools) = Tools::cluster(2);
+    let (cluster, _old) = tools.launch(builder, 2).await;
+    {
+        let restart = cluster.restart_all();
+        tokio::select! {
+            _ = restart => panic!("it cannot be over yet"),
+            _more = tools.next_ready() => {}
+        }
+    }
+    let _tools = tools.serve_all();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(cluster.instances().len(), 2);
+    let status = cluster.status().await.expect("it lives");
+    assert_eq!(status.instances.len(), 2);
+    cluster.scale(3).await.expect("it can grow again");
 }

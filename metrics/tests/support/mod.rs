@@ -285,6 +285,13 @@ pub(crate) fn added(instance: usize) -> EventKind {
     }
 }
 
+pub(crate) fn relieved(instance: usize, by: usize) -> EventKind {
+    EventKind::InstanceRelieved {
+        instance: name(instance),
+        by: name(by),
+    }
+}
+
 pub(crate) fn removed(instance: usize) -> EventKind {
     EventKind::InstanceRemoved {
         instance: name(instance),
@@ -354,5 +361,6 @@ pub(crate) fn everything() -> Vec<EventKind> {
         ended_in_queue(4, "cancelled"),
         changed(1, 1, Busy, Stopping),
         paused("start"),
+        relieved(1, 2),
     ]
 }

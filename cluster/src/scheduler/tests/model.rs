@@ -228,7 +228,7 @@ impl Model {
             Step::Ready(instance) => self.become_ready(instance, &mut out),
             Step::End(instance, good) => self.end_turn(instance, good, &mut out),
             Step::Retire(instance) => self.retire(instance, &mut out),
-            Step::Add(group) => self.add(group % self.groups),
+            Step::Add(group) => self.add(group % self.groups, &mut out),
             Step::Limit(instance, millis) => {
                 let wait = Duration::from_millis(millis);
                 self.fail_turn(instance, FailureClass::RateLimit, Some(wait), &mut out);
@@ -440,10 +440,11 @@ impl Model {
         place.conversation += 1;
         let group = place.group;
         self.scheduler.retire(self.now, instance, out);
+        self.resize(group, out);
         self.look_whether_renewed(group);
     }
 
-    fn add(&mut self, group: usize) {
+    fn add(&mut self, group: usize, out: &mut Vec<Decision>) {
         let held = self.said[group].closed.flatten().is_some();
         let mut places = self.places.iter();
         let left = |place: &Place| place.group == group && place.retired && place.running.is_none();
@@ -469,7 +470,15 @@ impl Model {
             }
             None => self.places.push(new),
         }
-        self.scheduler.add(self.now, instance, group);
+        self.resize(group, out);
+        self.scheduler.add(self.now, instance, group, false, out);
+    }
+
+    /// All are on duty.
+    fn resize(&mut self, group: usize, out: &mut Vec<Decision>) {
+        let there = |place: &&Place| place.group == group && !place.retired;
+        let count = self.places.iter().filter(there).count();
+        self.scheduler.resize(self.now, group, count, out);
     }
 
     fn open(&mut self, group: usize) {
@@ -549,7 +558,8 @@ impl Model {
                 Decision::SessionPinned { .. }
                 | Decision::SessionClosed
                 | Decision::SessionsLost { .. }
-                | Decision::Reopened { .. } => {}
+                | Decision::Reopened { .. }
+                | Decision::Relieved { .. } => {}
                 Decision::Closed { group } => assert!(self.said[*group].closed.is_some()),
                 Decision::Renew { instance } => assert!(self.places[*instance].held),
             }
