@@ -5,5 +5,6 @@
 mod containment;
 mod faults;
 mod mixed;
+mod scaling;
 mod shapes;
 mod support;
