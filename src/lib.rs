@@ -25,7 +25,7 @@ pub use toolpool_cluster::{
     ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
     Explanation, Group, Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork,
     MAX_COUNT, MAX_GROUPS, Next, OnLoss, PauseCause, Paused, PermissionId, Recycle, Reply,
-    ReplyStream, Scaled, Session, ShutdownReport, Submission, SubmitError, ToolSet, ToolSpec,
+    ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Submission, SubmitError, ToolSet, ToolSpec,
     ToolSpecError, WaitingFor, Which, launch_cluster,
 };
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
@@ -37,7 +37,9 @@ pub use toolpool_pool_core::process_pool;
 pub use toolpool_pool_core::profile::{Catalog, ProfileError, ToolProfile, builtin_names};
 pub use toolpool_pool_core::prompt::{Prompt, PromptKind, Refusal, TurnId};
 pub use toolpool_pool_core::shim::{Containment, containment, init, init_with, is_initialized};
-pub use toolpool_pool_core::{LaunchError, LaunchOptions, check, login_mark, rss_bytes};
+pub use toolpool_pool_core::{
+    Ends, LaunchError, LaunchOptions, Printed, check, login_mark, rss_bytes,
+};
 pub use toolpool_routing::{
     Candidate, InstanceId, LeastBusy, RoundRobin, Route, RouteRequest, Routing, Sticky, Strategy,
 };

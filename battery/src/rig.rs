@@ -12,12 +12,18 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use toolpool::{
     AskError, ClusterBuilder, ClusterManager, Event, EventSink, Grade, InstanceStatus, Isolation,
-    Metrics, Outcome, Reply, ReplyStream, Submission, ToolProfile, launch_cluster,
+    Metrics, Outcome, Reply, ReplyStream, RestartLimit, Submission, ToolProfile, launch_cluster,
 };
 use toolpool_testkit::census::{Census, MARKER};
 use toolpool_testkit::ledgers::{Answer, Ledgers, Sums, Told, reads};
 
 use crate::lab::{LONG, Lab};
+
+/// Restarts as they come.
+const WITHOUT_END: RestartLimit = RestartLimit {
+    restarts: u32::MAX,
+    within: Duration::from_secs(60),
+};
 
 /// A cluster with its ledgers. Clones are handles to the same one, but only one of them can close it.
 #[derive(Clone)]
@@ -109,6 +115,8 @@ impl Rig {
             .cwd(lab.folder())
             .isolation(Isolation::Shared)
             .restart_delay(Duration::from_millis(1), Duration::from_millis(10))
+            // Cases crash an instance far more often than is let pass elsewhere.
+            .restart_limits(WITHOUT_END, WITHOUT_END)
             .env(MARKER, lab.census().marker())
             .sink(History(sink))
             .sink(metrics.sink());

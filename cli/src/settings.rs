@@ -66,6 +66,9 @@ pub(crate) struct ClusterArgs {
     /// Longest run of one turn, waiting for your answers aside; then its process is killed
     #[arg(long, value_name = "TIME", default_value = "20m", value_parser = duration::parse)]
     turn_timeout: Duration,
+    /// Longest silence of a tool in a turn; then its process is killed [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    silence_timeout: Option<Duration>,
     /// Longest start of an instance [default: the profile's]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     start_timeout: Option<Duration>,
@@ -154,6 +157,7 @@ pub(crate) struct Settings {
     capacity: usize,
     trust_folder: bool,
     pub(crate) turn_timeout: Duration,
+    silence_timeout: Option<Duration>,
     start_timeout: Option<Duration>,
     pub(crate) env: Vec<(String, String)>,
     /// Other limits than the library's own, for a rehearsal.
@@ -211,6 +215,7 @@ impl ClusterArgs {
             capacity: self.capacity,
             trust_folder: self.trust_folder,
             turn_timeout: self.turn_timeout,
+            silence_timeout: self.silence_timeout,
             start_timeout: self.start_timeout,
             env: self.env,
             limits: None,
@@ -243,6 +248,7 @@ impl Settings {
             capacity: 1,
             trust_folder: false,
             turn_timeout: Duration::from_secs(60),
+            silence_timeout: None,
             start_timeout: None,
             env: Vec::new(),
             limits: None,
@@ -320,6 +326,9 @@ impl Settings {
             .approvals(self.approvals)
             .approval_timeout(self.approval_timeout)
             .turn_timeout(self.turn_timeout);
+        if let Some(timeout) = self.silence_timeout {
+            builder = builder.silence_timeout(timeout);
+        }
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);
         }

@@ -21,8 +21,6 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             to,
             reason,
             start,
-            failures,
-            tries_left,
             next,
             ..
         } => match to {
@@ -40,11 +38,7 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
                     _ => Tone::Bad,
                 };
                 let reason = shortened(reason, REASON);
-                let tries = match failures {
-                    0 => String::new(),
-                    _ => format!("failure {failures} of {}; ", failures + tries_left),
-                };
-                Some((tone, format!("{instance}: {reason}; {tries}{next}")))
+                Some((tone, format!("{instance}: {reason}; {next}")))
             }
             _ => None,
         },

@@ -98,6 +98,11 @@ impl Breaker {
         matches!(self.state, BreakerState::Open { .. })
     }
 
+    /// Keeps it open until then, whatever it has counted: the instance restarts too often.
+    pub(crate) fn hold(&mut self, until: Instant) {
+        self.state = BreakerState::Open { until };
+    }
+
     /// Counts a success: a half-open breaker closes.
     pub(crate) fn on_success(&mut self) {
         self.failures = 0;

@@ -209,14 +209,17 @@ impl Dispatcher {
             Report::Exited {
                 generation,
                 exit,
+                leaked,
                 last,
+                printed,
             } => {
-                self.roster[instance].on_exited(generation, exit, last);
+                self.roster[instance].on_exited(generation, exit, last, printed);
                 self.history.record(EventKind::InstanceExited {
                     instance: name,
                     generation,
                     code: exit.code,
                     signal: exit.signal,
+                    leaked,
                 });
             }
             Report::Standing(standing) => self.roster[instance].standing = standing,

@@ -306,6 +306,8 @@ pub enum EventKind {
         code: Option<i32>,
         /// The signal that killed it.
         signal: Option<i32>,
+        /// Something that it had started held its pipes after its exit; they were closed 100 milliseconds later.
+        leaked: bool,
     },
     /// A breaker changed.
     BreakerChanged {

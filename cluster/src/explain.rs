@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use toolpool_pool_core::Printed;
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::instance::{InstanceState, Standing};
@@ -80,6 +81,17 @@ pub struct Evidence {
     pub tries_left: u32,
     /// What the last turn that did not complete ended with, or why the last process ended.
     pub last_error: Option<String>,
+    /// Failures of its processes, ever: starts that failed, ends by themselves, output that could not be followed,
+    /// time-outs.
+    pub faults: u64,
+    /// Turns that the tool itself ended as failed, ever.
+    pub tool_errors: u64,
+    /// It restarts too often: each further start comes alone and after a longer wait.
+    pub crash_looping: bool,
+    /// Seconds since anything came from its tool in its turn; None while it is no longer than ten.
+    pub silent_for_s: Option<f64>,
+    /// What the last process that failed has printed.
+    pub printed: Option<Printed>,
 }
 
 /// What happens next to an instance, if nobody interferes.
@@ -110,6 +122,8 @@ pub enum Next {
     Restart {
         /// Seconds until then.
         in_s: f64,
+        /// Failures that are left until its breaker opens.
+        tries_left: u32,
     },
     /// A process is started when it is its turn: so many at once are enough for the machine.
     Start {
@@ -215,7 +229,10 @@ impl Situation {
                 }
             }
             (InstanceState::Busy | InstanceState::Waiting, None) => Next::TurnEnds { turn },
-            (InstanceState::Backoff, _) => Next::Restart { in_s: until },
+            (InstanceState::Backoff, _) => Next::Restart {
+                in_s: until,
+                tries_left: self.standing.tries_left,
+            },
             (InstanceState::Tripped, _) => Next::Probe { in_s: until },
             (InstanceState::Stopping, _) => Next::Gone {
                 within_s: until,
@@ -273,7 +290,12 @@ impl fmt::Display for Next {
                 "it takes prompts again when somebody has logged in and restarted it"
             ),
             Self::StandBy => write!(f, "it takes prompts when another of its group is missing"),
-            Self::Restart { in_s } => write!(f, "it is started again in {}", seconds(*in_s)),
+            Self::Restart { in_s, tries_left } => write!(
+                f,
+                "it is started again in {}, {tries_left} {} left",
+                seconds(*in_s),
+                if *tries_left == 1 { "try" } else { "tries" }
+            ),
             Self::Probe { in_s } => write!(
                 f,
                 "its breaker is open, and one start goes out as a probe in {}",
@@ -319,6 +341,9 @@ impl fmt::Display for Explanation {
                 )?;
             }
         }
+        if let Some(silent) = self.evidence.silent_for_s {
+            write!(f, " Nothing has come from it for {}.", seconds(silent))?;
+        }
         write!(f, " Next: {}.", self.next)
     }
 }
@@ -343,6 +368,8 @@ fn seconds(seconds: f64) -> String {
 mod tests {
     use std::time::Duration;
 
+    use toolpool_pool_core::Ends;
+
     use super::*;
 
     fn situation(state: InstanceState, now: Instant) -> Situation {
@@ -353,6 +380,7 @@ mod tests {
                 failures: 2,
                 tries_left: 3,
                 returns: true,
+                ..Standing::default()
             },
             turn: Some(TurnId(7)),
             question: None,
@@ -377,7 +405,7 @@ mod tests {
                 "ready: it takes the next prompt",
                 "busy: it takes the next prompt when t7 has ended",
                 "waiting: it takes the next prompt when t7 has ended",
-                "backoff: it is started again in 9 s",
+                "backoff: it is started again in 9 s, 3 tries left",
                 "tripped: its breaker is open, and one start goes out as a probe in 9 s",
                 "draining: its process is ended after t7, and a new process follows",
                 "stopping: its process is killed if it has not gone in 9 s, and a new process follows",
@@ -439,7 +467,7 @@ mod tests {
     fn a_time_that_has_passed_is_now() {
         let now = Instant::now();
         let late = situation(InstanceState::Backoff, now).next(now + Duration::from_secs(60));
-        assert_eq!(late, Next::Restart { in_s: 0.0 });
+        assert!(matches!(late, Next::Restart { in_s: 0.0, .. }));
     }
 
     #[test]
@@ -459,6 +487,14 @@ mod tests {
                 failures: 2,
                 tries_left: 3,
                 last_error: Some("exit code 1; last: no such key".to_owned()),
+                faults: 7,
+                printed: Some(Printed {
+                    stderr: Ends {
+                        first: "no such key\n".to_owned(),
+                        ..Ends::default()
+                    },
+                    ..Printed::default()
+                }),
                 ..Evidence::default()
             },
             next: situation(InstanceState::Backoff, now).next(now),
@@ -466,7 +502,7 @@ mod tests {
         assert_eq!(
             explanation.to_string(),
             "main/2 (aider) is in state backoff: exit code 1; last: no such key. It has failed 2 times in a row, and its breaker \
-             opens after 3 more. Next: it is started again in 9 s."
+             opens after 3 more. Next: it is started again in 9 s, 3 tries left."
         );
         assert_eq!(
             serde_json::to_value(&explanation).expect("plain data"),
@@ -475,9 +511,14 @@ mod tests {
                 "why": "exit code 1; last: no such key",
                 "evidence": {
                     "generation": 4, "return_code": 1, "signal": null, "last_lines": ["no such key"], "failures": 2,
-                    "tries_left": 3, "last_error": "exit code 1; last: no such key",
+                    "tries_left": 3, "last_error": "exit code 1; last: no such key", "faults": 7, "tool_errors": 0,
+                    "crash_looping": false, "silent_for_s": null,
+                    "printed": {
+                        "stdout": {"first": "", "last": "", "dropped": 0},
+                        "stderr": {"first": "no such key\n", "last": "", "dropped": 0},
+                    },
                 },
-                "next": {"kind": "restart", "in_s": 9.0},
+                "next": {"kind": "restart", "in_s": 9.0, "tries_left": 3},
             })
         );
     }

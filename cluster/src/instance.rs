@@ -12,19 +12,23 @@ mod questions;
 mod state;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use config::{InstanceConfig, LONGEST_WAIT, after};
 pub(crate) use messages::{Action, Input, Standing};
 pub use state::InstanceState;
+use toolpool_pool_core::Pulse;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerState};
 use crate::planted::planted;
+use crate::restarts::Restarts;
 use questions::Questions;
+use watch::Watch;
 
 /// What the owner wants of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,7 @@ enum Phase {
         /// The deadline is the caller's own: it passes while the turn waits for somebody too.
         firm: bool,
         cancelled: bool,
+        watch: Watch,
     },
     Stopping {
         doubt: Option<(TurnId, Doubt)>,
@@ -79,6 +84,11 @@ pub(crate) struct Instance {
     generation: u64,
     breaker: Breaker,
     backoff: Backoff,
+    restarts: Restarts,
+    /// When its process became ready.
+    ready_at: Option<Instant>,
+    /// Counts the failures of its processes: what the tool says about a turn is none.
+    faults: u64,
 }
 
 impl Instance {
@@ -86,12 +96,19 @@ impl Instance {
     pub(crate) fn new(config: InstanceConfig, seed: u64) -> Self {
         Self {
             breaker: Breaker::new(&config.breaker, seed),
-            backoff: Backoff::new(config.restart_delay, config.restart_delay_max, seed),
+            backoff: Backoff::with_quick_start(
+                config.restart_delay,
+                config.restart_delay_max,
+                seed,
+            ),
+            restarts: Restarts::new(&config.restarts, &config.breaker, seed),
             config,
             phase: Phase::Stopped,
             intent: Intent::Down,
             questions: Questions::default(),
             generation: 0,
+            ready_at: None,
+            faults: 0,
         }
     }
 
@@ -124,7 +141,23 @@ impl Instance {
             failures,
             tries_left: self.config.breaker.failures.saturating_sub(failures),
             returns: self.intent != Intent::Down,
+            silent_since: self.silent_since(),
+            faults: self.faults,
+            crash_looping: self.restarts.is_looping(),
         }
+    }
+
+    /// Since when the tool has shown no life in its turn, if that was noticed.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Busy { watch, .. } if self.questions.is_empty() => watch.silent_since(),
+            _ => None,
+        }
+    }
+
+    /// Its process is being ended at its owner's wish: there is nothing wrong with it.
+    pub(crate) fn ends_as_wished(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { failure: None, .. })
     }
 
     /// When [`Input::Timer`] is due.
@@ -132,10 +165,18 @@ impl Instance {
         match self.phase {
             Phase::Stopping { .. } if planted("wait_without_timer") => None,
             Phase::Starting { deadline } | Phase::Stopping { deadline, .. } => Some(deadline),
-            Phase::Busy { deadline, firm, .. } => {
+            Phase::Busy {
+                deadline,
+                firm,
+                cancelled,
+                watch,
+                ..
+            } => {
                 let asked = self.questions.deadline();
                 let works = (firm || asked.is_none()).then_some(deadline);
-                [works, asked].into_iter().flatten().min()
+                // A turn that is being cancelled has the grace alone.
+                let look = (!cancelled && asked.is_none()).then(|| watch.look_at());
+                [works, asked, look].into_iter().flatten().min()
             }
             Phase::Backoff { until } | Phase::Tripped { until } => Some(until),
             Phase::Ready { proven_at } => proven_at,
@@ -169,9 +210,9 @@ impl Instance {
             Input::Exited {
                 exit,
                 written,
-                last,
-            } => self.on_exited(now, exit, written, &last, out),
-            Input::Timer => self.on_timer(now, out),
+                words,
+            } => self.on_exited(now, exit, written, &words, out),
+            Input::Timer(pulse) => self.on_timer(now, pulse, out),
             Input::Drain => self.on_down(now, true, out),
             Input::Stop => self.on_down(now, false, out),
         }
@@ -206,6 +247,7 @@ impl Instance {
 
     fn spawn(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
         self.generation += 1;
+        self.ready_at = None;
         let deadline = after(now, self.config.start_timeout);
         self.set_phase(Phase::Starting { deadline }, reason, out);
         // The intent comes last: it decides what a busy instance is called, and so what it changes from.
@@ -224,21 +266,35 @@ impl Instance {
         }
     }
 
+    /// Its owner wants it up, whatever has been.
+    fn forgive(&mut self, out: &mut Vec<Action>) {
+        self.restarts.reset();
+        self.heal(out);
+    }
+
+    /// When it counts as healthy, if something has gone wrong with it before.
+    fn proven_at(&self, now: Instant) -> Option<Instant> {
+        let spotless = self.breaker.failures() == 0
+            && self.breaker.state() == BreakerState::Closed
+            && self.backoff.is_fresh();
+        (!spotless).then(|| after(now, self.config.probation))
+    }
+
     fn on_start(&mut self, now: Instant, bounce: bool, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Stopped | Phase::Failed | Phase::Backoff { .. } | Phase::Tripped { .. } => {
-                self.heal(out);
+                self.forgive(out);
                 self.spawn(now, "asked to start", out);
             }
             Phase::Stopping { .. } if planted("second_process") => {
                 self.spawn(now, "asked to start", out)
             }
             Phase::Stopping { .. } => {
-                self.heal(out);
+                self.forgive(out);
                 self.set_intent(Intent::Bounce, "asked to start again", out);
             }
             Phase::Starting { .. } | Phase::Ready { .. } | Phase::Busy { .. } if bounce => {
-                self.heal(out);
+                self.forgive(out);
                 // The intent comes last: it decides what a busy instance is called, and so what it changes from.
                 self.stop(now, "restarted by its owner", out);
                 self.intent = Intent::Bounce;
@@ -285,8 +341,8 @@ impl Instance {
 
     fn on_ready(&mut self, now: Instant, out: &mut Vec<Action>) {
         if let Phase::Starting { .. } = self.phase {
-            let proven_at =
-                (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
+            self.ready_at = Some(now);
+            let proven_at = self.proven_at(now);
             self.set_phase(Phase::Ready { proven_at }, "the tool is ready", out);
         }
     }
@@ -308,6 +364,7 @@ impl Instance {
                     deadline,
                     firm: timeout.is_some(),
                     cancelled: false,
+                    watch: Watch::new(now, &self.config),
                 },
                 "turn started",
                 out,
@@ -336,8 +393,7 @@ impl Instance {
             self.heal(out);
         }
         if self.intent == Intent::Up {
-            let proven_at =
-                (self.breaker.failures() > 0).then(|| after(now, self.config.probation));
+            let proven_at = self.proven_at(now);
             self.set_phase(Phase::Ready { proven_at }, "turn ended", out);
         } else {
             self.terminate(now, None, false, "its last turn has ended", out);
@@ -362,9 +418,9 @@ impl Instance {
         }
     }
 
-    fn on_timer(&mut self, now: Instant, out: &mut Vec<Action>) {
+    fn on_timer(&mut self, now: Instant, pulse: Pulse, out: &mut Vec<Action>) {
         self.expire_questions(now, out);
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        if self.is_watched(now, pulse, out) || self.deadline().is_none_or(|due| now < due) {
             return;
         }
         match std::mem::replace(&mut self.phase, Phase::Failed) {
@@ -452,5 +508,31 @@ impl Instance {
             }
             phase @ (Phase::Stopped | Phase::Failed) => self.phase = phase,
         }
+    }
+
+    /// Looks whether the tool shows life in its turn; true if it has to go because it does not.
+    fn is_watched(&mut self, now: Instant, pulse: Pulse, out: &mut Vec<Action>) -> bool {
+        let human = !self.questions.is_empty();
+        let Phase::Busy {
+            turn,
+            cancelled,
+            watch,
+            ..
+        } = &mut self.phase
+        else {
+            return false;
+        };
+        watch.see(now, pulse, human);
+        if *cancelled || human || now < watch.look_at() {
+            return false;
+        }
+        let Some(detail) = watch.verdict(now, &self.config) else {
+            return false;
+        };
+        let cause = DoubtCause::TimedOut;
+        let reason = detail.clone();
+        let doubt = (*turn, Doubt { cause, detail });
+        self.terminate(now, Some(doubt), true, reason, out);
+        true
     }
 }

@@ -32,6 +32,7 @@ use crate::instance::InstanceConfig;
 use crate::mailbox::Mailbox;
 use crate::manager::{ClusterManager, Inner, Member};
 use crate::replacing::{Recycle, Replacements};
+use crate::restarts::{RestartLimit, RestartPolicy};
 use crate::scheduler::Scheduler;
 use crate::starting::{self, Starts};
 use crate::worktree::Repository;
@@ -211,6 +212,29 @@ impl ClusterBuilder {
         self
     }
 
+    /// As long as a tool takes none of the bytes of its prompt that do not fit its pipe; then its process is killed.
+    /// Default 5 minutes.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.instance.write_timeout = timeout;
+        self
+    }
+
+    /// From a turn's start to the first byte from its tool, of whatever kind; then its process is killed. Default: no
+    /// limit, as a tool may work for long without a word.
+    pub fn first_byte_timeout(mut self, timeout: Duration) -> Self {
+        self.instance.first_byte_timeout = timeout;
+        self
+    }
+
+    /// From one byte of a tool to the next in a turn, the time left out in which it waits for somebody's answer; then its
+    /// process is killed. Every byte that the process prints is a sign of life, whether it is part of the reply or not.
+    /// Default: no limit. [`InstanceStatus::silent_for_s`](crate::InstanceStatus::silent_for_s) tells of silence in any
+    /// case.
+    pub fn silence_timeout(mut self, timeout: Duration) -> Self {
+        self.instance.silence_timeout = timeout;
+        self
+    }
+
     /// From a cancel to the tool's confirmation; then its process is killed. Default 10 seconds.
     pub fn interrupt_grace(mut self, grace: Duration) -> Self {
         self.instance.interrupt_grace = grace;
@@ -223,7 +247,31 @@ impl ClusterBuilder {
         self
     }
 
-    /// First and longest wait before a restart. Default 200 milliseconds and 30 seconds.
+    /// From SIGKILL to giving a process up that does not end. Default 5 seconds.
+    pub fn kill_wait(mut self, wait: Duration) -> Self {
+        self.instance.kill_wait = wait;
+        self
+    }
+
+    /// When a process that has ended is followed by another. Default [`RestartPolicy::Permanent`]. Exit code 125 is
+    /// followed by none in any case: by it a tool says that another start cannot help.
+    pub fn restart(mut self, policy: RestartPolicy) -> Self {
+        self.instance.restart = policy;
+        self
+    }
+
+    /// How many restarts of an instance there may be in a short time, and in a long one. Beyond either it is
+    /// crash-looping: its breaker is held open for the times that its [`BreakerConfig`] says, and lets single starts out,
+    /// until a process has been ready for 10 minutes. Restarts that its owner asks for do not count. Default 5 in a
+    /// minute and 30 in an hour.
+    pub fn restart_limits(mut self, burst: RestartLimit, sustained: RestartLimit) -> Self {
+        self.instance.restarts.burst = burst;
+        self.instance.restarts.sustained = sustained;
+        self
+    }
+
+    /// First and longest wait before a restart after failures in a row, 200 milliseconds and 30 seconds by default. The
+    /// second wait is ten times the first; then they double. Each is shortened by chance, by up to a half.
     pub fn restart_delay(mut self, first: Duration, longest: Duration) -> Self {
         self.instance.restart_delay = first;
         self.instance.restart_delay_max = longest;

@@ -24,6 +24,7 @@ mod permission;
 mod planted;
 mod replacing;
 mod reply;
+mod restarts;
 mod scheduler;
 mod session;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use manager::{ClusterManager, ReplyStream};
 pub use permission::PermissionId;
 pub use replacing::Recycle;
 pub use reply::Reply;
+pub use restarts::{RestartLimit, RestartPolicy};
 pub use scheduler::Books;
 pub use session::{OnLoss, Session};
 pub use status::{

@@ -25,6 +25,7 @@ use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
 use crate::instance::{InstanceConfig, InstanceState};
 use crate::permission::{PermissionId, Question};
+use crate::restarts::{RestartLimit, RestartLimits, RestartPolicy};
 use crate::scheduler::Ticket;
 use dispatcher::Dispatcher;
 use judge::Judge;
@@ -166,6 +167,10 @@ impl World {
         let config = InstanceConfig {
             start_timeout: seconds(5),
             turn_timeout: seconds(20),
+            write_timeout: seconds(6),
+            // A tool without a mishap is never silent for so long.
+            first_byte_timeout: [seconds(5), Duration::MAX][chance.random_range(0..2)],
+            silence_timeout: [seconds(4), Duration::MAX][chance.random_range(0..2)],
             approvals: [Approvals::Ask, Approvals::Ask, Approvals::Reads]
                 [chance.random_range(0..3)],
             approval_timeout: seconds(10),
@@ -173,6 +178,13 @@ impl World {
             interruptible: chance.random_bool(0.7),
             stop_grace: seconds(1),
             kill_wait: seconds(1),
+            restart: [
+                RestartPolicy::Permanent,
+                RestartPolicy::Permanent,
+                RestartPolicy::Permanent,
+                RestartPolicy::Transient,
+                RestartPolicy::Temporary,
+            ][chance.random_range(0..5)],
             restart_delay: Duration::from_millis(100),
             restart_delay_max: seconds(2),
             probation: seconds(5),
@@ -181,11 +193,18 @@ impl World {
                 open_for: seconds(2),
                 open_for_max: seconds(10),
             },
+            restarts: RestartLimits {
+                burst: RestartLimit {
+                    restarts: chance.random_range(2..=6),
+                    within: seconds(30),
+                },
+                ..RestartLimits::default()
+            },
         };
         let queue_limit = chance.random_range(1..=8);
         let starts_at_once = chance.random_range(1..=3);
         let supervisors = (0..instances)
-            .map(|index| Supervisor::new(index, &config, seed))
+            .map(|index| Supervisor::new(index, &config, seed, now))
             .collect();
         let people = People::new(instances, &groups, &mut chance, now);
         Self {
@@ -402,7 +421,13 @@ fn the_seeds_reach_every_state_and_every_outcome() {
         assert!(seen.outcomes.contains(outcome), "{seen:?}");
     }
     assert!(
-        seen.handed_back && seen.disowned && seen.refused && seen.paused && seen.limited,
+        seen.handed_back
+            && seen.disowned
+            && seen.refused
+            && seen.paused
+            && seen.limited
+            && seen.hung
+            && seen.looped,
         "{seen:?}"
     );
 }

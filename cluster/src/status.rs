@@ -149,6 +149,16 @@ pub struct InstanceStatus {
     pub turns: u64,
     /// Turns of these that did not complete.
     pub turns_failed: u64,
+    /// Failures of its processes, ever: starts that failed, ends by themselves, output that could not be followed,
+    /// time-outs. Its breaker counts these in a row.
+    pub faults: u64,
+    /// Turns that the tool itself ended as failed, ever. Nothing is wrong with the process then.
+    pub tool_errors: u64,
+    /// It restarts too often: each further start comes alone and after a longer wait, until a process has been ready for ten
+    /// minutes.
+    pub crash_looping: bool,
+    /// Seconds since anything came from its tool in its turn; None while it is no longer than ten.
+    pub silent_for_s: Option<f64>,
     /// What the last turn that did not complete ended with, or why the last process ended.
     pub last_error: Option<String>,
     /// Resident memory of its process in bytes; None if it has none or it cannot be read.

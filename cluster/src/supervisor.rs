@@ -23,7 +23,9 @@ use toolpool_pool_core::launcher::{GroupSignal, Launcher};
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::protocol::TurnEvent;
-use toolpool_pool_core::{Connection, Conversation, Happening, LaunchError, LaunchOptions};
+use toolpool_pool_core::{
+    Connection, Conversation, Happening, LaunchError, LaunchOptions, Printed, Pulse,
+};
 
 use crate::clock::{self, now};
 use crate::instance::{Action, Input, Instance, InstanceState, Standing};
@@ -162,8 +164,14 @@ impl Supervisor {
             match self.woken().await {
                 Woken::Order(order) => self.on_order(order).await,
                 Woken::Launched(launched) => self.on_launched(launched).await,
-                Woken::Happened(happening) => self.on_happening(happening).await,
-                Woken::Timer => self.inputs.push_back(Input::Timer),
+                Woken::Happened(happening) => {
+                    if self.machine.silent_since().is_some() {
+                        // Nobody has to wait for the next look to hear that it lives.
+                        self.inputs.push_back(Input::Timer(self.pulse()));
+                    }
+                    self.on_happening(happening).await;
+                }
+                Woken::Timer => self.inputs.push_back(Input::Timer(self.pulse())),
             }
         }
         // The process group dies here at the latest, before anybody hears that the instance is gone.
@@ -198,6 +206,13 @@ impl Supervisor {
             () = &mut self.timer, if deadline.is_some() => Woken::Timer,
             happening = next(&mut self.connection) => Woken::Happened(happening),
         }
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.connection
+            .as_ref()
+            .map(|connection| connection.pulse())
+            .unwrap_or_default()
     }
 
     async fn on_order(&mut self, order: Option<Order>) {
@@ -284,19 +299,25 @@ impl Supervisor {
                 detail: format!("the reply outgrew {limit} bytes; raise `max_reply_bytes` in the profile if replies may be longer"),
             }),
             Happening::Exited(exit) => {
-                let (written, last) = match &mut self.connection {
-                    Some(connection) => (connection.turn_was_written(), connection.last_lines(LAST_LINES)),
-                    None => (true, Vec::new()),
+                let starts = self.machine.state() == InstanceState::Starting;
+                let (written, last, printed) = match &self.connection {
+                    Some(connection) => (
+                        connection.turn_was_written(),
+                        connection.last_lines(LAST_LINES),
+                        (!self.machine.ends_as_wished()).then(|| Box::new(connection.printed())),
+                    ),
+                    None => (true, Vec::new(), None),
                 };
+                let leaked = self.connection.as_ref().is_some_and(|it| it.leaked());
+                let words = words(&last, printed.as_deref().filter(|_| starts));
                 self.left = self
                     .connection
                     .take()
                     .filter(|_| self.recipe.resumes && self.memory.is_worth_resuming())
                     .and_then(|connection| connection.left());
                 let generation = self.machine.generation();
-                let evidence = last.join(" | ");
-                self.report(Report::Exited { generation, exit, last }).await;
-                self.inputs.push_back(Input::Exited { exit, written, last: evidence });
+                self.report(Report::Exited { generation, exit, leaked, last, printed }).await;
+                self.inputs.push_back(Input::Exited { exit, written, words });
             }
         }
     }
@@ -343,7 +364,9 @@ impl Supervisor {
                 usage,
             } => {
                 // An end that comes while its process is being killed is too late: the turn has its doubt already.
-                if self.machine.state().runs_turn() {
+                // Neither is one of another turn's this one's.
+                let is_its = self.running.as_ref().is_some_and(|it| it.turn.id == turn);
+                if is_its && self.machine.state().runs_turn() {
                     self.memory.on_end();
                     self.machine
                         .handle(now(), Input::TurnEnded(turn), &mut self.actions);
@@ -530,6 +553,34 @@ impl Supervisor {
             .await
             .ok();
     }
+}
+
+/// What a process has printed, in a line: its last words and, if it has failed to start, its first ones, which tell a wrong
+/// program or a wrong version.
+fn words(last: &[String], printed: Option<&Printed>) -> String {
+    let first = printed.and_then(|printed| {
+        let streams = [&printed.stdout.first, &printed.stderr.first];
+        let mut lines = streams.into_iter().flat_map(|text| text.lines());
+        lines.find(|line| !line.trim().is_empty())
+    });
+    let mut words = Vec::new();
+    if let Some(first) = first
+        && !last.iter().any(|line| line == first)
+    {
+        words.push(format!("first: {}", clipped(first)));
+    }
+    if !last.is_empty() {
+        words.push(format!("last: {}", last.join(" | ")));
+    }
+    words.join("; ")
+}
+
+/// A line is at most so long in a reason.
+fn clipped(line: &str) -> &str {
+    const LONGEST: usize = 200;
+    line.char_indices()
+        .nth(LONGEST)
+        .map_or(line, |(end, _)| &line[..end])
 }
 
 async fn poll(launching: &mut Option<Launching>) -> Launched {

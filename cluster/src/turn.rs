@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use toolpool_pool_core::Printed;
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::prompt::{Prompt, TurnId};
 use toolpool_pool_core::protocol::Answer;
@@ -72,8 +73,12 @@ pub(crate) enum Report {
     Exited {
         generation: u64,
         exit: Exit,
+        /// Something held its pipes after its exit.
+        leaked: bool,
         /// The last lines that it printed.
         last: Vec<String>,
+        /// What is kept of all that it printed, unless it was ended at its owner's wish.
+        printed: Option<Box<Printed>>,
     },
     /// Something changed beside the state.
     Standing(Standing),

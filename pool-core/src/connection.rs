@@ -18,7 +18,7 @@ use crate::launcher::{Exit, GroupSignal, Launcher, Process};
 use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, Refusal, TurnId};
 use crate::protocol::{Action, Answer, Outbox, Protocol, RequestId, SideFile, Stream, TurnEvent};
-use crate::tail::Tail;
+use crate::tail::{Printed, Tail};
 use crate::unsent::Unsent;
 
 /// One read of standard output; a Linux pipe holds this much.
@@ -65,11 +65,14 @@ pub struct Connection {
     exit: Option<Exit>,
     /// When to stop waiting for the other half of an end, and which half has come.
     patience: Option<(Instant, &'static str)>,
+    /// Something else held its pipes after its exit.
+    leaked: bool,
     /// When to stop waiting for the group.
     group_patience: Option<Instant>,
     /// After a fault the output is read, so that the process can end, but means nothing any more.
     deaf: bool,
     turn: TurnBytes,
+    pulse: Pulse,
     max_reply_bytes: usize,
     state: Arc<TempDir>,
     /// The conversation that it was started to go on with.
@@ -85,6 +88,15 @@ struct Input {
     open: bool,
     buffer: Vec<u8>,
     tail: Tail,
+}
+
+/// What shows whether a process is alive to its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// When the last bytes came from it, of whatever kind; None if none have come since the turn was submitted.
+    pub heard: Option<Instant>,
+    /// Since when it has taken nothing of what waits to be written to it; None if nothing waits.
+    pub stuck: Option<Instant>,
 }
 
 /// What the running turn has moved.
@@ -145,9 +157,11 @@ impl Connection {
             stderr: Input::new(STDERR_READ),
             exit: None,
             patience: None,
+            leaked: false,
             group_patience: None,
             deaf: false,
             turn: TurnBytes::default(),
+            pulse: Pulse::default(),
             max_reply_bytes: profile.max_reply_bytes,
             state: spec.state,
             left: left.map(|left| left.name.clone()),
@@ -173,6 +187,7 @@ impl Connection {
     pub fn submit(&mut self, turn: TurnId, prompt: &Prompt) -> Result<(), Refusal> {
         self.outbox.set_now(now());
         self.turn = TurnBytes::default();
+        self.pulse.heard = None;
         // What earlier turns answered is no evidence of what becomes of this one.
         self.stdout.tail.clear();
         self.protocol.submit(turn, prompt, &mut self.outbox)?;
@@ -197,9 +212,20 @@ impl Connection {
         Some(Conversation::new(name, Arc::clone(&self.state)))
     }
 
+    /// Whether something that the process had started, and that has left its group, held its pipes after its exit: what it
+    /// would have printed is lost.
+    pub fn leaked(&self) -> bool {
+        self.leaked
+    }
+
     /// Whether the process may have read a byte of the running turn.
     pub fn turn_was_written(&self) -> bool {
         self.turn.written > 0
+    }
+
+    /// When the process has last shown life.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse
     }
 
     /// Asks the tool to stop the running turn and stay alive.
@@ -219,8 +245,16 @@ impl Connection {
         self.process.group.signal(signal);
     }
 
+    /// What the process has printed, as far as it is kept: 4 KiB of each end of each stream.
+    pub fn printed(&self) -> Printed {
+        Printed {
+            stdout: self.stdout.tail.ends(),
+            stderr: self.stderr.tail.ends(),
+        }
+    }
+
     /// The last lines of standard error, or of standard output where that is silent, for reports.
-    pub fn last_lines(&mut self, count: usize) -> Vec<String> {
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
         let lines = self.stderr.tail.lines(count);
         if lines.is_empty() {
             self.stdout.tail.lines(count)
@@ -281,10 +315,12 @@ impl Connection {
             () = sleep_until(patience), if patience.is_some() => self.lose_patience(),
             () = tokio::time::sleep(GROUP_LOOK), if lingers => {}
             count = self.process.stdout.read(&mut self.stdout.buffer), if self.stdout.open => {
+                let now = now();
                 match self.stdout.take(count) {
                     Some(_) if self.deaf => {}
                     Some(bytes) => {
-                        self.outbox.set_now(now());
+                        self.pulse.heard = Some(now);
+                        self.outbox.set_now(now);
                         self.protocol.receive(Stream::Stdout, bytes, &mut self.outbox);
                     }
                     None => self.half_closed("output"),
@@ -294,7 +330,9 @@ impl Connection {
                 if let Some(bytes) = self.stderr.take(count)
                     && !self.deaf
                 {
-                    self.outbox.set_now(now());
+                    let now = now();
+                    self.pulse.heard = Some(now);
+                    self.outbox.set_now(now);
                     self.protocol.receive(Stream::Stderr, bytes, &mut self.outbox);
                 }
             }
@@ -312,10 +350,14 @@ impl Connection {
     /// Takes the result of a write.
     fn sent(&mut self, result: io::Result<usize>) {
         match result {
-            Ok(count) => self.turn.written += count,
+            Ok(count) => {
+                self.turn.written += count;
+                self.pulse.stuck = self.unsent.is_pending().then(now);
+            }
             // The reader is gone. Why, the exit will tell.
             Err(_) => {
                 self.unsent.close();
+                self.pulse.stuck = None;
                 self.half_closed("input");
             }
         }
@@ -333,6 +375,7 @@ impl Connection {
             return;
         };
         if self.exit.is_some() {
+            self.leaked = true;
             self.stdout.open = false;
             self.stderr.open = false;
         } else {
@@ -365,8 +408,12 @@ impl Connection {
             let unsent = &mut self.unsent;
             let sent =
                 std::future::poll_fn(|context| Poll::Ready(unsent.poll_send(stdin, context))).await;
-            if let Poll::Ready(result) = sent {
-                self.sent(result);
+            match sent {
+                Poll::Ready(result) => self.sent(result),
+                // What waited before has been stuck for longer.
+                Poll::Pending => {
+                    self.pulse.stuck.get_or_insert_with(now);
+                }
             }
         }
     }

@@ -27,7 +27,7 @@ mod tail;
 mod turn_runner;
 mod unsent;
 
-pub use connection::{Connection, Happening};
+pub use connection::{Connection, Happening, Pulse};
 pub use conversation::Conversation;
 pub use launch::{LaunchError, LaunchOptions, check, login_mark};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
@@ -37,3 +37,4 @@ pub use process_pool::{
 pub use procfs::rss_bytes;
 pub use sharing::SharingLauncher;
 pub use standstill::stood_still;
+pub use tail::{Ends, Printed};

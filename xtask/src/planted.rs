@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::runner::cargo;
 
 /// The bugs, each under its name in `cluster/src`, and what it would do to people.
-const BUGS: [(&str, &str); 22] = [
+const BUGS: [(&str, &str); 28] = [
     (
         "sent_again",
         "a prompt that was read by a dead process is sent again",
@@ -24,6 +24,22 @@ const BUGS: [(&str, &str); 22] = [
     ("start_while_open", "a start while the breaker is open"),
     ("probe_early", "a probe before its time"),
     ("backoff_zero", "no wait before a restart"),
+    (
+        "restarts_unlimited",
+        "one that works a little and dies is restarted for ever",
+    ),
+    (
+        "permanent_restarted",
+        "a tool that says that another start cannot help is started again",
+    ),
+    (
+        "silence_ignored",
+        "a tool that shows no life keeps its turn",
+    ),
+    (
+        "human_counted",
+        "a turn is killed as silent because a human thought for long",
+    ),
     (
         "wait_without_timer",
         "a stop that waits for the process for ever",
@@ -76,13 +92,14 @@ const BUGS: [(&str, &str); 22] = [
 ];
 
 /// The tests of the cores, by the beginnings of their names.
-const CORES: [&str; 6] = [
+const CORES: [&str; 7] = [
     "instance::",
     "scheduler::",
     "simulation::",
     "starting::",
     "breaker::",
     "backoff::",
+    "restarts::",
 ];
 
 /// Runs the tests of the cores with each bug in them, and says which found it.

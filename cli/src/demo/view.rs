@@ -60,6 +60,7 @@ impl View {
                 generation,
                 code,
                 signal,
+                ..
             } => {
                 let how = match (code, signal) {
                     (Some(code), _) => format!("exit code {code}"),

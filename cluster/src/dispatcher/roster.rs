@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use toolpool_pool_core::launcher::Exit;
-use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::outcome::{FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
-use toolpool_pool_core::rss_bytes;
+use toolpool_pool_core::{Printed, rss_bytes};
 
 use crate::error::ControlError;
 use crate::explain::{Evidence, Explanation, Held, Next, Situation};
@@ -60,11 +60,15 @@ pub(crate) struct Entry {
     /// The generation that ended so.
     last_exited: u64,
     last_lines: Vec<String>,
+    /// What the last process that failed has printed.
+    printed: Option<Box<Printed>>,
     pub(crate) standing: Standing,
     turn: Option<TurnId>,
     pub(crate) breaker: &'static str,
     turns: u64,
     turns_failed: u64,
+    /// Turns that the tool itself said it had failed.
+    tool_errors: u64,
     last_error: Option<String>,
     questions: Vec<Open>,
     pub(crate) gone: bool,
@@ -113,11 +117,13 @@ impl Entry {
             last_exit: None,
             last_exited: 0,
             last_lines: Vec::new(),
+            printed: None,
             standing: Standing::default(),
             turn: None,
             breaker: "closed",
             turns: 0,
             turns_failed: 0,
+            tool_errors: 0,
             last_error: None,
             questions: Vec::new(),
             gone: false,
@@ -223,9 +229,17 @@ impl Entry {
         self.standing = standing;
     }
 
-    pub(crate) fn on_exited(&mut self, generation: u64, exit: Exit, last: Vec<String>) {
+    pub(crate) fn on_exited(
+        &mut self,
+        generation: u64,
+        exit: Exit,
+        last: Vec<String>,
+        printed: Option<Box<Printed>>,
+    ) {
         self.last_exited = generation;
         self.last_lines = last;
+        // The evidence of a failure stays until the next one.
+        self.printed = printed.or(self.printed.take());
         self.pid = None;
         self.last_exit = Some(exit);
     }
@@ -242,6 +256,7 @@ impl Entry {
         let error = match outcome {
             Outcome::Completed | Outcome::Cancelled | Outcome::Expired => None,
             Outcome::Failed(failure) => {
+                self.tool_errors += u64::from(failure.class != FailureClass::Refused);
                 Some(format!("{}: {}", failure.class.word(), failure.message))
             }
             Outcome::Indeterminate(doubt) => {
@@ -327,9 +342,19 @@ impl Entry {
                 failures: self.standing.failures,
                 tries_left: self.standing.tries_left,
                 last_error: self.last_error.clone(),
+                faults: self.standing.faults,
+                tool_errors: self.tool_errors,
+                crash_looping: self.standing.crash_looping,
+                silent_for_s: self.silent_for_s(now),
+                printed: self.printed.as_deref().cloned(),
             },
             next,
         }
+    }
+
+    fn silent_for_s(&self, now: Instant) -> Option<f64> {
+        let since = self.standing.silent_since?;
+        Some(now.saturating_duration_since(since).as_secs_f64())
     }
 
     /// Why it is in its state; a life without trouble needs no reason.
@@ -363,6 +388,10 @@ impl Entry {
             breaker: self.breaker,
             turns: self.turns,
             turns_failed: self.turns_failed,
+            faults: self.standing.faults,
+            tool_errors: self.tool_errors,
+            crash_looping: self.standing.crash_looping,
+            silent_for_s: self.silent_for_s(now),
             last_error: self.last_error.clone(),
             rss_bytes: self.pid.and_then(rss_bytes),
             sessions,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
+use crate::restarts::{RestartLimits, RestartPolicy};
 
 /// Callers say "no limit" with the largest duration there is. This much is no limit either, and can be added to a time.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -22,6 +23,12 @@ pub(crate) struct InstanceConfig {
     pub(crate) start_timeout: Duration,
     /// From a turn's start to its end, without the time in which it waits for a human; then the process is killed.
     pub(crate) turn_timeout: Duration,
+    /// As long as the tool takes none of the bytes that wait to be written to it; then the process is killed.
+    pub(crate) write_timeout: Duration,
+    /// From a turn's start to the first byte of any kind; then the process is killed.
+    pub(crate) first_byte_timeout: Duration,
+    /// From the last byte of any kind to the next one in a turn; then the process is killed.
+    pub(crate) silence_timeout: Duration,
     /// What is answered when its tool asks for a permission.
     pub(crate) approvals: Approvals,
     /// From a question to a human's answer; then the answer is no.
@@ -34,14 +41,18 @@ pub(crate) struct InstanceConfig {
     pub(crate) stop_grace: Duration,
     /// From SIGKILL to giving the process up.
     pub(crate) kill_wait: Duration,
-    /// First wait before a restart; doubles while it keeps failing.
+    /// When a process that has ended is followed by another.
+    pub(crate) restart: RestartPolicy,
+    /// First wait before a restart. The second is ten times as long; then it doubles while the tool keeps failing.
     pub(crate) restart_delay: Duration,
     /// Longest wait before a restart.
     pub(crate) restart_delay_max: Duration,
     /// How long an instance must live after a failure to count as healthy without a turn.
     pub(crate) probation: Duration,
-    /// When restarts stop for a while.
+    /// When failures in a row stop the restarts for a while.
     pub(crate) breaker: BreakerConfig,
+    /// When the number of restarts stops them for a while, whatever lies between them.
+    pub(crate) restarts: RestartLimits,
 }
 
 impl Default for InstanceConfig {
@@ -49,16 +60,22 @@ impl Default for InstanceConfig {
         Self {
             start_timeout: Duration::from_secs(60),
             turn_timeout: Duration::from_secs(20 * 60),
+            write_timeout: Duration::from_secs(5 * 60),
+            // A tool may work for long without a word: a shell that builds something, a model that thinks.
+            first_byte_timeout: Duration::MAX,
+            silence_timeout: Duration::MAX,
             approvals: Approvals::default(),
             approval_timeout: Duration::from_secs(5 * 60),
             interrupt_grace: Duration::from_secs(10),
             interruptible: true,
             stop_grace: Duration::from_secs(3),
             kill_wait: Duration::from_secs(5),
+            restart: RestartPolicy::default(),
             restart_delay: Duration::from_millis(200),
             restart_delay_max: Duration::from_secs(30),
             probation: Duration::from_secs(60),
             breaker: BreakerConfig::default(),
+            restarts: RestartLimits::default(),
         }
     }
 }

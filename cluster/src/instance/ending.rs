@@ -12,6 +12,10 @@ use toolpool_pool_core::prompt::TurnId;
 use super::{Action, Instance, Intent, Phase, after};
 use crate::breaker::BreakerState;
 use crate::planted::planted;
+use crate::restarts::RestartPolicy;
+
+/// The exit code by which a tool says that another start cannot help; s6's `finish` scripts have it.
+const PERMANENT: i32 = 125;
 
 impl Instance {
     pub(super) fn on_lost(
@@ -44,13 +48,13 @@ impl Instance {
         now: Instant,
         exit: Exit,
         written: bool,
-        last: &str,
+        words: &str,
         out: &mut Vec<Action>,
     ) {
-        let reason = if last.is_empty() {
+        let reason = if words.is_empty() {
             exit.to_string()
         } else {
-            format!("{exit}; last: {last}")
+            format!("{exit}; {words}")
         };
         match std::mem::replace(&mut self.phase, Phase::Failed) {
             phase @ Phase::Busy { turn, .. } => {
@@ -65,7 +69,7 @@ impl Instance {
                 } else {
                     out.push(Action::HandBack(turn));
                 }
-                self.crashed(now, reason, out);
+                self.crashed(now, exit, false, reason, out);
             }
             Phase::Stopping {
                 doubt,
@@ -87,8 +91,9 @@ impl Instance {
                 self.after_stop(now, reason, out);
             }
             phase @ (Phase::Starting { .. } | Phase::Ready { .. }) => {
+                let idle = matches!(phase, Phase::Ready { .. });
                 self.phase = phase;
-                self.crashed(now, reason, out);
+                self.crashed(now, exit, idle, reason, out);
             }
             other => self.phase = other,
         }
@@ -163,26 +168,72 @@ impl Instance {
         }
     }
 
-    /// The process has gone by itself.
-    pub(super) fn crashed(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+    /// The process has gone by itself. `idle`: between two turns.
+    pub(super) fn crashed(
+        &mut self,
+        now: Instant,
+        exit: Exit,
+        idle: bool,
+        reason: String,
+        out: &mut Vec<Action>,
+    ) {
         match self.intent {
             Intent::Down => self.set_phase(Phase::Stopped, reason, out),
             Intent::Bounce => self.spawn(now, "restarting", out),
+            Intent::Up if exit.code == Some(PERMANENT) && !planted("permanent_restarted") => {
+                self.faults += 1;
+                let reason =
+                    format!("{reason}; with this code it says that another start cannot help");
+                self.set_phase(Phase::Failed, reason, out);
+            }
+            Intent::Up if idle && exit.code == Some(0) => {
+                if self.config.restart == RestartPolicy::Permanent {
+                    self.start_again(now, reason, out);
+                } else {
+                    self.intent = Intent::Down;
+                    self.set_phase(Phase::Stopped, reason, out);
+                }
+            }
             Intent::Up => self.fail(now, reason, out),
         }
     }
 
-    /// Counts a failure, and waits or trips.
+    /// Counts a failure, and waits, trips or leaves it at that.
     pub(super) fn fail(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        self.faults += 1;
+        if self.config.restart == RestartPolicy::Temporary {
+            self.set_phase(Phase::Failed, reason, out);
+        } else {
+            self.breaker.on_failure(now);
+            self.start_again(now, reason, out);
+        }
+    }
+
+    /// Waits for the next start, or trips: because of failures in a row, or of too many restarts.
+    fn start_again(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
+        if let Some(ready_at) = self.ready_at.take() {
+            self.restarts
+                .on_end(now.saturating_duration_since(ready_at));
+        }
         let delay = self.backoff.next().unwrap_or(self.config.restart_delay_max);
-        if self.breaker.on_failure(now) {
+        let planned = match self.breaker.state() {
+            BreakerState::Open { until } => until,
+            BreakerState::Closed | BreakerState::HalfOpen => now + delay,
+        };
+        let until = self.restarts.plan(now, planned);
+        let mut reason = reason;
+        if self.restarts.is_looping() {
+            self.breaker.hold(until);
+            reason = format!("crash-looping: {reason}");
+        }
+        if let BreakerState::Open { .. } = self.breaker.state() {
             out.push(Action::BreakerChanged(self.breaker.state()));
         }
         let phase = match self.breaker.state() {
             BreakerState::Open { until } if !planted("start_while_open") => {
                 Phase::Tripped { until }
             }
-            _ => Phase::Backoff { until: now + delay },
+            _ => Phase::Backoff { until },
         };
         self.set_phase(phase, reason, out);
     }

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use toolpool_pool_core::Pulse;
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
@@ -63,11 +64,11 @@ pub(crate) enum Input {
         exit: Exit,
         /// Whether it may have read a byte of the running turn.
         written: bool,
-        /// The last lines that it printed, as evidence.
-        last: String,
+        /// What it printed, as evidence in a line.
+        words: String,
     },
-    /// A deadline may have passed.
-    Timer,
+    /// A deadline may have passed, or there is something to be seen of the process.
+    Timer(Pulse),
     /// Finish the running turn, then stop and stay stopped.
     Drain,
     /// Stop now and stay stopped.
@@ -89,12 +90,27 @@ pub(crate) struct Standing {
     pub(crate) tries_left: u32,
     /// Its owner wants it up, now or again.
     pub(crate) returns: bool,
+    /// Since when its tool has shown no life in its turn, if that was noticed.
+    pub(crate) silent_since: Option<Instant>,
+    /// Failures of its processes, ever.
+    pub(crate) faults: u64,
+    /// It restarts too often, and gets single starts with growing waits.
+    pub(crate) crash_looping: bool,
 }
 
 impl Standing {
     /// Says something new while the state stays the same. Deadlines that turns push along do not count.
     pub(crate) fn differs(&self, other: &Self) -> bool {
-        (self.failures, self.returns) != (other.failures, other.returns)
+        let told = |it: &Self| {
+            (
+                it.failures,
+                it.returns,
+                it.silent_since,
+                it.faults,
+                it.crash_looping,
+            )
+        };
+        told(self) != told(other)
     }
 }
 

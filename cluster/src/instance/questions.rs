@@ -153,12 +153,16 @@ impl Instance {
             && let Some(since) = self.questions.since.take()
             && let Phase::Busy {
                 deadline,
-                firm: false,
+                firm,
+                watch,
                 ..
             } = &mut self.phase
         {
             // The tool could not work while it waited.
-            *deadline += now.saturating_duration_since(since);
+            watch.resume(now, &self.config);
+            if !*firm {
+                *deadline += now.saturating_duration_since(since);
+            }
         }
         out.push(Action::Settle(question, settlement));
         self.report(from, reason, out);

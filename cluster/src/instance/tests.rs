@@ -2,6 +2,8 @@
 //! random lives.
 
 mod questions;
+mod restarting;
+mod watching;
 
 use std::collections::{HashSet, VecDeque};
 
@@ -9,10 +11,12 @@ use proptest::prelude::*;
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::protocol::{Act, Answer, RequestId};
 
+use super::watch::HEARING;
 use super::*;
 use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
 use crate::permission::{AnsweredBy, PermissionId, Question, Settlement};
+use crate::restarts::{RestartLimit, RestartLimits, RestartPolicy};
 
 const TURN_ZERO: TurnId = TurnId(0);
 
@@ -20,9 +24,13 @@ const TURN_ZERO: TurnId = TurnId(0);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Move {
     LaunchSucceeds,
-    LaunchFails { permanent: bool },
+    LaunchFails {
+        permanent: bool,
+    },
     Ready,
-    Assign { own_limit: bool },
+    Assign {
+        own_limit: bool,
+    },
     AssignToAnotherProcess,
     Refuse,
     End,
@@ -36,9 +44,23 @@ enum Move {
     AnswerOfAnother,
     TakeBackOfAnother,
     Lose,
-    Exit { written: bool },
+    Exit {
+        written: bool,
+    },
+    /// With code 0.
+    ExitCleanly,
+    /// With the code that says that another start cannot help.
+    ExitForGood,
+    /// The tool prints something.
+    Speak,
+    /// The tool takes nothing more of what is written to it, or takes it after all.
+    Block,
+    Unblock,
     TimerTooEarly,
+    /// Time passes in silence until something comes of it.
     Deadline,
+    /// The same, and the tool speaks all the while.
+    DeadlineInTalk,
     Start,
     Restart,
     Replace,
@@ -46,7 +68,7 @@ enum Move {
     Stop,
 }
 
-const MOVES: [Move; 28] = [
+const MOVES: [Move; 34] = [
     Move::LaunchSucceeds,
     Move::LaunchFails { permanent: false },
     Move::LaunchFails { permanent: true },
@@ -68,8 +90,14 @@ const MOVES: [Move; 28] = [
     Move::Lose,
     Move::Exit { written: false },
     Move::Exit { written: true },
+    Move::ExitCleanly,
+    Move::ExitForGood,
+    Move::Speak,
+    Move::Block,
+    Move::Unblock,
     Move::TimerTooEarly,
     Move::Deadline,
+    Move::DeadlineInTalk,
     Move::Start,
     Move::Restart,
     Move::Replace,
@@ -103,6 +131,14 @@ struct World {
     interrupted: bool,
     /// The turn has a limit of its own.
     own_limit: bool,
+    pulse: Pulse,
+    /// The machine has just looked at it.
+    looked: bool,
+    /// Since when what is quiet has been so at the earliest: the turn's start, or its last answer.
+    quiet_from: Instant,
+    /// When there were to be restarts that nobody has asked for.
+    restarts: Vec<Instant>,
+    ready: Option<Instant>,
     /// The questions that wait for somebody, and until when.
     open: Vec<(Question, Instant)>,
     questions: u64,
@@ -120,9 +156,22 @@ fn config() -> InstanceConfig {
             ..BreakerConfig::default()
         },
         approvals: Approvals::Ask,
+        turn_timeout: Duration::from_secs(100),
+        write_timeout: Duration::from_secs(25),
+        first_byte_timeout: Duration::from_secs(40),
+        silence_timeout: Duration::from_secs(15),
+        restarts: RestartLimits {
+            burst: BURST,
+            ..RestartLimits::default()
+        },
         ..InstanceConfig::default()
     }
 }
+
+const BURST: RestartLimit = RestartLimit {
+    restarts: 2,
+    within: Duration::from_secs(60),
+};
 
 /// The question of that number; the tool's own names for them are others.
 fn question(number: u64, turn: TurnId, act: Act) -> Question {
@@ -137,9 +186,15 @@ fn question(number: u64, turn: TurnId, act: Act) -> Question {
 
 impl World {
     fn new() -> Self {
+        let now = Instant::now();
         Self {
             machine: Instance::new(config(), 7),
-            now: Instant::now(),
+            now,
+            pulse: Pulse::default(),
+            looked: false,
+            quiet_from: now,
+            restarts: Vec::new(),
+            ready: None,
             process: Process::None,
             asked: Asked::No,
             turn: None,
@@ -168,7 +223,13 @@ impl World {
     fn can(&self, made: Move) -> bool {
         match made {
             Move::LaunchSucceeds | Move::LaunchFails { .. } => self.process == Process::Launching,
-            Move::Ready | Move::Lose | Move::Exit { .. } => self.process == Process::Live,
+            Move::Ready
+            | Move::Lose
+            | Move::Exit { .. }
+            | Move::ExitCleanly
+            | Move::ExitForGood => self.process == Process::Live,
+            Move::Speak | Move::Block => self.submitted && self.process == Process::Live,
+            Move::Unblock => self.pulse.stuck.is_some(),
             Move::Assign { .. } | Move::AssignToAnotherProcess => self.turn.is_none(),
             Move::Refuse | Move::End => self.submitted && self.process == Process::Live,
             Move::Cancel => self.turn.is_some(),
@@ -176,6 +237,7 @@ impl World {
             Move::Ask => self.submitted && self.process == Process::Live && self.open.len() < 2,
             Move::Answer | Move::TakeBack => !self.open.is_empty(),
             Move::Deadline => self.machine.deadline().is_some(),
+            Move::DeadlineInTalk => self.submitted && self.process == Process::Live,
             _ => true,
         }
     }
@@ -231,22 +293,24 @@ impl World {
                 cause: DoubtCause::ProtocolLost,
                 detail: "gibberish".to_owned(),
             },
-            Move::Exit { written } => {
-                self.process = Process::None;
-                Input::Exited {
-                    exit: Exit {
-                        code: Some(1),
-                        signal: None,
-                    },
-                    written,
-                    last: String::new(),
-                }
+            Move::Exit { written } => self.exit(1, written),
+            Move::ExitCleanly => self.exit(0, true),
+            Move::ExitForGood => self.exit(125, true),
+            Move::Speak => {
+                self.pulse.heard = Some(self.now);
+                return;
             }
-            Move::TimerTooEarly => Input::Timer,
-            Move::Deadline => {
-                self.now = self.machine.deadline().unwrap_or(self.now).max(self.now);
-                Input::Timer
+            Move::Block => {
+                self.pulse.stuck = Some(self.now);
+                return;
             }
+            Move::Unblock => {
+                self.pulse.stuck = None;
+                return;
+            }
+            Move::TimerTooEarly => Input::Timer(self.pulse),
+            Move::Deadline => return self.wait(false),
+            Move::DeadlineInTalk => return self.wait(true),
             Move::Start => Input::Start,
             Move::Restart => Input::Restart,
             Move::Replace => Input::Replace("worn".to_owned()),
@@ -256,12 +320,74 @@ impl World {
         self.feed(input);
     }
 
+    fn exit(&mut self, code: i32, written: bool) -> Input {
+        self.process = Process::None;
+        if self
+            .ready
+            .is_some_and(|ready| self.now - ready >= Duration::from_secs(600))
+        {
+            self.restarts.clear();
+        }
+        self.ready = None;
+        let exit = Exit {
+            code: Some(code),
+            signal: None,
+        };
+        let words = String::new();
+        Input::Exited {
+            exit,
+            written,
+            words,
+        }
+    }
+
+    /// Lets the time pass, from look to look, until the state is another or the machine waits for nothing.
+    fn wait(&mut self, in_talk: bool) {
+        let before = (self.machine.state(), self.asked, self.open.len());
+        for _ in 0..200 {
+            let Some(deadline) = self.machine.deadline() else {
+                return;
+            };
+            self.now = self.now.max(deadline);
+            if in_talk {
+                self.pulse.heard = Some(self.now);
+            }
+            self.feed(Input::Timer(self.pulse));
+            if (self.machine.state(), self.asked, self.open.len()) != before {
+                return;
+            }
+        }
+    }
+
+    /// How long the tool has shown no sign of life, and how long it may.
+    fn silence(&self) -> [(Duration, Duration); 2] {
+        let since = |when: Instant| self.now - when.max(self.quiet_from);
+        let limits = &self.machine.config;
+        [
+            match self.pulse.heard {
+                Some(heard) => (since(heard), limits.silence_timeout),
+                None => (since(self.quiet_from), limits.first_byte_timeout),
+            },
+            match self.pulse.stuck {
+                Some(stuck) => (since(stuck), limits.write_timeout),
+                None => (Duration::ZERO, limits.write_timeout),
+            },
+        ]
+    }
+
     fn feed(&mut self, input: Input) {
         match input {
             Input::Start | Input::Restart | Input::Replace(_) => self.wanted = true,
             Input::Drain | Input::Stop => self.wanted = false,
             _ => {}
         }
+        let serves = self.process != Process::None && self.asked == Asked::No;
+        if matches!(input, Input::Restart)
+            || (matches!(input, Input::Start | Input::Replace(_)) && !serves)
+        {
+            self.restarts.clear();
+        }
+        self.looked = matches!(input, Input::Timer(_));
         let runs = self.machine.state().runs_turn();
         let told = match input {
             Input::TurnEnded(turn) | Input::Refused(turn) if runs && self.turn == Some(turn) => {
@@ -272,6 +398,14 @@ impl World {
         let was_ready = self.machine.state() == InstanceState::Ready;
         let mut out = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut out);
+        let ends = matches!(input, Input::Exited { .. } | Input::LaunchFailed { .. });
+        let waits = matches!(
+            self.machine.state(),
+            InstanceState::Backoff | InstanceState::Tripped
+        );
+        if let Some(planned) = self.machine.deadline().filter(|_| ends && waits) {
+            self.plan_restart(planned);
+        }
         // The tool's own end is passed on by the supervisor, so the machine must have nothing to say about it.
         if let Some(turn) = told {
             self.answer(turn);
@@ -297,12 +431,15 @@ impl World {
     fn settle(&mut self, settled: &Question, settlement: Settlement, input: &Input) {
         let at = self.open.iter().position(|(open, _)| open == settled);
         let until = at.map(|at| self.open.remove(at).1);
+        if until.is_some() && self.open.is_empty() {
+            self.quiet_from = self.now;
+        }
         match (settlement, input) {
             (Settlement::Answered(answer, AnsweredBy::Person), Input::Answer(id, given)) => {
                 assert_eq!((settled.id, answer), (*id, *given), "an answer of another");
                 assert!(until.is_some(), "answered twice or unasked");
             }
-            (Settlement::Answered(Answer::Deny, AnsweredBy::Timeout), Input::Timer) => {
+            (Settlement::Answered(Answer::Deny, AnsweredBy::Timeout), Input::Timer(_)) => {
                 assert!(until.is_some_and(|until| until <= self.now), "too early");
             }
             (Settlement::Answered(Answer::Deny, AnsweredBy::Cancel), Input::Asked(asked)) => {
@@ -353,6 +490,8 @@ impl World {
                 );
                 assert_eq!(self.turn, Some(*turn));
                 assert!(!std::mem::replace(&mut self.submitted, true), "sent twice");
+                self.pulse = Pulse::default();
+                self.quiet_from = self.now;
             }
             Action::Interrupt => {
                 assert!(self.submitted && self.process == Process::Live);
@@ -372,11 +511,26 @@ impl World {
             }
             Action::Terminate => {
                 assert_eq!(self.asked, Asked::No);
-                let hung = matches!(input, Input::Timer);
+                let hung = matches!(input, Input::Timer(_)) && self.submitted;
                 assert!(
                     !hung || self.own_limit || self.open.is_empty(),
                     "killed as hung while it waits for somebody"
                 );
+                if let Phase::Stopping {
+                    doubt: Some((_, doubt)),
+                    ..
+                } = &self.machine.phase
+                    && hung
+                {
+                    let [quiet, stuck] = self.silence();
+                    let is_due = match &doubt.detail {
+                        detail if detail.contains("first-byte") => quiet.0 >= quiet.1,
+                        detail if detail.contains("silence") => quiet.0 >= quiet.1,
+                        detail if detail.contains("write") => stuck.0 >= stuck.1,
+                        _ => true,
+                    };
+                    assert!(is_due, "{doubt:?} after {quiet:?} and {stuck:?}");
+                }
                 self.asked = Asked::ToTerminate;
             }
             Action::Kill => {
@@ -429,9 +583,39 @@ impl World {
         false
     }
 
+    /// A restart that nobody has asked for: no more of them than allowed, or one at a time and after a wait.
+    fn plan_restart(&mut self, planned: Instant) {
+        let InstanceConfig {
+            restarts, breaker, ..
+        } = &self.machine.config;
+        let burst = restarts.burst;
+        let recent = |when: &&Instant| planned.saturating_duration_since(**when) < burst.within;
+        let recent = self.restarts.iter().filter(recent).count();
+        let wait = planned - self.now;
+        assert!(
+            recent < burst.restarts as usize || wait >= breaker.open_for.min(LONGEST_WAIT) / 2,
+            "restart {} within {burst:?} after {wait:?}",
+            recent + 1
+        );
+        self.restarts.push(planned);
+    }
+
     /// What must be true whenever the machine is at rest.
-    fn look(&self) {
+    fn look(&mut self) {
         let state = self.machine.state();
+        if state == InstanceState::Ready && self.ready.is_none() {
+            self.ready = Some(self.now);
+        }
+        let watched = self.submitted && self.asked == Asked::No && !self.interrupted;
+        let looked = self.looked || self.machine.deadline() > Some(self.now);
+        if watched && looked && self.open.is_empty() {
+            for (lasts, limit) in self.silence() {
+                assert!(
+                    lasts < limit.saturating_add(HEARING),
+                    "silent for {lasts:?} and still trusted"
+                );
+            }
+        }
         assert_eq!(state, self.shown, "a change was not reported");
         assert_eq!(self.machine.generation(), self.spawns);
         let waits = !matches!(
@@ -492,7 +676,12 @@ impl World {
             Phase::Ready { proven_at } => format!("ready {}", proven_at.is_some()),
             Phase::Busy {
                 cancelled, firm, ..
-            } => format!("busy {cancelled} {firm} {}", self.open.len()),
+            } => format!(
+                "busy {cancelled} {firm} {} {} {}",
+                self.open.len(),
+                self.pulse.heard.is_some(),
+                self.pulse.stuck.is_some(),
+            ),
             Phase::Stopping {
                 doubt,
                 failure,
@@ -509,8 +698,9 @@ impl World {
             Phase::Failed => "failed".to_owned(),
         };
         let failures = machine.breaker.failures().min(3);
+        let restarts = self.restarts.len().min(BURST.restarts as usize);
         format!(
-            "{phase} {:?} {} {failures} {:?} {:?} {} {}",
+            "{phase} {:?} {} {failures} {restarts} {:?} {:?} {} {}",
             machine.intent,
             machine.breaker.state().word(),
             self.process,
@@ -673,6 +863,9 @@ fn a_limit_without_end_is_no_overflow() {
     for limit in [
         &mut endless.start_timeout,
         &mut endless.turn_timeout,
+        &mut endless.write_timeout,
+        &mut endless.first_byte_timeout,
+        &mut endless.silence_timeout,
         &mut endless.approval_timeout,
         &mut endless.interrupt_grace,
         &mut endless.stop_grace,
@@ -682,6 +875,8 @@ fn a_limit_without_end_is_no_overflow() {
         &mut endless.probation,
         &mut endless.breaker.open_for,
         &mut endless.breaker.open_for_max,
+        &mut endless.restarts.burst.within,
+        &mut endless.restarts.sustained.within,
     ] {
         *limit = Duration::MAX;
     }
@@ -689,7 +884,9 @@ fn a_limit_without_end_is_no_overflow() {
         let mut world = World::new();
         world.machine = Instance::new(endless.clone(), 7);
         for made in path {
-            world.make(made);
+            if world.can(made) {
+                world.make(made);
+            }
         }
     }
 }

@@ -44,6 +44,10 @@ pub(super) struct Seen {
     pub(super) outcomes: BTreeSet<&'static str>,
     pub(super) handed_back: bool,
     pub(super) disowned: bool,
+    /// A turn was killed because its tool showed no life.
+    pub(super) hung: bool,
+    /// An instance was restarted after it had been so too often.
+    pub(super) looped: bool,
     pub(super) refused: bool,
     pub(super) paused: bool,
     pub(super) limited: bool,
@@ -55,6 +59,8 @@ impl Seen {
         self.outcomes.extend(&other.outcomes);
         self.handed_back |= other.handed_back;
         self.disowned |= other.disowned;
+        self.hung |= other.hung;
+        self.looped |= other.looped;
         self.refused |= other.refused;
         self.paused |= other.paused;
         self.limited |= other.limited;

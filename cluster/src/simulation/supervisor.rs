@@ -4,7 +4,7 @@
 //! where others go first. Must not decide. Invariant: one step is what the real task does between two waits.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use toolpool_pool_core::launcher::Exit;
@@ -16,6 +16,7 @@ use super::{Message, Order, Report, Stage, Turn};
 use crate::breaker::BreakerState;
 use crate::instance::{Action, Input, Instance, InstanceConfig, InstanceState};
 use crate::permission::{AnsweredBy, PermissionId, Question, Settlement};
+use crate::restarts::RestartPolicy;
 
 enum Effect {
     Do(Action),
@@ -42,6 +43,13 @@ pub(super) struct Supervisor {
     launching: Option<Launch>,
     process: Option<Process>,
     running: Option<Turn>,
+    /// Since when what is quiet has been so at the earliest: the turn's start, or its last answer.
+    quiet_from: Instant,
+    open: Vec<PermissionId>,
+    /// When its processes were to be restarted though nobody had asked for it.
+    restarts: Vec<Instant>,
+    /// Since when its process has been ready.
+    ready: Option<Instant>,
     /// The question that a person answers just now.
     answering: Option<PermissionId>,
     quitting: bool,
@@ -52,7 +60,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(index: usize, config: &InstanceConfig, seed: u64) -> Self {
+    pub(super) fn new(index: usize, config: &InstanceConfig, seed: u64, now: Instant) -> Self {
         Self {
             index,
             machine: Instance::new(config.clone(), seed + index as u64),
@@ -65,6 +73,10 @@ impl Supervisor {
             launching: None,
             process: None,
             running: None,
+            quiet_from: now,
+            open: Vec::new(),
+            restarts: Vec::new(),
+            ready: None,
             answering: None,
             quitting: false,
             leaving: false,
@@ -154,14 +166,100 @@ impl Supervisor {
 
     fn handle(&mut self, input: Input, stage: &mut Stage) {
         let index = self.index;
-        stage.tell(|| format!("instance {index} hears {input:?}"));
+        // What a look sees has the clock's own numbers, which are others in each run.
+        stage.tell(|| match &input {
+            Input::Timer(_) => format!("instance {index} looks"),
+            input => format!("instance {index} hears {input:?}"),
+        });
         if let Input::Answer(id, _) = &input {
             self.answering = Some(*id);
         }
+        match &input {
+            Input::Ready => self.ready = Some(stage.now),
+            Input::Assign { .. } => self.quiet_from = stage.now,
+            Input::Restart => self.restarts.clear(),
+            Input::Exited { .. } | Input::LaunchFailed { .. } => {
+                let ready = self.ready.take();
+                if ready.is_some_and(|ready| stage.now - ready >= Duration::from_secs(600)) {
+                    self.restarts.clear();
+                }
+            }
+            _ => {}
+        }
+        let rings = matches!(input, Input::Timer(_));
+        let ends = matches!(input, Input::Exited { .. } | Input::LaunchFailed { .. });
         let mut actions = Vec::new();
+        let looks = rings && self.machine.state().runs_turn();
         self.machine.handle(stage.now, input, &mut actions);
+        if looks && self.machine.state() == InstanceState::Stopping {
+            self.judge_kill(&actions, stage);
+        }
+        for action in &actions {
+            match action {
+                Action::Ask { question, .. } => self.open.push(question.id),
+                Action::Settle(question, _) if self.open.contains(&question.id) => {
+                    self.open.retain(|open| *open != question.id);
+                    if self.open.is_empty() {
+                        self.quiet_from = stage.now;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let waits = matches!(
+            self.machine.state(),
+            InstanceState::Backoff | InstanceState::Tripped
+        );
+        if let Some(planned) = self.machine.deadline().filter(|_| ends && waits) {
+            self.judge_restart(planned, stage);
+        }
         stage.judge.seen.states.insert(self.machine.state());
         self.effects.extend(actions.into_iter().map(Effect::Do));
+    }
+
+    /// Restarts that nobody asked for are no more than allowed, or come one at a time and after a wait.
+    fn judge_restart(&mut self, planned: Instant, stage: &mut Stage) {
+        let config = &stage.config;
+        assert_ne!(config.restart, RestartPolicy::Temporary);
+        let burst = config.restarts.burst;
+        let recent = |when: &&Instant| planned.saturating_duration_since(**when) < burst.within;
+        let recent = self.restarts.iter().filter(recent).count();
+        if recent >= burst.restarts as usize {
+            assert!(
+                planned - stage.now >= config.breaker.open_for / 2,
+                "restart {} within {burst:?}",
+                recent + 1
+            );
+            stage.judge.seen.looped = true;
+        }
+        self.restarts.push(planned);
+    }
+
+    /// A turn is killed as hung for what can be seen of its process, and for nothing else.
+    fn judge_kill(&self, actions: &[Action], stage: &mut Stage) {
+        let why = actions.iter().find_map(|action| match action {
+            Action::Changed { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        let why = why.expect("its state has changed");
+        let (config, pulse) = (&stage.config, self.process.as_ref().map(Process::pulse));
+        let pulse = pulse.expect("it runs a turn");
+        let since = |when: Instant| stage.now - when.max(self.quiet_from);
+        let is_due = if why.contains("first-byte") {
+            pulse.heard.is_none() && since(self.quiet_from) >= config.first_byte_timeout
+        } else if why.contains("silence") {
+            pulse
+                .heard
+                .is_some_and(|heard| since(heard) >= config.silence_timeout)
+        } else if why.contains("write") {
+            pulse
+                .stuck
+                .is_some_and(|stuck| since(stuck) >= config.write_timeout)
+        } else {
+            return;
+        };
+        assert!(is_due, "killed for {why}, and what is seen is {pulse:?}");
+        stage.judge.seen.hung = true;
     }
 
     /// Takes one of the things that wait for it.
@@ -179,7 +277,11 @@ impl Supervisor {
         match ready[stage.chance.random_range(0..ready.len())] {
             0 => self.on_order(stage),
             1 => self.on_launched(stage),
-            2 => self.inputs.push_back(Input::Timer),
+            2 => {
+                let pulse = self.process.as_ref().map(Process::pulse);
+                self.inputs
+                    .push_back(Input::Timer(pulse.unwrap_or_default()));
+            }
             _ => self.on_process(stage),
         }
     }
@@ -295,13 +397,17 @@ impl Supervisor {
             Happening::Exits => {
                 let written = process.has_read();
                 self.process = None;
+                let code = match stage.mishap(20) {
+                    true => [0, 0, 0, 125][stage.chance.random_range(0..4)],
+                    false => 1,
+                };
                 self.inputs.push_back(Input::Exited {
                     exit: Exit {
-                        code: Some(1),
+                        code: Some(code),
                         signal: None,
                     },
                     written,
-                    last: String::new(),
+                    words: String::new(),
                 });
             }
         }

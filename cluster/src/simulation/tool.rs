@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use rand::Rng;
+use toolpool_pool_core::Pulse;
 use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_pool_core::protocol::{Act, RequestId};
@@ -43,6 +44,7 @@ pub(super) struct Process {
     current: Option<Current>,
     /// It has read a byte of the last prompt, whether that is over or not.
     has_read: bool,
+    pulse: Pulse,
     coming: Vec<(Instant, Happening)>,
     ignores_terminate: bool,
     ignores_kill: bool,
@@ -56,6 +58,7 @@ impl Process {
             began_anew: 0,
             current: None,
             has_read: false,
+            pulse: Pulse::default(),
             coming: Vec::new(),
             ignores_terminate: stage.mishap(25),
             ignores_kill: stage.mishap(4),
@@ -85,6 +88,9 @@ impl Process {
         let due = self.next_moment().filter(|due| *due <= stage.now)?;
         let at = self.coming.iter().position(|(when, _)| *when == due)?;
         let (_, happening) = self.coming.remove(at);
+        if !matches!(happening, Happening::Reads(_) | Happening::Exits) {
+            self.pulse.heard = Some(stage.now);
+        }
         match (&happening, &mut self.current) {
             (Happening::Reads(turn), Some(current)) => {
                 self.has_read = true;
@@ -99,6 +105,11 @@ impl Process {
             _ => {}
         }
         Some(happening)
+    }
+
+    /// What can be seen of it.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse
     }
 
     /// Whether it may have read a byte of the last prompt.
@@ -120,6 +131,7 @@ impl Process {
             return false;
         }
         self.has_read = false;
+        self.pulse = Pulse::default();
         self.current = Some(Current {
             turn,
             fresh,
@@ -132,6 +144,7 @@ impl Process {
         }
         if stage.mishap(3) {
             // Its standard input is full; nobody reads it.
+            self.pulse.stuck = Some(stage.now);
             return true;
         }
         self.coming.push((reads, Happening::Reads(turn)));

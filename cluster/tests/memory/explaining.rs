@@ -35,7 +35,7 @@ async fn an_explanation_has_the_evidence_and_the_next_step_and_forgets_failures_
         (1, 1)
     );
     assert!(
-        matches!(explanation.next, Next::Restart { in_s } if (1_800.0..=3_600.0).contains(&in_s)),
+        matches!(explanation.next, Next::Restart { in_s, .. } if (1_800.0..=3_600.0).contains(&in_s)),
         "{explanation}"
     );
     tools.next().await.exit(4);

@@ -118,7 +118,7 @@ async fn restarts_slow_down_trip_at_exactly_the_kth_failure_and_heal_after_a_goo
     let (cluster, tool, mut tools) = one(|builder| {
         builder
             .breaker(breaker)
-            .restart_delay(seconds(1), seconds(8))
+            .restart_delay(seconds(1), seconds(20))
     })
     .await;
     let state = async || {
@@ -135,7 +135,7 @@ async fn restarts_slow_down_trip_at_exactly_the_kth_failure_and_heal_after_a_goo
     assert_eq!(state().await, (InstanceState::Backoff, "closed"));
     tools.next_ready().await.exit(1);
     let second = began.elapsed() - first;
-    assert!((1_000..=2_200).contains(&second.as_millis()), "{second:?}");
+    assert!((5_000..=10_200).contains(&second.as_millis()), "{second:?}");
     assert_eq!(state().await, (InstanceState::Tripped, "open"));
     let opened = tokio::time::Instant::now();
     tools.next().await.exit(1);

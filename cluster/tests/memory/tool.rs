@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream,
+};
 use tokio::sync::{mpsc, oneshot};
 use toolpool_cluster::{ClusterBuilder, ClusterManager, Isolation, launch_cluster};
 use toolpool_pool_core::launcher::{
@@ -236,6 +238,17 @@ impl Tool {
         let stdin = self.stdin.as_mut().expect("it is open");
         stdin.read_line(&mut line).await.expect("it can be read");
         serde_json::from_str(&line).expect("it is JSON")
+    }
+
+    /// So much of its input, and no more.
+    pub(crate) async fn read_some(&mut self, count: usize) -> String {
+        let mut bytes = vec![0; count];
+        let stdin = self.stdin.as_mut().expect("it is open");
+        stdin
+            .read_exact(&mut bytes)
+            .await
+            .expect("there is so much");
+        String::from_utf8(bytes).expect("it is text")
     }
 
     pub(crate) async fn read(&mut self) -> Read {

@@ -260,6 +260,7 @@ pub(crate) fn exited(instance: usize, code: Option<i32>, signal: Option<i32>) ->
         generation: 1,
         code,
         signal,
+        leaked: false,
     }
 }
 

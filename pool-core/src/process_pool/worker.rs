@@ -147,7 +147,7 @@ impl Worker {
                 format!("its reply is longer than {limit} bytes, the profile's `max_reply_bytes`"),
             ),
             Happening::Exited(exit) => {
-                let Some(mut connection) = self.connection.take() else {
+                let Some(connection) = self.connection.take() else {
                     return;
                 };
                 let reaped = Reaped {

@@ -49,9 +49,22 @@ impl Asked {
         deadline.map(|deadline| deadline - self.start)
     }
 
+    /// Without what is looked at in between.
+    fn turn_ends_in(&self) -> Duration {
+        match self.machine.phase {
+            Phase::Busy { deadline, .. } => deadline - self.start,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
     fn state(&self) -> InstanceState {
         self.machine.state()
     }
+}
+
+/// A look at a process that says nothing and has taken everything.
+fn timer() -> Input {
+    Input::Timer(Pulse::default())
 }
 
 fn minutes(count: u64) -> Duration {
@@ -97,7 +110,7 @@ fn a_policy_answers_at_once_and_nothing_waits() {
 #[test]
 fn the_time_in_which_it_waits_for_somebody_is_not_the_turns() {
     let mut asked = Asked::running(Approvals::Ask, None);
-    assert_eq!(asked.due_in(), Some(minutes(20)));
+    assert_eq!(asked.turn_ends_in(), minutes(20));
     let out = asked.at(18, ask(1));
     let until = asked.start + minutes(23);
     let waits = changed(
@@ -117,7 +130,7 @@ fn the_time_in_which_it_waits_for_somebody_is_not_the_turns() {
         ]
     );
     asked.at(20, ask(2));
-    assert_eq!(asked.at(22, Input::Timer), [], "past the limit, not hung");
+    assert_eq!(asked.at(22, timer()), [], "past the limit, not hung");
     let allowed = answered(Answer::Allow, AnsweredBy::Person);
     let out = asked.at(22, Input::Answer(PermissionId(1), Answer::Allow));
     assert_eq!(out, [settled(1, allowed)], "the second one still waits");
@@ -130,11 +143,11 @@ fn the_time_in_which_it_waits_for_somebody_is_not_the_turns() {
     );
     assert_eq!(out, [settled(2, allowed), goes_on]);
     assert_eq!(
-        asked.due_in(),
-        Some(minutes(26)),
+        asked.turn_ends_in(),
+        minutes(26),
         "it has its two minutes left"
     );
-    assert_eq!(asked.at(26, Input::Timer)[0], Action::Terminate);
+    assert_eq!(asked.at(26, timer())[0], Action::Terminate);
 }
 
 #[test]
@@ -143,7 +156,7 @@ fn a_limit_of_the_turns_own_ends_it_while_it_waits_and_takes_its_questions_with_
     asked.at(1, ask(1));
     asked.at(1, ask(2));
     assert_eq!(asked.due_in(), Some(minutes(3)));
-    let out = asked.at(3, Input::Timer);
+    let out = asked.at(3, timer());
     assert_eq!(
         out[..3],
         [
@@ -161,9 +174,9 @@ fn what_nobody_answers_in_time_is_answered_with_a_no_and_the_turn_goes_on() {
     asked.at(1, ask(1));
     asked.at(2, ask(2));
     let denied = answered(Answer::Deny, AnsweredBy::Timeout);
-    assert_eq!(asked.at(6, Input::Timer), [settled(1, denied)]);
+    assert_eq!(asked.at(6, timer()), [settled(1, denied)]);
     assert_eq!(asked.state(), InstanceState::Waiting);
-    assert_eq!(asked.at(7, Input::Timer)[0], settled(2, denied));
+    assert_eq!(asked.at(7, timer())[0], settled(2, denied));
     assert_eq!(asked.state(), InstanceState::Busy);
     let late = asked.at(7, Input::Answer(PermissionId(1), Answer::Allow));
     assert_eq!(late, [Action::NotOpen(PermissionId(1))]);
