@@ -71,7 +71,8 @@ enum Report {
     Spawned {
         generation: u64,
     },
-    Changed(InstanceState, String),
+    /// The last: it is not to be started again.
+    Changed(InstanceState, String, bool),
     Asked(Question),
     Settled(PermissionId),
     TurnEnded {

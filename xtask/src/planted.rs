@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::runner::cargo;
 
 /// The bugs, each under its name in `cluster/src`, and what it would do to people.
-const BUGS: [(&str, &str); 28] = [
+const BUGS: [(&str, &str); 26] = [
     (
         "sent_again",
         "a prompt that was read by a dead process is sent again",

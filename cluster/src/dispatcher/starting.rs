@@ -33,11 +33,14 @@ impl Dispatcher {
         let entry = &self.roster[instance];
         let (end, reason) = (entry.exit_of_start(), entry.reason.as_str());
         let mut verdicts = Vec::new();
+        // Whoever is not to be started again has no part in what the others find out.
+        let for_good = to == InstanceState::Failed && !entry.standing.returns;
+        let told = if for_good { InstanceState::Stopped } else { to };
         let seen = self
             .starts
-            .on_changed(now, instance, to, end, reason, &mut verdicts);
+            .on_changed(now, instance, told, end, reason, &mut verdicts);
         self.carry_out_verdicts(now, verdicts);
-        if self.roster[instance].drained {
+        if for_good || self.roster[instance].drained {
             to
         } else {
             seen

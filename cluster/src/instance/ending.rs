@@ -184,14 +184,14 @@ impl Instance {
                 self.faults += 1;
                 let reason =
                     format!("{reason}; with this code it says that another start cannot help");
-                self.set_phase(Phase::Failed, reason, out);
+                self.give_up(reason, out);
             }
             Intent::Up if idle && exit.code == Some(0) => {
                 if self.config.restart == RestartPolicy::Permanent {
                     self.start_again(now, reason, out);
                 } else {
-                    self.intent = Intent::Down;
                     self.set_phase(Phase::Stopped, reason, out);
+                    self.intent = Intent::Down;
                 }
             }
             Intent::Up => self.fail(now, reason, out),
@@ -202,11 +202,18 @@ impl Instance {
     pub(super) fn fail(&mut self, now: Instant, reason: String, out: &mut Vec<Action>) {
         self.faults += 1;
         if self.config.restart == RestartPolicy::Temporary {
-            self.set_phase(Phase::Failed, reason, out);
+            self.give_up(reason, out);
         } else {
             self.breaker.on_failure(now);
             self.start_again(now, reason, out);
         }
+    }
+
+    /// There is to be no further start, whatever others find out about theirs.
+    fn give_up(&mut self, reason: String, out: &mut Vec<Action>) {
+        // The intent comes last: it decides what a busy instance is called, and so what it changes from.
+        self.set_phase(Phase::Failed, reason, out);
+        self.intent = Intent::Down;
     }
 
     /// Waits for the next start, or trips: because of failures in a row, or of too many restarts.

@@ -12,7 +12,7 @@ use super::supervisor::Supervisor;
 use super::{Message, Order, Report, Stage, Turn};
 use crate::breaker::BreakerConfig;
 use crate::dispatcher::KEPT_PLACES;
-use crate::instance::after;
+use crate::instance::{InstanceState, after};
 use crate::permission::PermissionId;
 use crate::scheduler::{Decision, Scheduler};
 use crate::starting::{Starts, Verdict};
@@ -196,11 +196,12 @@ impl Dispatcher {
                 self.scheduler.on_spawned(now, instance, out);
                 self.scheduler.on_new_process(instance, out);
             }
-            Report::Changed(to, reason) => {
+            Report::Changed(to, reason, for_good) => {
+                let told = if for_good { InstanceState::Stopped } else { to };
                 let mut seen =
                     self.starts
-                        .on_changed(now, instance, to, None, &reason, &mut verdicts);
-                if supervisors.get(instance).is_some_and(|it| it.drained) {
+                        .on_changed(now, instance, told, None, &reason, &mut verdicts);
+                if for_good || supervisors.get(instance).is_some_and(|it| it.drained) {
                     seen = to;
                 }
                 self.scheduler.on_instance(now, instance, seen, out);

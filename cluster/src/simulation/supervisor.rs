@@ -40,6 +40,8 @@ pub(super) struct Supervisor {
     /// Waits for room in the dispatcher's mailbox.
     telling: Option<Report>,
     to_start: Option<u64>,
+    /// It is not to be started again before its owner wants it.
+    given_up: bool,
     launching: Option<Launch>,
     process: Option<Process>,
     running: Option<Turn>,
@@ -70,6 +72,7 @@ impl Supervisor {
             effects: VecDeque::new(),
             telling: None,
             to_start: None,
+            given_up: false,
             launching: None,
             process: None,
             running: None,
@@ -177,7 +180,10 @@ impl Supervisor {
         match &input {
             Input::Ready => self.ready = Some(stage.now),
             Input::Assign { .. } => self.quiet_from = stage.now,
-            Input::Restart => self.restarts.clear(),
+            Input::Restart => {
+                self.restarts.clear();
+                self.given_up = false;
+            }
             Input::Exited { .. } | Input::LaunchFailed { .. } => {
                 let ready = self.ready.take();
                 if ready.is_some_and(|ready| stage.now - ready >= Duration::from_secs(600)) {
@@ -508,7 +514,9 @@ impl Supervisor {
                         )
                 );
                 if !is_known {
-                    self.telling = Some(Report::Changed(to, reason));
+                    let for_good = to == InstanceState::Failed && !self.machine.standing().returns;
+                    self.given_up |= for_good;
+                    self.telling = Some(Report::Changed(to, reason, for_good));
                 }
             }
             Action::BreakerChanged(state) => {
@@ -523,6 +531,7 @@ impl Supervisor {
     }
 
     fn look_at_start(&self) {
+        assert!(!self.given_up, "another start cannot help");
         assert!(
             self.process.is_none() && self.launching.is_none() && self.to_start.is_none(),
             "two processes of one instance"

@@ -28,6 +28,28 @@ async fn a_tool_that_says_that_another_start_cannot_help_gets_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_probes_for_instances_that_all_say_that_another_start_cannot_help() {
+    let (builder, mut tools) = Tools::cluster(2);
+    let (cluster, ready) = tools.launch(builder, 2).await;
+    for tool in ready {
+        tool.exit(1);
+    }
+    for _ in 0..2 {
+        tools.next().await.exit(125);
+    }
+    settle().await;
+    let status = cluster.status().await.expect("it lives");
+    assert!(status.paused.is_empty(), "{:?}", status.paused);
+    for instance in status.instances {
+        assert_eq!(instance.state, InstanceState::Failed);
+    }
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(tools.world.launches(), 4);
+    let error = cluster.ask("anybody?").await.expect_err("nobody is left");
+    assert_eq!(error.code(), "failed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transient_instance_may_leave_and_is_not_fetched_back() {
     let (cluster, tool, mut tools) = one(|builder| builder.restart(RestartPolicy::Transient)).await;
     tool.exit(1);
