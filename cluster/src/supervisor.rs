@@ -267,7 +267,7 @@ impl Supervisor {
     async fn on_launched(&mut self, launched: Launched) {
         self.launching = None;
         match launched {
-            Ok(connection) => {
+            Ok(mut connection) => {
                 let pid = connection.pid();
                 if self.machine.state() == InstanceState::Stopping {
                     // A start cannot be taken back half-way: nobody would know when its process has gone.
@@ -503,8 +503,8 @@ impl Supervisor {
         }));
     }
 
-    fn signal(&self, signal: GroupSignal) {
-        if let Some(connection) = &self.connection {
+    fn signal(&mut self, signal: GroupSignal) {
+        if let Some(connection) = &mut self.connection {
             connection.signal(signal);
         }
     }

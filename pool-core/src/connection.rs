@@ -69,6 +69,8 @@ pub struct Connection {
     leaked: bool,
     /// When to stop waiting for the group.
     group_patience: Option<Instant>,
+    /// It was sent a signal that ends it.
+    told_to_end: bool,
     /// After a fault the output is read, so that the process can end, but means nothing any more.
     deaf: bool,
     turn: TurnBytes,
@@ -159,6 +161,7 @@ impl Connection {
             patience: None,
             leaked: false,
             group_patience: None,
+            told_to_end: false,
             deaf: false,
             turn: TurnBytes::default(),
             pulse: Pulse::default(),
@@ -241,7 +244,8 @@ impl Connection {
     }
 
     /// Sends a signal to the whole process group.
-    pub fn signal(&self, signal: GroupSignal) {
+    pub fn signal(&mut self, signal: GroupSignal) {
+        self.told_to_end |= signal != GroupSignal::Interrupt;
         self.process.group.signal(signal);
     }
 
@@ -280,6 +284,7 @@ impl Connection {
                 && self.has_all_output()
                 && self.is_group_gone()
             {
+                self.take_back_unread();
                 return Happening::Exited(exit);
             }
             self.wait().await;
@@ -299,7 +304,7 @@ impl Connection {
         tokio::select! {
             // Reading a flood must not keep the rest of a prompt, the exit or a timer waiting.
             biased;
-            result = self.unsent.send(&mut self.process.stdin), if self.unsent.is_pending() => self.sent(result),
+            result = self.unsent.send(&mut *self.process.stdin), if self.unsent.is_pending() => self.sent(result),
             exit = &mut self.process.exit, if self.exit.is_none() => {
                 // What the leader leaves behind in its group must not live on, nor hold the pipes.
                 self.process.group.signal(GroupSignal::Kill);
@@ -336,6 +341,15 @@ impl Connection {
                     self.protocol.receive(Stream::Stderr, bytes, &mut self.outbox);
                 }
             }
+        }
+    }
+
+    /// A prompt of which the dead process has not read a byte counts as never written. Not if the process was told to end:
+    /// it had its time, and another one might do no better. Nor if it has said anything, since that is with the caller.
+    fn take_back_unread(&mut self) {
+        let unread = self.process.stdin.unread_for_ever();
+        if !self.told_to_end && self.turn.replied == 0 && unread >= Some(self.turn.written) {
+            self.turn.written = 0;
         }
     }
 
@@ -404,7 +418,7 @@ impl Connection {
         if !written.is_empty() {
             self.unsent.push(written);
             // Most prompts fit the pipe: one attempt now saves a round through the reactor.
-            let stdin = &mut self.process.stdin;
+            let stdin = &mut *self.process.stdin;
             let unsent = &mut self.unsent;
             let sent =
                 std::future::poll_fn(|context| Poll::Ready(unsent.poll_send(stdin, context))).await;

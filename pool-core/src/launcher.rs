@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use async_trait::async_trait;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -106,6 +107,35 @@ pub trait ProcessGroup: Send + Sync {
     }
 }
 
+/// The way to a process's standard input.
+pub trait Stdin: AsyncWrite + Send + Sync + Unpin {
+    /// Bytes that were written and that nobody has read or ever will: every process that could has ended. None if somebody
+    /// may still read, or where it cannot be known.
+    fn unread_for_ever(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl Stdin for tokio::process::ChildStdin {
+    fn unread_for_ever(&self) -> Option<usize> {
+        // The kernel reports an error on the writing end of a pipe that has no readers, and still counts what lies in it.
+        let mut looked = [PollFd::new(self, PollFlags::OUT)];
+        poll(&mut looked, Some(&Timespec::default())).ok()?;
+        let forsaken = looked[0].revents().contains(PollFlags::ERR);
+        let unread = rustix::io::ioctl_fionread(self).ok()?;
+        usize::try_from(unread).ok().filter(|_| forsaken)
+    }
+}
+
+/// A terminal, whose readers cannot be told apart from who holds it open.
+impl Stdin for pipe::Sender {}
+
+/// A launcher's own transport.
+impl Stdin for tokio::io::DuplexStream {}
+
+/// Nobody reads, and nobody is to be told.
+impl Stdin for tokio::io::Sink {}
+
 /// What a process writes.
 pub type Output = Box<dyn AsyncRead + Send + Sync + Unpin>;
 
@@ -114,7 +144,7 @@ pub struct Process {
     /// The process id, if it is a local process.
     pub pid: Option<u32>,
     /// The way to its standard input.
-    pub stdin: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+    pub stdin: Box<dyn Stdin>,
     /// The way from its standard output.
     pub stdout: Output,
     /// The way from its standard error.

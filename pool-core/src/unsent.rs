@@ -7,7 +7,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::launcher::Stdin;
 
 /// Bytes on their way to the process.
 #[derive(Default)]
@@ -49,20 +51,17 @@ impl Unsent {
 
     pub(crate) fn poll_send(
         &mut self,
-        stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin),
+        stdin: &mut dyn Stdin,
         context: &mut std::task::Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(stdin).poll_write(context, &self.bytes[self.sent..]);
+        let sent = Pin::new(&mut *stdin).poll_write(context, &self.bytes[self.sent..]);
         if let Poll::Ready(Ok(count)) = sent {
             self.advance(count);
         }
         sent
     }
 
-    pub(crate) async fn send(
-        &mut self,
-        stdin: &mut (dyn AsyncWrite + Send + Sync + Unpin),
-    ) -> io::Result<usize> {
+    pub(crate) async fn send(&mut self, stdin: &mut dyn Stdin) -> io::Result<usize> {
         let count = stdin.write(&self.bytes[self.sent..]).await?;
         self.advance(count);
         Ok(count)

@@ -1,13 +1,22 @@
 //! What is in doubt when a process dies, and what is not.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use toolpool::BreakerConfig;
+use toolpool::{BreakerConfig, InstanceState};
+use toolpool_testkit::ledgers::Answer;
 
 use crate::case::{Case, Counted};
 use crate::lab::Lab;
 
 pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 3,
+        tier: 1,
+        name: "a crash before a prompt is read",
+        injects: "SIGKILL to a stopped process with the whole prompt in its pipe, 100 times",
+        alone: false,
+        run: |lab| Box::pin(unread(lab)),
+    },
     Case {
         number: 4,
         tier: 1,
@@ -32,6 +41,46 @@ pub(super) fn never() -> BreakerConfig {
         failures: u32::MAX,
         ..BreakerConfig::default()
     }
+}
+
+async fn unread(lab: &Lab) -> Result<Counted> {
+    const TIMES: u64 = 100;
+    let rig = lab.launch(lab.standin(&[])?, 1, |builder| builder).await?;
+    for number in 0..TIMES {
+        let pid = rig.status(0).await?.pid.context("it lives")?;
+        let process = Pid::from_raw(pid.cast_signed()).context("a number")?;
+        kill_process(process, Signal::STOP)?;
+        rig.until(0, "stopped", |_| is_stopped(pid)).await?;
+        let prompt = format!("question {number}");
+        let asked = rig
+            .begin(&prompt, Answer::Formula, |submission| submission)
+            .await?;
+        let Ok(asked) = asked else {
+            bail!("it was refused");
+        };
+        rig.until(0, "busy", |status| status.state == InstanceState::Busy)
+            .await?;
+        kill_process(process, Signal::KILL)?;
+        let said = asked.end().await?.must_be("completed", "")?;
+        ensure!(
+            said.generation() == number + 2,
+            "generation {}",
+            said.generation()
+        );
+    }
+    let sums = rig.close().await?;
+    Ok(Counted::new(format!(
+        "{sums}, {TIMES} handed back by proof, 0 read twice"
+    )))
+}
+
+/// Whether the kernel has stopped a process.
+pub(super) fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 async fn one_byte(lab: &Lab) -> Result<Counted> {

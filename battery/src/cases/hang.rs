@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use toolpool::Submission;
 use toolpool_testkit::ledgers::Answer;
 
+use super::doubt::is_stopped;
 use crate::case::{Case, Counted};
 use crate::lab::Lab;
+use crate::rig::Rig;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -80,19 +82,13 @@ async fn stopped(lab: &Lab) -> Result<Counted> {
 }
 
 /// Waits until the kernel has stopped the process of an instance.
-async fn until_stopped(rig: &crate::rig::Rig, instance: usize) -> Result<Pid> {
-    let is_stopped = |pid: Option<u32>| {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.unwrap_or_default()));
-        stat.is_ok_and(|stat| {
-            stat.rsplit_once(") ")
-                .is_some_and(|(_, rest)| rest.starts_with('T'))
-        })
-    };
+async fn until_stopped(rig: &Rig, instance: usize) -> Result<Pid> {
+    let stopped = |pid: Option<u32>| pid.is_some_and(is_stopped);
     let status = rig
-        .until(instance, "stopped", |status| is_stopped(status.pid))
+        .until(instance, "stopped", |status| stopped(status.pid))
         .await?;
     let pid = status.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    pid.ok_or_else(|| anyhow::anyhow!("it has no process"))
+    pid.context("it has no process")
 }
 
 async fn late_answer(lab: &Lab) -> Result<Counted> {

@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::launcher::Stdin;
+
 /// What was written at once.
 pub(super) struct Written {
     pub(super) bytes: Vec<u8>,
@@ -34,6 +36,8 @@ pub(super) struct Input {
     /// How many bytes are on their way, and the word about them.
     pending: Option<(usize, oneshot::Receiver<()>)>,
 }
+
+impl Stdin for Input {}
 
 impl AsyncWrite for Input {
     fn poll_write(

@@ -170,7 +170,7 @@ impl Shared {
             let until = patience.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
-                written = unsent.send(&mut process.stdin), if unsent.is_pending() => {
+                written = unsent.send(&mut *process.stdin), if unsent.is_pending() => {
                     let waits = waits.take();
                     if written.is_ok() {
                         // From the first byte on, the process may have read it.

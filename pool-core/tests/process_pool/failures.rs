@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use toolpool_pool_core::outcome::{DoubtCause, FailureClass, Outcome};
-use toolpool_pool_core::{PoolError, Response};
+use toolpool_pool_core::{PoolError, ProcessPool, Response};
 
 use crate::support::{answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch};
 
@@ -253,4 +253,42 @@ async fn a_restart_that_fails_says_why_and_the_instance_stays_dead() {
         pool.send_prompt(0, "x"),
         Err(PoolError::Dead { .. })
     ));
+}
+
+#[tokio::test]
+async fn what_a_dead_process_has_not_read_a_byte_of_was_never_sent() {
+    for (rules, read_some) in [
+        (
+            [
+                "on start signal STOP after ready",
+                "on start hang after ready",
+            ],
+            false,
+        ),
+        (
+            [
+                "on start await-input after ready",
+                "on start read 1B after ready",
+            ],
+            true,
+        ),
+    ] {
+        let stops = ["on start signal STOP after ready"];
+        let pool = launch(standin(&[&rules[..], &stops[..]].concat()), 1).await;
+        pool.send_prompt(0, "question").expect("accepted");
+        let pid = pid(&pool, 0);
+        let is_stopped = |_: &ProcessPool| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        until(&pool, |pool| pool.get_status()[0].busy && is_stopped(pool)).await;
+        signal(pid, Signal::KILL);
+        let response = read(&pool).await;
+        if read_some {
+            assert_eq!(doubt(&response).0, DoubtCause::Crashed);
+        } else {
+            assert_eq!(failure(&response).0, FailureClass::Unroutable);
+        }
+    }
 }
