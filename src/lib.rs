@@ -25,8 +25,8 @@ pub use toolpool_cluster::{
     ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
     Explanation, Group, Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork,
     MAX_COUNT, MAX_GROUPS, Next, OnLoss, PauseCause, Paused, PermissionId, Recycle, Reply,
-    ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Submission, SubmitError, ToolSet, ToolSpec,
-    ToolSpecError, WaitingFor, Which, launch_cluster,
+    ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Submission,
+    SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
 };
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
 pub use toolpool_pool_core::launcher;

@@ -5,6 +5,7 @@
 mod bytes;
 mod death;
 mod doubt;
+mod ends;
 mod floods;
 mod forged;
 mod hang;
@@ -14,6 +15,7 @@ mod pipes;
 mod prompts;
 mod starts;
 mod terminal;
+mod timers;
 
 use crate::case::Case;
 
@@ -22,6 +24,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     [
         death::CASES,
         doubt::CASES,
+        ends::CASES,
         hang::CASES,
         left::CASES,
         starts::CASES,
@@ -32,6 +35,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         prompts::CASES,
         permissions::CASES,
         terminal::CASES,
+        timers::CASES,
     ]
     .into_iter()
     .flatten()

@@ -33,6 +33,14 @@ pub(super) const CASES: &[Case] = &[
         alone: false,
         run: |lab| Box::pin(exit_zero(lab)),
     },
+    Case {
+        number: 18,
+        tier: 2,
+        name: "an end that races with the next prompt",
+        injects: "exit 0 behind the end of each of 1,000 answers, while the next prompt is on its way",
+        alone: false,
+        run: |lab| Box::pin(races(lab)),
+    },
 ];
 
 /// A breaker that never trips: every turn of the case is to run.
@@ -142,4 +150,37 @@ async fn exit_zero(lab: &Lab) -> Result<Counted> {
         "{sums}, {} restarts, breakers closed",
         sums.spawned - 2
     )))
+}
+
+async fn races(lab: &Lab) -> Result<Counted> {
+    const INSTANCES: usize = 4;
+    const EACH: usize = 250;
+    let profile = lab.standin(&["on every 1 exit 0 after end"])?;
+    let rig = lab
+        .launch(profile, INSTANCES, |builder| builder.breaker(never()))
+        .await?;
+    let players = (0..INSTANCES).map(|instance| {
+        let rig = rig.clone();
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                let said = rig
+                    .ask_on(instance, &format!("{number} of {instance}"))
+                    .await?;
+                match (said.outcome, said.cause) {
+                    ("completed", _) | ("indeterminate", "crashed") => {}
+                    other => bail!("{other:?}: {}", said.detail),
+                }
+            }
+            anyhow::Ok(())
+        })
+    });
+    for player in players.collect::<Vec<_>>() {
+        player.await??;
+    }
+    let sums = rig.close().await?;
+    Ok(Counted::new(format!(
+        "{} offered, each completed or in doubt, 0 read twice",
+        sums.offered
+    ))
+    .figure("prompts in doubt", sums.of("indeterminate")))
 }
