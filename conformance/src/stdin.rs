@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use tokio::io::AsyncWrite;
-use toolpool::launcher::{LaunchSpec, Launcher, LocalLauncher, Process};
+use toolpool::launcher::{LaunchSpec, Launcher, LocalLauncher, Process, Stdin};
 
 /// The way to a process's standard input; none once it is closed.
-type Pipe = Arc<Mutex<Option<Box<dyn AsyncWrite + Send + Sync + Unpin>>>>;
+type Pipe = Arc<Mutex<Option<Box<dyn Stdin>>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whoever panicked left a whole value: each of these is only replaced or taken.
@@ -48,7 +48,7 @@ struct Input(Pipe);
 impl Input {
     fn with<T>(
         &self,
-        act: impl FnOnce(Pin<&mut (dyn AsyncWrite + Send + Sync + Unpin)>) -> Poll<io::Result<T>>,
+        act: impl FnOnce(Pin<&mut dyn Stdin>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match &mut *lock(&self.0) {
             Some(pipe) => act(Pin::new(&mut **pipe)),
@@ -72,5 +72,11 @@ impl AsyncWrite for Input {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|pipe| pipe.poll_shutdown(context))
+    }
+}
+
+impl Stdin for Input {
+    fn unread_for_ever(&self) -> Option<usize> {
+        lock(&self.0).as_ref()?.unread_for_ever()
     }
 }

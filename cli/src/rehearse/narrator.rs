@@ -60,6 +60,7 @@ pub(super) fn line(event: &Event) -> Option<(Tone, String)> {
             generation,
             code,
             signal,
+            ..
         } => {
             let how = match (code, signal) {
                 (Some(code), _) => format!("exit code {code}"),
