@@ -58,6 +58,7 @@ impl Watch {
         if !planted("human_counted") {
             self.from = now;
         }
+        self.suspected = false;
         self.look = after(now, interval(config));
     }
 
