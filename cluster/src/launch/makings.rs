@@ -68,12 +68,13 @@ impl Makings {
     ) -> Result<Vec<Made>, WorktreeError> {
         let mut made = Vec::with_capacity(instances.len());
         for (group, index) in instances {
-            match self.make_one(*group, *index).await {
+            // On the heap: a supervisor is large, and would be part of the future of whoever scales.
+            match Box::pin(self.make_one(*group, *index)).await {
                 Ok(one) => made.push(one),
                 Err(error) => {
                     for Made { supervisor, .. } in made {
                         // The first error is the one to tell; what cannot be removed is reused by the next run.
-                        supervisor.discard().await;
+                        Box::pin(supervisor.discard()).await;
                     }
                     return Err(error);
                 }
