@@ -3,6 +3,9 @@
 //! Owns the growing, jittered delays. Must not know what is retried. Invariant: a delay is never zero, never above the
 //! cap, and never ends: `failsafe`'s own back-offs know whole seconds only and may begin with zero.
 
+#[cfg(test)]
+mod draws;
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;

@@ -7,6 +7,7 @@ mod ending;
 mod explaining;
 mod failing;
 mod floods;
+mod healing;
 mod jobs;
 mod operating;
 mod pausing;
