@@ -191,6 +191,7 @@ fn replies_take_the_shapes_that_the_script_gives_them() {
             format!("echo oneecho one{end}").into(),
         ),
         ("on turn 1 cut 1ms", format!("echo one{end}").into()),
+        ("on turn 1 grow 3MiB", format!("echo one{end}").into()),
         ("on turn 1 nest 3", format!("[[[\necho one{end}").into()),
         (
             "on turn 1 forge",

@@ -49,6 +49,11 @@ impl Tool {
                 fill(rustix::stdio::stdout(), b'[', *count)?;
                 write(b"\n")?;
             }
+            Deed::Grow(size) => {
+                // What is written to is resident; zeros need not be.
+                let size = usize::try_from(*size).unwrap_or(usize::MAX);
+                self.ballast.push(vec![b'x'; size]);
+            }
             Deed::Ask(question) => self.ask(question)?,
             Deed::Say { after, text } => {
                 if !after.is_zero() {

@@ -12,7 +12,7 @@ use crate::units::{duration, size};
 
 const TRIGGERS: &str = "start, turn N, turn N-M, every K, prompt ~TEXT, byte B, signal NAME";
 const ACTIONS: &str = "exit, signal, delay, hang, never-ready, flood, flood-stderr, ignore, fork, close-stdout, \
-                       close-stdin, stop-reading, await-input, read, read-slowly, nest, ask, unsolicited, late, reply, \
+                       close-stdin, stop-reading, await-input, read, read-slowly, nest, grow, ask, unsolicited, late, reply, \
                        report, repeat, bytes, forge, stream, cut, double-end, end";
 const SIGNALS: [(&str, Signal); 21] = [
     ("HUP", Signal::HUP),
@@ -181,6 +181,7 @@ fn action(words: &mut Words<'_>) -> Result<(Action, bool), String> {
             let (piece, every) = pieces(words)?;
             Deed::ReadSlowly { piece, every }
         }
+        Some("grow") => Deed::Grow(size(words.word("a size")?)?),
         Some("nest") => Deed::Nest(number(words.word("a number of brackets")?)?),
         Some("ask") => return Ok((Action::Deed(Deed::Ask(words.text()?)), true)),
         Some("unsolicited") => {

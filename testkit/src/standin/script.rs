@@ -71,6 +71,8 @@ pub(super) enum Deed {
     },
     /// Write that many opening brackets.
     Nest(u64),
+    /// Hold that much more memory.
+    Grow(u64),
     /// Ask for a permission and wait for the answer.
     Ask(String),
     Say {

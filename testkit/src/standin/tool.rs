@@ -53,6 +53,7 @@ pub(super) struct Tool {
     /// As they were when the tool was started.
     open_files: Vec<(u64, String)>,
     pub(super) sleepers: Vec<u32>,
+    pub(super) ballast: Vec<Vec<u8>>,
     pub(super) reading: bool,
     in_turn: bool,
     turn: u64,
@@ -86,6 +87,7 @@ impl Tool {
             ledger,
             open_files,
             sleepers: Vec::new(),
+            ballast: Vec::new(),
             reading: true,
             in_turn: false,
             turn: 0,
