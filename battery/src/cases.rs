@@ -2,7 +2,9 @@
 //!
 //! Owns their order. Must not know how they run. Invariant: a number stands for one case, and is never used again.
 
+mod breaker;
 mod bytes;
+mod crowds;
 mod death;
 mod doubt;
 mod ends;
@@ -10,9 +12,16 @@ mod floods;
 mod forged;
 mod hang;
 mod left;
+mod lifecycle;
+mod limits;
+mod load;
 mod permissions;
 mod pipes;
+mod probes;
 mod prompts;
+mod resources;
+mod restarts;
+mod routing;
 mod starts;
 mod terminal;
 mod timers;
@@ -36,6 +45,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         permissions::CASES,
         terminal::CASES,
         timers::CASES,
+        breaker::CASES,
+        probes::CASES,
+        restarts::CASES,
+        routing::CASES,
+        load::CASES,
+        resources::CASES,
+        limits::CASES,
+        crowds::CASES,
+        lifecycle::CASES,
     ]
     .into_iter()
     .flatten()
@@ -46,12 +64,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::shown::SHOWN;
 
     #[test]
     fn each_number_stands_for_one_case_with_a_name_of_its_own() {
-        let numbers: BTreeSet<u16> = all().map(|case| case.number).collect();
-        let names: BTreeSet<&str> = all().map(|case| case.name).collect();
-        assert_eq!((numbers.len(), names.len()), (all().count(), all().count()));
+        let cases = all().map(|case| (case.number, case.name));
+        let all_of_them: Vec<(u16, &str)> = cases
+            .chain(SHOWN.iter().map(|shown| (shown.number, shown.name)))
+            .collect();
+        let numbers: BTreeSet<u16> = all_of_them.iter().map(|(number, _)| *number).collect();
+        let names: BTreeSet<&str> = all_of_them.iter().map(|(_, name)| *name).collect();
+        let count = all_of_them.len();
+        assert_eq!((numbers.len(), names.len()), (count, count));
         assert!(all().all(|case| [1, 2].contains(&case.tier)));
     }
 }

@@ -169,6 +169,15 @@ impl Lab {
         Ok(profile)
     }
 
+    /// Lets a shell run before the tool at each start, in the working folder: for tools that are not always alike.
+    pub(crate) fn behind(&self, profile: &mut ToolProfile, script: &str) {
+        let script = format!("cd {:?}; {script}\nexec \"$0\" \"$@\"", self.folder());
+        let program = std::mem::replace(&mut profile.program, "/bin/sh".to_owned());
+        profile
+            .args
+            .splice(0..0, ["-c".to_owned(), script, program]);
+    }
+
     /// Where the stand-ins write down what they read.
     pub(crate) fn ledger(&self) -> PathBuf {
         self.folder.path().join("ledger")

@@ -13,6 +13,8 @@ mod own;
 mod record;
 mod rig;
 mod run;
+mod shown;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,7 +102,8 @@ fn all(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let results = runtime.block_on(run::run(&wanted))?;
     run::summarize(&results)?;
-    let record = Record::of(&results);
+    let mut record = Record::of(&results);
+    record.add(shown::SHOWN);
     let document = std::fs::read_to_string(&arguments.document)
         .with_context(|| format!("cannot read {}", arguments.document.display()))?;
     let in_document =

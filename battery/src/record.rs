@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::case::Verdict;
 use crate::run::Outcome;
+use crate::shown::Shown;
 
 /// Around the table.
 const BEGIN: &str = "<!-- battery: written by `cargo xtask battery --write` -->\n";
@@ -48,6 +49,15 @@ impl Record {
             }
         }
         record
+    }
+
+    /// Adds what other tests show.
+    pub(crate) fn add(&mut self, shown: &[Shown]) {
+        for shown in shown {
+            let cells = [shown.name, shown.injects, &shown.by()].map(cell);
+            self.rows
+                .insert(shown.number, format!("1 | {}", cells.join(" | ")));
+        }
     }
 
     /// Puts what another record says over what this one does.
@@ -155,6 +165,7 @@ mod tests {
     use super::*;
     use crate::case::Counted;
     use crate::cases;
+    use crate::shown::SHOWN;
 
     fn outcome(place: usize, verdict: Verdict) -> Outcome {
         Outcome {
@@ -203,6 +214,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md");
         let document = std::fs::read_to_string(path).expect("the document is there");
         let mut numbers: Vec<u16> = cases::all().map(|case| case.number).collect();
+        numbers.extend(SHOWN.iter().map(|shown| shown.number));
         numbers.sort_unstable();
         let committed = Record::read(&document).expect("it has the tables");
         assert_eq!(

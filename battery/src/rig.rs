@@ -12,7 +12,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use toolpool::{
     AskError, ClusterBuilder, ClusterManager, Event, EventSink, Grade, InstanceStatus, Isolation,
-    Metrics, Outcome, Reply, ReplyStream, RestartLimit, Submission, ToolProfile, launch_cluster,
+    Metrics, Outcome, Reply, ReplyStream, RestartLimit, Session, ShutdownReport, Submission,
+    ToolProfile, launch_cluster,
 };
 use toolpool_testkit::census::{Census, MARKER};
 use toolpool_testkit::ledgers::{Answer, Ledgers, Sums, Told, reads};
@@ -25,6 +26,9 @@ const WITHOUT_END: RestartLimit = RestartLimit {
     within: Duration::from_secs(60),
 };
 
+/// What the launch and the stop of very many processes may take longer on a slow machine, for each of them.
+const FOR_EACH: Duration = Duration::from_millis(200);
+
 /// A cluster with its ledgers. Clones are handles to the same one, but only one of them can close it.
 #[derive(Clone)]
 pub(crate) struct Rig {
@@ -35,6 +39,7 @@ pub(crate) struct Rig {
     metrics: Metrics,
     before: String,
     told: Arc<Mutex<Vec<Told>>>,
+    patience: Duration,
     /// What a completed reply is, unless a case says otherwise.
     usual: Answer,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
@@ -120,9 +125,10 @@ impl Rig {
             .env(MARKER, lab.census().marker())
             .sink(History(sink))
             .sink(metrics.sink());
-        let cluster = in_time(change(builder).into_future())
-            .await?
-            .context("the cluster was not launched")?;
+        let patience = LONG + FOR_EACH * u32::try_from(count)?;
+        let cluster = tokio::time::timeout(patience, change(builder).into_future());
+        let cluster = cluster.await.context("the launch does not end")?;
+        let cluster = cluster.context("the cluster was not launched")?;
         Ok(Self {
             cluster,
             census: lab.census().clone(),
@@ -131,6 +137,7 @@ impl Rig {
             metrics,
             before,
             told: Arc::default(),
+            patience,
             usual,
             events: Arc::new(tokio::sync::Mutex::new(events)),
         })
@@ -171,7 +178,28 @@ impl Rig {
         wish: impl FnOnce(Submission) -> Submission,
     ) -> Result<Result<Asked, Said>> {
         let submission = wish(Submission::text(prompt));
-        match in_time(self.cluster.stream(submission)).await? {
+        let begun = in_time(self.cluster.stream(submission)).await?;
+        self.begun(prompt, answer, begun)
+    }
+
+    /// The same in a session, as its handle sends it.
+    pub(crate) async fn begin_in(
+        &self,
+        session: &Session,
+        prompt: &str,
+        answer: Answer,
+    ) -> Result<Result<Asked, Said>> {
+        let begun = in_time(session.stream(prompt)).await?;
+        self.begun(prompt, answer, begun)
+    }
+
+    fn begun(
+        &self,
+        prompt: &str,
+        answer: Answer,
+        begun: Result<ReplyStream, AskError>,
+    ) -> Result<Result<Asked, Said>> {
+        match begun {
             Ok(stream) => Ok(Ok(Asked {
                 stream,
                 prompt: prompt.to_owned(),
@@ -247,7 +275,13 @@ impl Rig {
 
     /// The same with a time for what still runs.
     pub(crate) async fn close_within(self, patience: Duration) -> Result<Sums> {
-        let report = in_time(self.cluster.shutdown_within(patience)).await?;
+        let report = tokio::time::timeout(self.patience, self.cluster.shutdown_within(patience));
+        let report = report.await.context("the shutdown does not end")?;
+        self.settle(report).await
+    }
+
+    /// Reconciles all accounts of a cluster that has been shut down with this report.
+    pub(crate) async fn settle(self, report: ShutdownReport) -> Result<Sums> {
         let alive = self.census.alive();
         if !alive.is_empty() {
             bail!("after the shutdown these live: {alive:?}");
@@ -296,6 +330,12 @@ impl Rig {
 }
 
 impl Asked {
+    /// Goes away before the end, which withdraws the prompt.
+    pub(crate) fn leave(self) {
+        let turn = Some(self.stream.turn().0);
+        self.rig.note(&self.prompt, turn, None, "", self.answer);
+    }
+
     /// Waits for the end.
     pub(crate) async fn end(self) -> Result<Said> {
         let (rig, prompt, answer) = (self.rig, self.prompt, self.answer);

@@ -1,0 +1,276 @@
+//! More than there is room or time for, and callers who change their minds.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use toolpool::{Approvals, InstanceState, InstanceStatus, Submission};
+use toolpool_testkit::ledgers::Answer;
+
+use crate::case::{Case, Counted};
+use crate::lab::Lab;
+use crate::rig::{Asked, Rig};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 57,
+        tier: 1,
+        name: "a full queue",
+        injects: "1 prompt that stays, 1,024 that fill the queue, and 10,000 more",
+        alone: true,
+        run: |lab| Box::pin(full_queue(lab)),
+    },
+    Case {
+        number: 58,
+        tier: 1,
+        name: "time is up, in the queue and after it",
+        injects: "100 prompts with 20 ms in the queue, 20 with 50 ms for a turn that hangs, 20 with time enough",
+        alone: false,
+        run: |lab| Box::pin(time_is_up(lab)),
+    },
+    Case {
+        number: 59,
+        tier: 1,
+        name: "a cancel in each state",
+        injects: "1,000 cancels in the queue, 1,000 at any moment, 100 in a turn, 50 while a person is asked, 1,000 after the end",
+        alone: false,
+        run: |lab| Box::pin(cancels(lab)),
+    },
+];
+
+/// Begins a prompt that is not refused.
+async fn begin(
+    rig: &Rig,
+    prompt: &str,
+    wish: impl FnOnce(Submission) -> Submission,
+) -> Result<Asked> {
+    let asked = rig.begin(prompt, Answer::Formula, wish).await?;
+    asked.map_err(|refused| anyhow::anyhow!("{prompt}: {}", refused.detail))
+}
+
+/// Keeps an instance busy until [`go_on`].
+async fn hold(rig: &Rig, instance: usize) -> Result<Asked> {
+    let prompt = format!("stop instance {instance}");
+    let held = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
+    rig.until(instance, "stopped", is_stopped).await?;
+    Ok(held)
+}
+
+fn is_stopped(status: &InstanceStatus) -> bool {
+    let pid = status.pid.unwrap_or_default();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+async fn go_on(rig: &Rig, instance: usize, held: Asked) -> Result<()> {
+    let pid = rig
+        .status(instance)
+        .await?
+        .pid
+        .context("it has a process")?;
+    let pid = Pid::from_raw(pid.cast_signed()).context("a process id")?;
+    kill_process(pid, Signal::CONT)?;
+    held.end().await?.must_be("completed", "")?;
+    Ok(())
+}
+
+async fn full_queue(lab: &Lab) -> Result<Counted> {
+    const LIMIT: usize = 1024;
+    const MORE: usize = 10_000;
+    let rig = lab
+        .launch(
+            lab.standin(&["on prompt ~stop signal STOP"])?,
+            1,
+            |builder| builder,
+        )
+        .await?;
+    let held = hold(&rig, 0).await?;
+    let mut queued = Vec::with_capacity(LIMIT);
+    for number in 0..LIMIT {
+        queued.push(begin(&rig, &format!("queued {number}"), |wish| wish).await?);
+    }
+    let mut took = Vec::with_capacity(MORE);
+    for number in 0..MORE {
+        let offered = Instant::now();
+        let said = rig.ask(&format!("too many {number}")).await?;
+        said.must_be("refused", "queue_full")?;
+        took.push(offered.elapsed());
+    }
+    go_on(&rig, 0, held).await?;
+    for asked in queued {
+        asked.end().await?.must_be("completed", "")?;
+    }
+    let sums = rig.close().await?;
+    took.sort_unstable();
+    let p99 = took[MORE * 99 / 100];
+    // Ten times what is demanded, since machines may be slow; the figure shows what it is.
+    ensure!(p99 < Duration::from_millis(100), "refused after {p99:?}");
+    Ok(Counted::new(format!("{sums}")).figure(
+        "a refusal, 99 % of them within",
+        format!("{:.2} ms", p99.as_secs_f64() * 1e3),
+    ))
+}
+
+async fn time_is_up(lab: &Lab) -> Result<Counted> {
+    const QUEUED: usize = 100;
+    const RUNNING: usize = 20;
+    let profile = lab.standin(&["on prompt ~stop signal STOP", "on prompt ~hang hang"])?;
+    let rig = lab.launch(profile, 1, |builder| builder).await?;
+    let held = hold(&rig, 0).await?;
+    let mut queued = Vec::new();
+    for number in 0..QUEUED {
+        let hasty = |wish: Submission| wish.queue_timeout(Duration::from_millis(20));
+        queued.push(begin(&rig, &format!("hasty {number}"), hasty).await?);
+    }
+    for asked in queued {
+        asked.end().await?.must_be("expired", "")?;
+    }
+    go_on(&rig, 0, held).await?;
+    for number in 0..RUNNING {
+        let limited = |wish: Submission| wish.turn_timeout(Duration::from_millis(50));
+        let prompt = format!("hang {number}");
+        let said = rig.ask_so(&prompt, Answer::Formula, limited).await?;
+        said.must_be("indeterminate", "timed_out")?;
+        let enough = |wish: Submission| {
+            let wish = wish.turn_timeout(Duration::from_secs(30));
+            wish.queue_timeout(Duration::from_secs(30))
+        };
+        let prompt = format!("fine {number}");
+        let said = rig.ask_so(&prompt, Answer::Formula, enough).await?;
+        said.must_be("completed", "")?;
+    }
+    let sums = rig.close().await?;
+    Ok(Counted::new(format!(
+        "{sums}; {} processes were ended for turns whose time was up",
+        sums.spawned - 1
+    )))
+}
+
+async fn cancels(lab: &Lab) -> Result<Counted> {
+    const INSTANCES: usize = 4;
+    let profile = lab.standin(&[
+        "on prompt ~stop signal STOP",
+        "on prompt ~slow stream 1B 50ms",
+    ])?;
+    let rig = lab
+        .launch(profile, INSTANCES, |builder| {
+            builder
+                .interrupt_grace(Duration::from_millis(1))
+                .stop_grace(Duration::from_millis(500))
+        })
+        .await?;
+    in_the_queue(&rig, INSTANCES).await?;
+    let callers = (0..INSTANCES).map(|instance| {
+        let rig = rig.clone();
+        tokio::spawn(async move {
+            for number in 0..25 {
+                in_a_turn(&rig, instance, number).await?;
+            }
+            for number in 0..250 {
+                at_any_moment(&rig, instance, number).await?;
+                after_the_end(&rig, instance, number).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await??;
+    }
+    // How many of those at any moment ended how is left to chance; that each has one end is not.
+    let sums = rig.close().await?;
+    let asked = while_a_person_is_asked(lab).await?;
+    Ok(Counted::new(format!(
+        "{} offered and each ended once; in the queue all were cancelled and 0 read; those in a turn are indeterminate; {asked} questions were answered with no; after the end all stayed completed",
+        sums.offered + asked
+    ))
+    .figure(
+        "1,000 at any moment: cancelled, completed, indeterminate",
+        format!(
+            "{}, {}, {}",
+            sums.of("cancelled") - 1000,
+            sums.of("completed") - 1000 - INSTANCES as u64,
+            sums.of("indeterminate") - 100
+        ),
+    ))
+}
+
+async fn in_the_queue(rig: &Rig, instances: usize) -> Result<()> {
+    let mut held = Vec::new();
+    for instance in 0..instances {
+        held.push(hold(rig, instance).await?);
+    }
+    let mut queued = Vec::new();
+    for number in 0..1000 {
+        queued.push(begin(rig, &format!("in the queue {number}"), |wish| wish).await?);
+    }
+    for asked in queued {
+        asked.stream.cancel().await;
+        asked.end().await?.must_be("cancelled", "")?;
+    }
+    for (instance, held) in held.into_iter().enumerate() {
+        go_on(rig, instance, held).await?;
+    }
+    Ok(())
+}
+
+/// With a first piece of the answer there, the turn runs for sure.
+async fn in_a_turn(rig: &Rig, instance: usize, number: usize) -> Result<()> {
+    let prompt = format!("slow {number} on {instance}");
+    let mut asked = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
+    asked.stream.chunk().await.context("a first piece")?;
+    asked.stream.cancel().await;
+    let said = asked.end().await?;
+    said.must_be("indeterminate", "cancel_unconfirmed")?;
+    Ok(())
+}
+
+async fn at_any_moment(rig: &Rig, instance: usize, number: usize) -> Result<()> {
+    let prompt = format!("at any moment {number} on {instance}");
+    let asked = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
+    // From at once to about when the answer is there.
+    for _ in 0..number % 10 {
+        tokio::task::yield_now().await;
+    }
+    asked.stream.cancel().await;
+    let said = asked.end().await?;
+    let cause = said.cause;
+    ensure!(
+        matches!(said.outcome, "cancelled" | "completed")
+            || (said.outcome, cause) == ("indeterminate", "cancel_unconfirmed"),
+        "{prompt} ended as {} ({cause})",
+        said.outcome
+    );
+    Ok(())
+}
+
+async fn after_the_end(rig: &Rig, instance: usize, number: usize) -> Result<()> {
+    let prompt = format!("after the end {number} on {instance}");
+    let mut asked = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
+    while asked.stream.chunk().await.is_some() {}
+    asked.stream.cancel().await;
+    asked.end().await?.must_be("completed", "")?;
+    Ok(())
+}
+
+/// Cancels turns that wait for a person's answer; gives their number.
+async fn while_a_person_is_asked(lab: &Lab) -> Result<u64> {
+    let profile = lab.agent(&["on prompt ~ask ask \"rm -r /\""])?;
+    let rig = lab
+        .launch(profile, 1, |builder| builder.approvals(Approvals::Ask))
+        .await?;
+    for number in 0..50 {
+        let prompt = format!("ask {number}");
+        let asked = rig.begin(&prompt, Answer::Around, |wish| wish).await?;
+        let asked = asked.ok().context("it was refused")?;
+        rig.until(0, "asked", |status| status.state == InstanceState::Waiting)
+            .await?;
+        asked.stream.cancel().await;
+        // The tool is told no, and ends the turn by itself.
+        let said = asked.end().await?.must_be("completed", "")?;
+        ensure!(said.text.ends_with(" denied"), "it said {:?}", said.text);
+        let open = rig.status(0).await?.waiting.len();
+        ensure!(open == 0, "{open} questions are still open");
+    }
+    Ok(rig.close().await?.offered)
+}

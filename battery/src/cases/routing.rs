@@ -1,0 +1,209 @@
+//! Who gets the next prompt.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use toolpool::{EventKind, Routing};
+use toolpool_testkit::ledgers::Answer;
+
+use crate::case::{Case, Counted};
+use crate::lab::Lab;
+use crate::rig::Rig;
+use crate::witness::Witness;
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        number: 53,
+        tier: 1,
+        name: "round-robin, one instance leaves",
+        injects: "5,000 prompts one after the other to 10 instances, of which one is drained midway",
+        alone: false,
+        run: |lab| Box::pin(round_robin(lab)),
+    },
+    Case {
+        number: 54,
+        tier: 1,
+        name: "least-busy, one instance is slow",
+        injects: "1,000 prompts of 5 callers to 10 instances, of which one is 10 times as slow",
+        alone: false,
+        run: |lab| Box::pin(least_busy(lab)),
+    },
+    Case {
+        number: 55,
+        tier: 2,
+        name: "ten thousand sessions",
+        injects: "10,000 sessions of 10 prompts that are sent without waiting, to 100 instances",
+        alone: true,
+        run: |lab| Box::pin(sessions(lab)),
+    },
+];
+
+async fn round_robin(lab: &Lab) -> Result<Counted> {
+    const INSTANCES: usize = 10;
+    const EACH_EPOCH: usize = 2500;
+    let witness = Witness::default();
+    let rig = lab
+        .launch(lab.standin(&[])?, INSTANCES, |builder| {
+            builder.routing(Routing::RoundRobin).sink(witness.clone())
+        })
+        .await?;
+    let mut spreads = Vec::new();
+    for epoch in 0..2 {
+        let begun = witness.len();
+        for number in 0..EACH_EPOCH {
+            let prompt = format!("prompt {number} of epoch {epoch}");
+            rig.ask(&prompt).await?.must_be("completed", "")?;
+        }
+        let mut turns = witness.turns_of(INSTANCES, begun);
+        if epoch == 0 {
+            rig.cluster.drain_instance(4).await?;
+            rig.until(4, "drained", |status| !status.alive).await?;
+        } else {
+            let on_drained = turns.remove(4);
+            ensure!(on_drained == 0, "{on_drained} prompts went to the drained");
+        }
+        let least = turns.iter().min().context("instances")?;
+        let most = turns.iter().max().context("instances")?;
+        ensure!(most - least <= 1, "the instances got {turns:?}");
+        spreads.push(match most - least {
+            0 => format!("{most}"),
+            _ => format!("{least} or {most}"),
+        });
+    }
+    let sums = rig.close().await?;
+    Ok(Counted::new(format!(
+        "{sums}; {} to each of the 10, then {} to each of the 9 and 0 to the drained one",
+        spreads[0], spreads[1]
+    )))
+}
+
+async fn least_busy(lab: &Lab) -> Result<Counted> {
+    const INSTANCES: usize = 10;
+    const CALLERS: usize = 5;
+    const EACH: usize = 200;
+    let mut profile = lab.standin(&[])?;
+    // Only one of them can make the folder.
+    lab.behind(
+        &mut profile,
+        "if mkdir slow 2>/dev/null; then set -- \"$@\" --do 'on every 1 delay 20ms'; \
+         else set -- \"$@\" --do 'on every 1 delay 2ms'; fi",
+    );
+    let witness = Witness::default();
+    let rig = lab
+        .launch(profile, INSTANCES, |builder| {
+            builder.routing(Routing::LeastBusy).sink(witness.clone())
+        })
+        .await?;
+    let callers = (0..CALLERS).map(|caller| {
+        let rig = rig.clone();
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                let prompt = format!("prompt {number} of caller {caller}");
+                rig.ask(&prompt).await?.must_be("completed", "")?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await??;
+    }
+    let turns = witness.turns_of(INSTANCES, 0);
+    let doubled = witness.all(turns_at_once);
+    let sums = rig.close().await?;
+    ensure!(doubled <= 1, "{doubled} turns at once on one instance");
+    let fewest = *turns.iter().min().context("instances")?;
+    let share = 100.0 * fewest as f64 / (CALLERS * EACH) as f64;
+    // The slow one gets the fewest, and by far: a fair share would be 10 %.
+    let mut sorted = turns.clone();
+    sorted.sort_unstable();
+    ensure!(2 * sorted[0] < sorted[1], "the instances got {turns:?}");
+    Ok(Counted::new(format!(
+        "{sums}; never more than 1 turn at once on an instance, and the slow one got less than half of what any other got"
+    ))
+    .figure("share of the slow one; a tenth would be even", format!("{share:.1} %")))
+}
+
+/// The most turns that ran on one instance at the same time.
+fn turns_at_once(events: &[EventKind]) -> i64 {
+    let mut running: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut most = 0;
+    for event in events {
+        match event {
+            EventKind::TurnStarted { instance, .. } => {
+                let now = running.entry(instance).or_default();
+                *now += 1;
+                most = most.max(*now);
+            }
+            EventKind::TurnEnded {
+                instance: Some(instance),
+                ..
+            } => *running.entry(instance).or_default() -= 1,
+            _ => {}
+        }
+    }
+    most
+}
+
+async fn sessions(lab: &Lab) -> Result<Counted> {
+    const INSTANCES: usize = 100;
+    const SESSIONS: usize = 10_000;
+    const CALLERS: usize = 20;
+    let rig = lab
+        .launch(lab.standin(&[])?, INSTANCES, |builder| {
+            builder.routing(Routing::Sticky)
+        })
+        .await?;
+    let begun = std::time::Instant::now();
+    let callers = (0..CALLERS).map(|caller| {
+        let rig = rig.clone();
+        tokio::spawn(async move {
+            for session in (caller..SESSIONS).step_by(CALLERS) {
+                one_session(&rig, session).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await??;
+    }
+    let took = begun.elapsed();
+    let status = rig.cluster.status().await?;
+    ensure!(
+        status.sessions == SESSIONS,
+        "{} sessions are bound",
+        status.sessions
+    );
+    let sums = rig.close().await?;
+    let per_second = sums.offered as f64 / took.max(Duration::from_millis(1)).as_secs_f64();
+    Ok(Counted::new(format!(
+        "{sums}; {SESSIONS} sessions ran in order, each in one process"
+    ))
+    .figure(
+        "turns in a second, of a build for tests",
+        format!("{per_second:.0}"),
+    ))
+}
+
+/// Sends all prompts of a session at once; they must run in order and in one process.
+async fn one_session(rig: &Rig, session: usize) -> Result<()> {
+    const TURNS: usize = 10;
+    let key = format!("session {session}");
+    let mut asked = Vec::with_capacity(TURNS);
+    for turn in 0..TURNS {
+        let prompt = format!("prompt {turn} of {key}");
+        let begun = rig
+            .begin(&prompt, Answer::Formula, |wish| wish.session(&key))
+            .await?;
+        asked.push(begun.ok().context("it was refused")?);
+    }
+    let mut home = None;
+    for asked in asked {
+        let said = asked.end().await?.must_be("completed", "")?;
+        let reply = said.reply.context("it has a reply")?;
+        let process = (reply.instance.clone(), reply.generation);
+        let at_home = home.get_or_insert_with(|| process.clone());
+        ensure!(process == *at_home, "{key} went to {process:?}");
+    }
+    Ok(())
+}
