@@ -81,8 +81,8 @@ async fn loops(lab: &Lab) -> Result<Counted> {
     };
     // The breaker would trip first; here the limit of restarts alone is to be seen, with its times.
     let breaker = BreakerConfig {
-        open_for: Duration::from_millis(400),
-        open_for_max: Duration::from_millis(800),
+        open_for: Duration::from_secs(2),
+        open_for_max: Duration::from_secs(2),
         ..never()
     };
     let rig = lab

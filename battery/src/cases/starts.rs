@@ -31,7 +31,6 @@ pub(super) const CASES: &[Case] = &[
 const PATIENCE: Duration = Duration::from_millis(500);
 
 async fn slow_starts(lab: &Lab) -> Result<Counted> {
-    const DELAY: Duration = Duration::from_millis(300);
     let rig = lab
         .launch(lab.standin(&["on start delay 300ms"])?, 1, |builder| {
             builder
@@ -52,11 +51,6 @@ async fn slow_starts(lab: &Lab) -> Result<Counted> {
             .await?
             .must_be("completed", "")?;
         let reply = said.reply.context("it completed")?;
-        ensure!(
-            reply.queued + Duration::from_millis(100) >= DELAY,
-            "it was queued for {:?}",
-            reply.queued
-        );
         ensure!(
             reply.generation == number + 2,
             "generation {}",

@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         number: 9,
         tier: 1,
         name: "a turn without a first byte",
-        injects: "a hang before the first byte of 10 answers, with 200 ms for it",
+        injects: "a hang before the first byte of 5 answers, with 500 ms for it",
         alone: true,
         run: |lab| Box::pin(no_first_byte(lab)),
     },
@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
         number: 10,
         tier: 1,
         name: "a stall in the middle of an answer",
-        injects: "a hang behind byte 20 of 10 answers, with 200 ms of silence allowed",
+        injects: "a hang behind byte 20 of 5 answers, with 500 ms of silence allowed",
         alone: true,
         run: |lab| Box::pin(stalls(lab)),
     },
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-const LIMIT: Duration = Duration::from_millis(200);
+const LIMIT: Duration = Duration::from_millis(500);
 
 async fn no_first_byte(lab: &Lab) -> Result<Counted> {
     let profile = lab.standin(&["on prompt ~hang hang"])?;
@@ -52,7 +52,7 @@ async fn no_first_byte(lab: &Lab) -> Result<Counted> {
         .launch(profile, 1, |builder| builder.first_byte_timeout(LIMIT))
         .await?;
     let mut slowest = Duration::ZERO;
-    for number in 0..10 {
+    for number in 0..5 {
         let begun = Instant::now();
         let said = rig.ask(&format!("hang {number}")).await?;
         said.must_be("indeterminate", "timed_out")?;
@@ -78,7 +78,7 @@ async fn stalls(lab: &Lab) -> Result<Counted> {
         .launch(profile, 1, |builder| builder.silence_timeout(LIMIT))
         .await?;
     let mut slowest = Duration::ZERO;
-    for number in 0..10 {
+    for number in 0..5 {
         let begun = Instant::now();
         let prompt = format!("stall {number}");
         let said = rig
