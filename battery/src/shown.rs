@@ -10,10 +10,8 @@ pub(crate) struct Shown {
     pub(crate) name: &'static str,
     /// What is done.
     pub(crate) injects: &'static str,
-    /// The file of the tests, from the workspace's root.
-    pub(crate) file: &'static str,
-    /// Their names.
-    pub(crate) tests: &'static [&'static str],
+    /// The tests: the file of each, from the workspace's root, and its name.
+    pub(crate) tests: &'static [(&'static str, &'static str)],
 }
 
 /// All of them, by number.
@@ -22,58 +20,88 @@ pub(crate) const SHOWN: &[Shown] = &[
         number: 44,
         name: "what comes too late for a breaker",
         injects: "a success and a failure of a process after its turn's time was up, 3 times",
-        file: "cluster/tests/memory/healing.rs",
-        tests: &["what_comes_too_late_changes_no_count_of_a_breaker"],
+        tests: &[(
+            "cluster/tests/memory/healing.rs",
+            "what_comes_too_late_changes_no_count_of_a_breaker",
+        )],
     },
     Shown {
         number: 45,
         name: "the waits between tries",
         injects: "200 draws of 10,000 seeds",
-        file: "cluster/src/backoff/draws.rs",
-        tests: &["ten_thousand_seeds_keep_to_the_envelope_and_are_even_on_the_whole"],
+        tests: &[(
+            "cluster/src/backoff/draws.rs",
+            "ten_thousand_seeds_keep_to_the_envelope_and_are_even_on_the_whole",
+        )],
     },
     Shown {
         number: 47,
         name: "a crash after ten healthy minutes",
         injects: "4 crashes, 601 s on a clock that jumps, one more",
-        file: "cluster/tests/memory/healing.rs",
-        tests: &["ten_healthy_minutes_bring_the_first_wait_back"],
+        tests: &[(
+            "cluster/tests/memory/healing.rs",
+            "ten_healthy_minutes_bring_the_first_wait_back",
+        )],
     },
     Shown {
         number: 48,
         name: "a rate limit and a refused login",
         injects: "turns that fail with a limit of 30 s, and with a refused login",
-        file: "cluster/tests/memory/pausing.rs",
         tests: &[
-            "a_tool_that_can_be_asked_again_in_30_s_gets_no_prompt_until_then_and_no_restart",
-            "a_refused_login_keeps_the_queue_until_the_instances_were_restarted",
+            (
+                "cluster/tests/memory/pausing.rs",
+                "a_tool_that_can_be_asked_again_in_30_s_gets_no_prompt_until_then_and_no_restart",
+            ),
+            (
+                "cluster/tests/memory/pausing.rs",
+                "a_refused_login_keeps_the_queue_until_the_instances_were_restarted",
+            ),
         ],
     },
     Shown {
         number: 83,
         name: "a request to terminate in full work",
         injects: "SIGTERM with 100 running turns; a second and a third signal",
-        file: "cli/tests/cli/interrupts.rs",
         tests: &[
-            "a_hundred_running_turns_get_the_drain_timeout_after_a_request_to_terminate",
-            "the_second_signal_of_a_batch_stops_what_runs_and_the_report_is_whole",
-            "the_third_signal_leaves_at_once_and_the_keepers_end_what_does_not_want_to",
+            (
+                "cli/tests/cli/interrupts.rs",
+                "a_hundred_running_turns_get_the_drain_timeout_after_a_request_to_terminate",
+            ),
+            (
+                "cli/tests/cli/interrupts.rs",
+                "the_second_signal_of_a_batch_stops_what_runs_and_the_report_is_whole",
+            ),
+            (
+                "cli/tests/cli/interrupts.rs",
+                "the_third_signal_leaves_at_once_and_the_keepers_end_what_does_not_want_to",
+            ),
         ],
     },
     Shown {
         number: 87,
         name: "a reader that goes away",
-        injects: "the reader of an answer closes its pipe; that of a batch does",
-        file: "cli/tests/cli/batch.rs",
-        tests: &["a_reader_that_goes_away_lets_what_runs_finish_and_nothing_more_is_started"],
+        injects: "the reader of an answer closes its pipe, and that of a batch's results does",
+        tests: &[
+            (
+                "cli/tests/cli/ask.rs",
+                "a_reader_that_goes_away_ends_the_command_at_once",
+            ),
+            (
+                "cli/tests/cli/batch.rs",
+                "a_reader_that_goes_away_lets_what_runs_finish_and_nothing_more_is_started",
+            ),
+        ],
     },
 ];
 
 impl Shown {
     /// What stands in the last column of the table.
     pub(crate) fn by(&self) -> String {
-        let tests: Vec<String> = self.tests.iter().map(|test| format!("`{test}`")).collect();
-        format!("shown by {} in `{}`", tests.join(", "), self.file)
+        let tests = self.tests.iter();
+        let tests: Vec<String> = tests
+            .map(|(file, test)| format!("`{test}` in `{file}`"))
+            .collect();
+        format!("shown by {}", tests.join(", "))
     }
 }
 
@@ -85,9 +113,9 @@ mod tests {
 
     /// Whether each test is there, below its attribute.
     fn are_there(shown: &Shown) -> bool {
-        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(shown.file);
-        let text = std::fs::read_to_string(path).expect("the file is there");
-        shown.tests.iter().all(|test| {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        shown.tests.iter().all(|(file, test)| {
+            let text = std::fs::read_to_string(root.join(file)).expect("the file is there");
             let begins = format!("fn {test}(");
             let lines = text.lines().zip(text.lines().skip(1));
             let mut found = lines.filter(|(_, line)| line.contains(&begins));
@@ -108,8 +136,7 @@ mod tests {
             number: 1,
             name: "",
             injects: "",
-            file: "battery/src/shown.rs",
-            tests: &["are_there"],
+            tests: &[("battery/src/shown.rs", "are_there")],
         };
         assert!(!are_there(&shown));
     }
