@@ -78,6 +78,15 @@ pub(crate) const SHOWN: &[Shown] = &[
         ],
     },
     Shown {
+        number: 86,
+        name: "a program that is stopped for a while",
+        injects: "SIGSTOP to toolpool until the time of its running turn is up, then SIGCONT",
+        tests: &[(
+            "cli/tests/cli/stopped.rs",
+            "a_turn_whose_time_was_up_while_the_program_was_stopped_has_it_afterwards",
+        )],
+    },
+    Shown {
         number: 87,
         name: "a reader that goes away",
         injects: "the reader of an answer closes its pipe, and that of a batch's results does",
@@ -89,6 +98,29 @@ pub(crate) const SHOWN: &[Shown] = &[
             (
                 "cli/tests/cli/batch.rs",
                 "a_reader_that_goes_away_lets_what_runs_finish_and_nothing_more_is_started",
+            ),
+        ],
+    },
+    Shown {
+        number: 89,
+        name: "what a careless parent leaves behind",
+        injects: "signals ignored, all signals blocked, files 0 to 2 closed, umask 0",
+        tests: &[
+            (
+                "cli/tests/cli/inherited.rs",
+                "a_tool_is_not_touched_by_what_a_careless_parent_left_behind",
+            ),
+            (
+                "cli/tests/cli/inherited.rs",
+                "how_a_tool_ended_is_known_although_sigchld_was_ignored",
+            ),
+            (
+                "cli/tests/cli/inherited.rs",
+                "a_signal_that_was_blocked_ends_the_program_all_the_same",
+            ),
+            (
+                "cli/tests/cli/interrupts.rs",
+                "a_hang_up_ends_what_it_may_and_nohup_keeps_it_from_that",
             ),
         ],
     },

@@ -200,8 +200,8 @@ async fn bad_version(lab: &Lab) -> Result<Counted> {
         kept += usize::from(rig.status(instance).await?.generation == 1);
     }
     tool.mend()?;
-    rig.cluster.restart_all().await?;
     for instance in 0..INSTANCES {
+        rig.cluster.restart_instance(instance).await?;
         let prompt = format!("to the new process {instance}");
         let said = rig.ask_on(instance, &prompt).await?;
         ensure!(said.generation() > 1, "it is an old process");
@@ -209,7 +209,7 @@ async fn bad_version(lab: &Lab) -> Result<Counted> {
     }
     let sums = rig.close().await?;
     Ok(Counted::new(format!(
-        "{sums}; {kept} of {INSTANCES} processes were kept and {untouched} instances not touched, then all were replaced by a version that starts"
+        "{sums}; {kept} of {INSTANCES} processes were kept and {untouched} instances not touched, then each was replaced by a version that starts"
     )))
 }
 
