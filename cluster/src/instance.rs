@@ -128,6 +128,11 @@ impl Instance {
         }
     }
 
+    /// Counts the processes from this one on.
+    pub(crate) fn continue_behind(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
     /// Counts the processes it has had.
     pub(crate) fn generation(&self) -> u64 {
         self.generation

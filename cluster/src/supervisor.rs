@@ -149,6 +149,11 @@ impl Supervisor {
         }
     }
 
+    /// Has the generations go on behind those of an instance that had the name before. Before it runs.
+    pub(crate) fn continue_behind(&mut self, generation: u64) {
+        self.machine.continue_behind(generation);
+    }
+
     /// Runs until it was told to stop and its process is gone.
     pub(crate) async fn run(mut self) {
         let _farewell = Farewell(self.index, self.dispatcher.clone());

@@ -50,7 +50,10 @@ impl Dispatcher {
         let Addition {
             index,
             passing,
-            made: Made { entry, supervisor },
+            made: Made {
+                entry,
+                mut supervisor,
+            },
         } = *addition;
         self.history.record(EventKind::InstanceAdded {
             instance: Arc::clone(&entry.name),
@@ -64,6 +67,8 @@ impl Dispatcher {
             self.starts.urge(index);
         }
         if index < self.roster.len() {
+            // A process is known by the name and the generation, so these go on.
+            supervisor.continue_behind(self.roster[index].to_start);
             self.roster[index] = entry;
         } else {
             self.roster.push(entry);

@@ -76,11 +76,27 @@ async fn fewer_instances_finish_their_turns_and_leave_and_come_back_with_their_n
             EventKind::GroupScaled { from, to, .. } => told.push(format!("{from} to {to}")),
             EventKind::InstanceAdded { instance, .. } => told.push(format!("+{instance}")),
             EventKind::InstanceRemoved { instance } => told.push(format!("-{instance}")),
+            EventKind::InstanceSpawned {
+                instance,
+                generation,
+                ..
+            } => told.push(format!("{instance} #{generation}")),
             _ => {}
         }
     }
     told[1..3].sort();
-    assert_eq!(told, ["3 to 1", "-main/2", "-main/3", "1 to 2", "+main/2"]);
+    assert_eq!(
+        told,
+        [
+            "3 to 1",
+            "-main/2",
+            "-main/3",
+            "1 to 2",
+            "+main/2",
+            "main/2 #2"
+        ],
+        "no two processes of a name have one number"
+    );
 }
 
 #[tokio::test(start_paused = true)]
