@@ -239,7 +239,7 @@ impl CliError {
             Outcome::Expired => Self::new(Exit::Timeout, code, message).retryable(),
             Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::TimedOut => {
                 Self::new(Exit::Timeout, code, message)
-                    .hint("`--turn-timeout` allows a turn more time")
+                    .hint("`--turn-timeout` allows a turn more time, `--silence-timeout` more time between two signs of life")
             }
             _ => Self::new(Exit::TurnFailed, code, message),
         };

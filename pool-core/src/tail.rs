@@ -1,7 +1,8 @@
 //! The first and the last bytes of a stream, as evidence.
 //!
-//! Owns what is kept of a stream and how it is shown. Must not know what the bytes mean. Invariants: never holds more than
-//! twice [`KEPT`]; what is shown has no control characters but ends of lines and tabs.
+//! Owns what is kept of a stream and how it is shown. Must not know what the bytes mean, but for lines that we had the
+//! tool print. Invariants: never holds more than twice [`KEPT`]; what is shown has no control characters but ends of lines
+//! and tabs.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -11,6 +12,9 @@ use serde::Serialize;
 
 /// How much is kept of a stream's beginning, and as much of its end.
 const KEPT: usize = 4096;
+
+/// The hexadecimal digits of a 128-bit nonce.
+const NONCE_DIGITS: usize = 32;
 
 /// The screen on which a text with escape sequences is shown.
 const SHOWN_ROWS: NonZeroU16 = NonZeroU16::new(100).expect("it is not 0");
@@ -62,7 +66,7 @@ impl Tail {
         self.dropped = 0;
     }
 
-    /// The last `count` lines that are not blank, as text.
+    /// The last `count` lines that are neither blank nor marks of ours, as text.
     pub(crate) fn lines(&self, count: usize) -> Vec<String> {
         let (older, newer) = self.last.as_slices();
         let bytes = match self.dropped {
@@ -72,7 +76,7 @@ impl Tail {
         let text = shown(&String::from_utf8_lossy(&bytes)).into_owned();
         let lines: Vec<&str> = text
             .lines()
-            .filter(|line| !line.trim().is_empty())
+            .filter(|line| !line.trim().is_empty() && !is_mark(line))
             .collect();
         lines[lines.len().saturating_sub(count)..]
             .iter()
@@ -89,6 +93,11 @@ impl Tail {
             dropped: self.dropped,
         }
     }
+}
+
+/// Whether a line is no more than a nonce, as programs without a protocol print it at the start and the end of a reply.
+fn is_mark(line: &str) -> bool {
+    line.len() == NONCE_DIGITS && line.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// As much of a text with escape sequences as does not scroll off the screen that it is shown on.
@@ -131,6 +140,16 @@ mod tests {
         let mut tail = Tail::default();
         tail.push(b"\x1b[1mbold\x1b[0m\nold\r\x1b[Knew\n\x1b]0;title\x07end \xe2\x9d\xa4\xef\xb8\x8f\x1b[");
         assert_eq!(tail.lines(3), ["bold", "new", "end \u{2764}"]);
+    }
+
+    #[test]
+    fn marks_of_ours_are_no_last_words() {
+        let mut tail = Tail::default();
+        tail.push(b"4ddfb9ba4f87e1be3489fe34cd235992\nno such key 4ddfb9ba4f87e1be3489fe34cd235992\n0123456789abcdef0123456789abcdef\n");
+        assert_eq!(
+            tail.lines(3),
+            ["no such key 4ddfb9ba4f87e1be3489fe34cd235992"]
+        );
     }
 
     #[test]
