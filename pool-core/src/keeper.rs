@@ -54,7 +54,9 @@ pub(crate) fn keep(mut arguments: impl Iterator<Item = OsString>) -> String {
         Ok((mut signals, mut family)) => {
             let told = family.watch(&mut signals);
             family.end();
-            family.cgroup.take().map(|cgroup| cgroup.remove());
+            if let Some(cgroup) = &family.cgroup {
+                cgroup.remove();
+            }
             // A tool whose input has ended may be quicker than the word of its program's death.
             let told = told || signals.pending().any(|signal| signal == ORPHANED.1);
             if told || getppid() != parent {
@@ -99,7 +101,9 @@ fn start(
         tool: match child {
             Ok(child) => Pid::from_child(&child),
             Err(error) => {
-                cgroup.map(|cgroup| cgroup.remove());
+                if let Some(cgroup) = &cgroup {
+                    cgroup.remove();
+                }
                 return Err(format!("cannot start again: {error}"));
             }
         },

@@ -2,7 +2,7 @@
 //!
 //! Owns what plays the other side: a tool that does exactly as it is told ([`standin`]), a language model that answers by
 //! formula ([`model_server`]), and Jules, as an API ([`jules_server`]) and as a program ([`JULES_PROGRAM`]); and who judges
-//! what came of it: the count of processes ([`census`]) and the checker of all accounts ([`ledgers`]). Must not know
+//! what came of it: the count of processes ([`census`]) and the checker of all accounts ([`ledgers`]); and [`git`] for tests. Must not know
 //! any other crate of the workspace, so that an error there can not hide itself here. Invariant: an answer is a function
 //! of the prompt, so an answer that was lost, cut, repeated or given to another prompt is always seen.
 
@@ -18,6 +18,7 @@ mod units;
 
 #[cfg(feature = "census")]
 pub mod census;
+pub mod git;
 #[cfg(feature = "jules-server")]
 pub mod jules_server;
 #[cfg(feature = "ledgers")]

@@ -421,18 +421,22 @@ impl Open {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_mailbox_that_is_nearly_full_refuses_aloud_or_takes_the_order() {
-        let (sender, mut orders) = mpsc::channel(2 * KEPT_PLACES);
-        let mut entry = Entry::new(
+    fn entry(orders: mpsc::Sender<Order>) -> Entry {
+        Entry::new(
             Arc::from("main/1"),
             Arc::from("standin"),
             0,
-            sender,
+            orders,
             String::new(),
             None,
             Instant::now(),
-        );
+        )
+    }
+
+    #[test]
+    fn a_mailbox_that_is_nearly_full_refuses_aloud_or_takes_the_order() {
+        let (sender, mut orders) = mpsc::channel(2 * KEPT_PLACES);
+        let mut entry = entry(sender);
         let mut asked = Vec::new();
         for _ in 0..10 {
             let (answer, heard) = oneshot::channel();
@@ -462,15 +466,7 @@ mod tests {
     #[test]
     fn a_drain_after_a_restart_is_an_order_of_its_own() {
         let (sender, mut orders) = mpsc::channel(64);
-        let mut entry = Entry::new(
-            Arc::from("main/1"),
-            Arc::from("standin"),
-            0,
-            sender,
-            String::new(),
-            None,
-            Instant::now(),
-        );
+        let mut entry = entry(sender);
         entry.order(Order::Drain);
         entry.order(Order::Restart(oneshot::channel().0));
         entry.order(Order::Drain);

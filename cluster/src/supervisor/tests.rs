@@ -1,12 +1,11 @@
 //! What the task does around the machine, where no cluster shows it.
 
 use std::io;
-use std::path::Path;
-use std::process::Command;
 
 use async_trait::async_trait;
 use toolpool_pool_core::launcher::{LaunchSpec, Process};
 use toolpool_pool_core::prompt::{Prompt, TurnId};
+use toolpool_testkit::git::git;
 
 use super::*;
 use crate::fit::{Asked, GroupSet};
@@ -68,24 +67,6 @@ async fn a_task_that_panics_says_that_it_is_gone_however_full_the_mailbox_is() {
         matches!(last, Some(Message::Report(0, Report::Gone(None)))),
         "a shutdown would wait for ever"
     );
-}
-
-fn git(folder: &Path, args: &[&str]) -> String {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(folder).args(args);
-    for (name, value) in [
-        ("GIT_CONFIG_GLOBAL", "/dev/null"),
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-        ("GIT_AUTHOR_NAME", "User"),
-        ("GIT_AUTHOR_EMAIL", "user@example.org"),
-        ("GIT_COMMITTER_NAME", "User"),
-        ("GIT_COMMITTER_EMAIL", "user@example.org"),
-    ] {
-        git.env(name, value);
-    }
-    let output = git.output().expect("git runs");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test]

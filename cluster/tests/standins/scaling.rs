@@ -1,29 +1,9 @@
 //! Instances with processes and worktrees of their own that come and go.
 
-use std::path::Path;
-use std::process::Command;
-
 use toolpool_cluster::{InstanceState, Isolation};
+use toolpool_testkit::git::git;
 
 use crate::support::{in_time, launch, sha256, standin};
-
-fn git(folder: &Path, args: &[&str]) -> String {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(folder).args(args);
-    for (name, value) in [
-        ("GIT_CONFIG_GLOBAL", "/dev/null"),
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-        ("GIT_AUTHOR_NAME", "User"),
-        ("GIT_AUTHOR_EMAIL", "user@example.org"),
-        ("GIT_COMMITTER_NAME", "User"),
-        ("GIT_COMMITTER_EMAIL", "user@example.org"),
-    ] {
-        git.env(name, value);
-    }
-    let output = git.output().expect("git runs");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_and_goes_has_a_worktree_of_its_own_and_leaves_neither_it_nor_a_process() {
