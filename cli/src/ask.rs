@@ -179,6 +179,12 @@ async fn one(
                 }
             }
             Some((event, lines)) = running.event() => {
+                // What a tool wrote before it asked has come already, and is read before its question.
+                if matches!(event.kind, EventKind::PermissionAsked { .. }) {
+                    while let Some(bytes) = chunk_at_hand(&mut stream).await {
+                        output.chunk(&bytes)?;
+                    }
+                }
                 for (tone, line) in lines {
                     console.tell(tone, &line);
                 }
@@ -195,6 +201,15 @@ async fn one(
         console.tell(tone, &line);
     }
     finish((reply, error), output, branch, console)
+}
+
+/// The next piece of the answer, if it has come.
+async fn chunk_at_hand(stream: &mut ReplyStream) -> Option<Vec<u8>> {
+    tokio::select! {
+        biased;
+        chunk = stream.chunk() => chunk,
+        () = std::future::ready(()) => None,
+    }
 }
 
 /// The reply, whatever its outcome, and the error that its outcome is.
