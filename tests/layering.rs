@@ -19,11 +19,12 @@ fn may_use(folder: &str) -> &'static [&'static str] {
     match folder {
         "routing" | "pool-core" | "testkit" | "xtask" => &[],
         "cluster" => &["toolpool-routing", "toolpool-pool-core"],
-        "metrics" => &["toolpool-cluster"],
+        "journal" | "metrics" => &["toolpool-cluster"],
         "." => &[
             "toolpool-routing",
             "toolpool-pool-core",
             "toolpool-cluster",
+            "toolpool-journal",
             "toolpool-metrics",
         ],
         // The program carries the stand-in tool in itself, to be tried without any other.

@@ -31,6 +31,7 @@ mod session;
 mod simulation;
 mod starting;
 mod status;
+mod store;
 mod submission;
 mod supervisor;
 mod turn;
@@ -58,6 +59,7 @@ pub use status::{
     ClusterStatus, Health, InstanceStatus, KeptWork, PauseCause, Paused, Scaled, ShutdownReport,
     WaitingFor,
 };
+pub use store::{Accepted, Dispatching, Done, Known, Record, Store, StoreError};
 pub use submission::Submission;
 // An event's fields can be named without the crate below.
 pub use toolpool_pool_core::{outcome::Usage, prompt::TurnId, protocol::Answer};

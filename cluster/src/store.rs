@@ -1,0 +1,164 @@
+//! The books on disk: what a cluster tells its store, and what it may ask it.
+//!
+//! Owns the seam [`Store`] and its records. Must not know how they are kept. Invariants: records are kept in the order in
+//! which they were put; what is durable before what is said at each [`Record`]; a store that has failed once is not
+//! trusted again.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use toolpool_pool_core::prompt::{Prompt, TurnId};
+
+use crate::event::Event;
+use crate::reply::Reply;
+
+/// Keeps every prompt until it has its one end, and longer.
+///
+/// A cluster has one owner of its store at a time, and a store serves one cluster at a time.
+pub trait Store: Send + Sync {
+    /// The number for the first turn: above all that the store has, so that a turn's number names one prompt for good.
+    fn next_turn(&self) -> TurnId;
+
+    /// Takes a record and never waits. `done` is called once, from wherever the store works: when the record is as durable
+    /// as the store makes it, or cannot be. Without `done` the record is durable within a second, or with the next one that
+    /// somebody waits for.
+    ///
+    /// What is put and not yet done is bounded by the cluster: each prompt has one record at a time that is waited for.
+    fn put(&self, record: Record, done: Option<Done>);
+
+    /// What is known of an idempotency key. An index lookup: it may block for as long as that takes.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn find(&self, key: &str) -> Result<Option<Known>, StoreError>;
+
+    /// The prompts that earlier clusters of that name accepted and never gave to a tool, in the order of their numbers.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError>;
+}
+
+/// Hears what became of a record. It must not block.
+pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// One fact of the books.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Record {
+    /// A prompt is in the books. Durable before its caller hears that it is accepted.
+    Accepted(Box<Accepted>),
+    /// It is about to be written to a tool. Durable before the first byte is; if nothing follows, what became of it is in
+    /// doubt.
+    Dispatching(Dispatching),
+    /// Nothing of it was read: it is queued again.
+    HandedBack {
+        /// The turn.
+        turn: TurnId,
+        /// Which of its attempts, counted from 1.
+        attempt: u32,
+    },
+    /// A piece of its reply. Not waited for.
+    Output {
+        /// The turn.
+        turn: TurnId,
+        /// Which of its attempts.
+        attempt: u32,
+        /// The piece.
+        bytes: Vec<u8>,
+    },
+    /// It has its one end. Durable before its caller hears of it.
+    Ended {
+        /// The end, with the whole reply.
+        reply: Box<Reply>,
+        /// How many attempts it took; 0 if it never ran.
+        attempts: u32,
+        /// When, on the wall clock.
+        at: SystemTime,
+    },
+    /// Anything else that happened. Not waited for. Facts of turns are in the records above.
+    Event(Event),
+}
+
+/// A prompt as it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its number.
+    pub turn: TurnId,
+    /// The cluster's name.
+    pub cluster: Arc<str>,
+    /// When, on the wall clock.
+    pub at: SystemTime,
+    /// The idempotency key.
+    pub key: Option<String>,
+    /// The text, what kind it is, and the files with it.
+    pub prompt: Prompt,
+    /// The session it belongs to.
+    pub session: Option<String>,
+    /// The tool it asks for.
+    pub tool: Option<String>,
+    /// The role it asks for.
+    pub role: Option<String>,
+    /// The instance it asks for, counted from 0.
+    pub target: Option<usize>,
+    /// Its labels. Those named `batch` and `item` are what batches are found by.
+    pub labels: Vec<(String, String)>,
+    /// Longest wait in the queue.
+    pub queue_timeout: Option<Duration>,
+    /// Longest run.
+    pub turn_timeout: Option<Duration>,
+    /// The item that its changes are brought home as.
+    pub land: Option<String>,
+}
+
+/// A prompt on its way to a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatching {
+    /// The turn.
+    pub turn: TurnId,
+    /// Counts how often it was given to a tool, from 1.
+    pub attempt: u32,
+    /// To which instance.
+    pub instance: Arc<str>,
+    /// Its tool.
+    pub tool: Arc<str>,
+    /// Its process.
+    pub generation: u64,
+    /// When, on the wall clock.
+    pub at: SystemTime,
+}
+
+/// What a store knows of a key.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It was accepted before, and never given to a tool.
+    Queued(Box<Accepted>),
+    /// It was given to a tool, and has no end yet.
+    Running(Box<Accepted>),
+    /// It has its end.
+    Ended(Box<Accepted>, Box<Reply>),
+}
+
+/// Why something is not in the books.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no space for another prompt. Those that are accepted still get their end. It may pass.
+    #[error("{path}: no space is left for another prompt: {detail}. Free some and send it again")]
+    Full {
+        /// The file.
+        path: String,
+        /// What the system says.
+        detail: String,
+    },
+    /// It cannot be written or read any more, and nothing that it says counts until it is opened again.
+    #[error(
+        "{path}: {detail}. Nothing more is accepted; what became of open prompts is known when it is opened again"
+    )]
+    Failed {
+        /// The file.
+        path: String,
+        /// What happened.
+        detail: String,
+    },
+}
