@@ -13,6 +13,8 @@
     feature = "ledgers"
 ))]
 mod hash;
+#[cfg(any(feature = "model-server", feature = "jules-server"))]
+mod orders;
 #[cfg(any(feature = "model-server", feature = "standin"))]
 mod units;
 

@@ -3,8 +3,9 @@
 //! Owns their syntax. Must not know how they are obeyed. Invariant: a word that is not understood is an error, so a test
 //! with a misspelled order fails instead of passing for nothing.
 
+use crate::orders::{self, number};
+
 const OPEN: &str = "[[jules:";
-const CLOSE: &str = "]]";
 
 /// How a session stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,16 +78,7 @@ impl Directives {
     /// Reads the orders in a prompt.
     pub(super) fn parse(prompt: &str) -> Result<Self, String> {
         let mut directives = Self::default();
-        let mut rest = prompt;
-        while let Some((_, after)) = rest.split_once(OPEN) {
-            let Some((words, after)) = after.split_once(CLOSE) else {
-                break;
-            };
-            directives
-                .read(words)
-                .map_err(|problem| format!("{OPEN}{words}{CLOSE}: {problem}"))?;
-            rest = after;
-        }
+        orders::read_each(prompt, OPEN, |words| directives.read(words))?;
         Ok(directives)
     }
 
@@ -108,19 +100,18 @@ impl Directives {
             match key {
                 "looks" => self.looks = number(value)?,
                 "quiet" => self.quiet = true,
-                "pages" => self.pages = number(value)?.max(1) as usize,
+                "pages" => self.pages = number::<usize>(value)?.max(1),
                 "pr" => self.pull_request = true,
                 "late" => self.late = number(value)?,
                 "new" => new = Some(value),
                 "misfit" => self.change = Some(Change::Misfit),
                 "status" => {
-                    let code = u16::try_from(number(value)?).map_err(|error| error.to_string())?;
                     self.fault = Some(Fault::Status {
-                        code,
+                        code: number(value)?,
                         retry_after: None,
                     });
                 }
-                "retry-after" => retry_after = Some(u64::from(number(value)?)),
+                "retry-after" => retry_after = Some(number(value)?),
                 "drop" => self.fault = Some(Fault::Drop),
                 "hang" => self.fault = Some(Fault::Hang),
                 "times" => self.times = Some(number(value)?),
@@ -166,12 +157,6 @@ impl Directives {
             _ => Err("a new file needs both: new=PATH text=TEXT".to_owned()),
         }
     }
-}
-
-fn number(value: &str) -> Result<u32, String> {
-    value
-        .parse()
-        .map_err(|_| format!("`{value}` is no whole number, or too large"))
 }
 
 #[cfg(test)]

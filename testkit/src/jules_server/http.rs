@@ -19,6 +19,7 @@ use super::directives::{At, Directives, Fault};
 use super::ledger::{Ledger, Request};
 use super::session::Session;
 use super::{KEY, REPOSITORY};
+use crate::orders::respond;
 
 /// The largest request.
 const LARGEST: usize = 16 << 20;
@@ -293,14 +294,4 @@ fn missing() -> Response {
 fn error(status: StatusCode, message: &str) -> Response {
     let error = json!({"error": {"code": status.as_u16(), "message": message, "status": "ERROR"}});
     respond(status, &error)
-}
-
-fn respond(status: StatusCode, json: &Value) -> Response {
-    let mut response = Response::new(Body::from(json.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
-    response
 }

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use crate::orders::{self, number};
 use crate::units;
 
 const OPEN: &str = "[[model:";
-const CLOSE: &str = "]]";
 const WORDS: &str = "status=CODE, retry-after=SECONDS, delay=TIME, hang, hang-mid, drop, times=N, slow=SIZE/TIME, \
                      answer-bytes=N, edit=PATH text=TEXT, tool=shell cmd=COMMAND, recall=WORD, quote, empty";
 
@@ -59,16 +59,7 @@ impl Directives {
     /// Reads the orders in a prompt.
     pub(super) fn parse(prompt: &str) -> Result<Self, String> {
         let mut directives = Self::default();
-        let mut rest = prompt;
-        while let Some((_, after)) = rest.split_once(OPEN) {
-            let Some((words, after)) = after.split_once(CLOSE) else {
-                break;
-            };
-            directives
-                .read(words)
-                .map_err(|problem| format!("{OPEN}{words}{CLOSE}: {problem}"))?;
-            rest = after;
-        }
+        orders::read_each(prompt, OPEN, |words| directives.read(words))?;
         Ok(directives)
     }
 
@@ -148,12 +139,6 @@ fn slow(value: &str) -> Result<(usize, Duration), String> {
         .ok_or("slow needs a size and a time, such as 10B/5ms")?;
     let size = usize::try_from(units::size(size)?).map_err(|error| error.to_string())?;
     Ok((size.max(1), units::duration(every)?))
-}
-
-fn number<N: std::str::FromStr>(value: &str) -> Result<N, String> {
-    value
-        .parse()
-        .map_err(|_| format!("`{value}` is no whole number, or too large"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -27,6 +27,7 @@ use super::record::{Record, Running};
 use super::request::ChatRequest;
 use super::responses::{self, Responses};
 use super::wire::{Reply, Tokens, Wire};
+use crate::orders::respond;
 
 /// The largest piece of an answer in one event of a stream, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -176,16 +177,6 @@ fn ordered_error(wire: &impl Wire, faults: &Faults) -> Option<Response> {
 
 fn error(wire: &impl Wire, status: StatusCode, message: &str) -> Response {
     respond(status, &wire.error(status, message))
-}
-
-fn respond(status: StatusCode, json: &Value) -> Response {
-    let mut response = Response::new(Body::from(json.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
-    response
 }
 
 /// How an answer is written.
