@@ -16,6 +16,8 @@ pub mod json_rpc;
 pub mod lines;
 pub mod oneshot;
 mod question;
+#[cfg(test)]
+pub(crate) mod recording;
 pub mod screen;
 
 use std::collections::VecDeque;

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::outcome::Outcome;
-use crate::prompt::{Prompt, PromptKind, TurnId};
 use crate::protocol::acp::{Acp, AcpConfig, AcpQuirks};
-use crate::protocol::{Answer, Outbox, Protocol, RequestId, Stream, TurnEvent};
+use crate::protocol::recording::{call, scenes};
+use crate::protocol::{Outbox, Protocol, Stream, TurnEvent};
 
 /// Tool, record, and what a person read off it.
 type Session = (&'static str, &'static str, &'static str);
@@ -96,71 +96,6 @@ fn agent(tool: &str) -> Acp {
         max_prompt_bytes: 1 << 20,
         quirks: quirks(tool),
     })
-}
-
-/// What the caller did, and what followed until it did something again.
-#[derive(Default)]
-struct Scene {
-    call: Value,
-    stdin: String,
-    stdout: String,
-    events: Vec<Value>,
-}
-
-fn scenes(record: &str) -> Vec<Scene> {
-    let mut scenes: Vec<Scene> = Vec::new();
-    for line in record.lines() {
-        let entry: Value = serde_json::from_str(line).expect("a line of JSON");
-        if entry.get("do").is_some() {
-            scenes.push(Scene {
-                call: entry,
-                ..Scene::default()
-            });
-            continue;
-        }
-        let scene = scenes.last_mut().expect("a record begins with a call");
-        let text = |key: &str| entry.get(key).and_then(Value::as_str);
-        match (text("stdin"), text("stdout")) {
-            (Some(stdin), _) => scene.stdin.push_str(stdin),
-            (_, Some(stdout)) => scene.stdout.push_str(stdout),
-            _ => scene.events.push(entry),
-        }
-    }
-    scenes
-}
-
-/// Does what the caller did.
-fn call(agent: &mut impl Protocol, call: &Value, turn: &mut u64, out: &mut Outbox) {
-    match call["do"].as_str() {
-        Some("resume") => agent.resume(call["session"].as_str().expect("a name")),
-        Some("start") => agent.start(out),
-        Some("interrupt") => agent.interrupt(out),
-        Some("answer") => {
-            let request = RequestId(call["request"].as_str().expect("an id").to_owned());
-            let answer = match call["allow"].as_bool() {
-                Some(true) => Answer::Allow,
-                _ => Answer::Deny,
-            };
-            agent.answer(&request, answer, out);
-        }
-        _ => {
-            *turn += 1;
-            let files = call["files"].as_array().into_iter().flatten();
-            let prompt = Prompt {
-                text: call["text"].as_str().expect("a text").to_owned(),
-                kind: if call["command"] == true {
-                    PromptKind::Command
-                } else {
-                    PromptKind::Text
-                },
-                fresh: call["fresh"] == true,
-                files: files.filter_map(Value::as_str).map(Into::into).collect(),
-            };
-            agent
-                .submit(TurnId(*turn), &prompt, out)
-                .expect("accepted when recorded");
-        }
-    }
 }
 
 /// An event in the record's form. The reply is told at its end, in one piece.
