@@ -2,25 +2,11 @@
 
 use rustix::process::Signal;
 use toolpool_pool_core::outcome::{DoubtCause, FailureClass, Outcome};
-use toolpool_pool_core::{PoolError, ProcessPool, Response};
+use toolpool_pool_core::{PoolError, ProcessPool};
 
-use crate::support::{answer, ask, launch, pid, read, signal, standin, standin_tool, until, watch};
-
-#[track_caller]
-fn doubt(response: &Response) -> (DoubtCause, &str) {
-    match &response.outcome {
-        Outcome::Indeterminate(doubt) => (doubt.cause, &doubt.detail),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[track_caller]
-fn failure(response: &Response) -> (FailureClass, &str) {
-    match &response.outcome {
-        Outcome::Failed(failure) => (failure.class, &failure.message),
-        other => panic!("{other:?}"),
-    }
-}
+use crate::support::{
+    answer, ask, doubt, failure, launch, pid, read, signal, standin, standin_tool, until, watch,
+};
 
 #[tokio::test]
 async fn a_crash_leaves_its_turn_in_doubt_and_fails_those_behind_it() {

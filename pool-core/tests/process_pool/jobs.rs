@@ -11,11 +11,11 @@ use toolpool_pool_core::outcome::{DoubtCause, FailureClass, Grade, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::prompt::{Prompt, TurnId};
 use toolpool_pool_core::protocol::TurnEvent;
-use toolpool_pool_core::{Connection, Happening, LaunchOptions, ProcessPool, Response, shim};
+use toolpool_pool_core::{Connection, Happening, LaunchOptions, ProcessPool, shim};
 use toolpool_testkit::JULES_PROGRAM;
 use toolpool_testkit::jules_server::{JulesServer, KEY, REPOSITORY, message_for, patch_for};
 
-use crate::support::{LONG, ask, launch_error, pid, read, signal, standin_tool};
+use crate::support::{LONG, ask, doubt, failure, launch_error, pid, read, signal, standin_tool};
 
 /// The service, and a folder of its own with nothing in it.
 struct Lab {
@@ -95,22 +95,6 @@ fn jules() -> ToolProfile {
     let mut profile = ToolProfile::builtin("jules").expect("built in");
     profile.start_timeout = LONG;
     profile
-}
-
-#[track_caller]
-fn doubt(response: &Response) -> (DoubtCause, &str) {
-    match &response.outcome {
-        Outcome::Indeterminate(doubt) => (doubt.cause, &doubt.detail),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[track_caller]
-fn failure(response: &Response) -> (FailureClass, &str) {
-    match &response.outcome {
-        Outcome::Failed(failure) => (failure.class, &failure.message),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]

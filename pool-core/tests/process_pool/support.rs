@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
+use toolpool_pool_core::outcome::{DoubtCause, FailureClass, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::{LaunchOptions, ProcessPool, Response, shim};
 
@@ -151,4 +152,22 @@ pub(crate) async fn until(pool: &ProcessPool, seen: impl Fn(&ProcessPool) -> boo
     tokio::time::timeout(LONG, look)
         .await
         .expect("the pool never shows it");
+}
+
+/// Why a turn is in doubt.
+#[track_caller]
+pub(crate) fn doubt(response: &Response) -> (DoubtCause, &str) {
+    match &response.outcome {
+        Outcome::Indeterminate(doubt) => (doubt.cause, &doubt.detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why a turn failed.
+#[track_caller]
+pub(crate) fn failure(response: &Response) -> (FailureClass, &str) {
+    match &response.outcome {
+        Outcome::Failed(failure) => (failure.class, &failure.message),
+        other => panic!("{other:?}"),
+    }
 }
