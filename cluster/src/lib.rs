@@ -25,6 +25,7 @@ mod planted;
 mod replacing;
 mod reply;
 mod restarts;
+mod retry;
 mod scheduler;
 mod session;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use permission::PermissionId;
 pub use replacing::Recycle;
 pub use reply::Reply;
 pub use restarts::{RestartLimit, RestartPolicy};
+pub use retry::{NoRetryPolicy, RetryPolicy};
 pub use scheduler::Books;
 pub use session::{OnLoss, Session};
 pub use status::{

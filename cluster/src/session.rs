@@ -24,6 +24,19 @@ pub enum OnLoss {
     Fresh,
 }
 
+impl OnLoss {
+    /// All choices.
+    pub const ALL: [Self; 2] = [Self::Fail, Self::Fresh];
+
+    /// The choice's word in the journal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Fresh => "fresh",
+        }
+    }
+}
+
 /// A conversation. Cheap to clone; prompts of all clones share it.
 #[derive(Clone, Debug)]
 pub struct Session {

@@ -11,6 +11,8 @@ use toolpool_pool_core::prompt::{Prompt, TurnId};
 
 use crate::event::Event;
 use crate::reply::Reply;
+use crate::retry::RetryPolicy;
+use crate::session::OnLoss;
 
 /// Keeps every prompt until it has its one end, and longer.
 ///
@@ -23,7 +25,11 @@ pub trait Store: Send + Sync {
     /// as the store makes it, or cannot be. Without `done` the record is durable within a second, or with the next one that
     /// somebody waits for.
     ///
-    /// What is put and not yet done is bounded by the cluster: each prompt has one record at a time that is waited for.
+    /// What is put and not yet done is bounded by the cluster: each open prompt has a few records that are waited for.
+    ///
+    /// Only [`Record::Accepted`] may come back as [`StoreError::Full`], and [`Record::Dispatching`] of a turn whose
+    /// `Accepted` did: there is room for whatever follows what is kept. The bytes of [`Record::Output`] may be left out
+    /// when there is no space, because the end has the whole reply.
     fn put(&self, record: Record, done: Option<Done>);
 
     /// What is known of an idempotency key. An index lookup: it may block for as long as that takes.
@@ -109,6 +115,10 @@ pub struct Accepted {
     pub turn_timeout: Option<Duration>,
     /// The item that its changes are brought home as.
     pub land: Option<String>,
+    /// What becomes of its session's loss.
+    pub on_loss: OnLoss,
+    /// When it may be given to a tool again.
+    pub retry: RetryPolicy,
 }
 
 /// A prompt on its way to a tool.

@@ -148,6 +148,10 @@ pub enum DoubtCause {
     OutputLimit,
     /// A remote service was asked for the work, and what it answered was lost or could not be fetched.
     AnswerLost,
+    /// The journal could not be written any more, so nobody would have been told of the end after a crash.
+    JournalFailed,
+    /// The program that ran the cluster ended in the middle of the turn. Its journal tells so when it is opened again.
+    ManagerDied,
 }
 
 impl DoubtCause {
@@ -161,6 +165,8 @@ impl DoubtCause {
             Self::ProtocolLost => "protocol_lost",
             Self::OutputLimit => "output_limit",
             Self::AnswerLost => "answer_lost",
+            Self::JournalFailed => "journal_failed",
+            Self::ManagerDied => "manager_died",
         }
     }
 }
