@@ -6,21 +6,22 @@
 mod drive;
 mod item;
 mod items;
+mod junit;
 mod progress;
 mod report;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toolpool::Approvals;
 
-use crate::console::{Console, Format, Tone, print, print_document};
+use crate::console::{Console, Format, Tone, document_line, print, print_document};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::settings::{ClusterArgs, Settings};
-use crate::{duration, person, running};
+use crate::{duration, person, running, whole_file};
 use items::Item;
 use report::{BatchPlan, BatchReport, PlanItem};
 
@@ -52,6 +53,12 @@ pub(crate) struct BatchArgs {
     /// Form of the report
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Format,
+    /// Write the report to this file too, as JSON, when the batch ends or is interrupted
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write it as JUnit XML too: a testcase for each item
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -80,6 +87,9 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
             "`--approvals ask` needs a terminal to ask on; without one, let `--approvals` none, reads, edits or all decide",
         ));
     }
+    for path in [&args.report, &args.junit].into_iter().flatten() {
+        whole_file::check_place(path)?;
+    }
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
     let driven = drive::all(
         &mut running,
@@ -98,18 +108,30 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, CliError> {
         Format::Json => print_document(&report),
         Format::Jsonl => print_document(&report.summary),
     };
+    let left = leave(&report, args.report.as_deref(), args.junit.as_deref());
     if interrupts.exit().is_some() {
         let became = summary::counts(&report.summary);
         return Err(interrupts.error().telling(&became).hint(
             "what was not started can be sent again as it is; look at what is not completed before you send that again",
         ));
     }
-    driven.written.and(written)?;
+    driven.written.and(written).and(left)?;
     Ok(if report.summary.ok == report.summary.total {
         Exit::Done
     } else {
         Exit::SomeFailed
     })
+}
+
+/// Leaves the report in files.
+fn leave(report: &Report, json: Option<&Path>, junit: Option<&Path>) -> Result<(), CliError> {
+    if let Some(path) = json {
+        whole_file::leave(path, document_line(report).as_bytes())?;
+    }
+    match junit {
+        Some(path) => whole_file::leave(path, junit::xml(report).as_bytes()),
+        None => Ok(()),
+    }
 }
 
 fn plan(settings: &Settings, items: &[Item], format: Format) -> Result<Exit, CliError> {

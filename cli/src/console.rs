@@ -52,13 +52,17 @@ pub(crate) struct Envelope<T> {
 
 /// Prints one document on one line.
 pub(crate) fn print_document<T: Document>(document: &T) -> Result<(), CliError> {
+    print(document_line(document).as_bytes())
+}
+
+/// One document in its envelope, on one line.
+pub(crate) fn document_line<T: Document>(document: &T) -> String {
     let envelope = Envelope {
         v: 1,
         kind: T::KIND,
         body: document,
     };
-    let line = serde_json::to_string(&envelope).expect("reports are plain data with text keys");
-    print(format!("{line}\n").as_bytes())
+    serde_json::to_string(&envelope).expect("reports are plain data with text keys") + "\n"
 }
 
 /// Prints a piece of the answer now.

@@ -211,7 +211,7 @@ pub(crate) struct RefusedReport {
 }
 
 /// The account of all prompts: accepted is the sum of the others but `refused`.
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct BooksReport {
     pub(crate) accepted: u64,
     pub(crate) refused: u64,

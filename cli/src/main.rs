@@ -31,6 +31,7 @@ mod story;
 mod table;
 mod tools;
 mod version;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -120,20 +120,16 @@ pub(crate) async fn launch(
     while let Ok(event) = events.try_recv() {
         tell(event);
     }
-    if settings.count() > 1 {
+    let all = settings.count().saturating_add(settings.spares());
+    if all > 1 {
         let ready = cluster
             .check_health()
             .await
             .map_or(0, |health| health.ready);
         console.tell(
-            if ready == settings.count() {
-                Tone::Good
-            } else {
-                Tone::Note
-            },
+            if ready == all { Tone::Good } else { Tone::Note },
             &format!(
-                "{ready} of {} ready in {}",
-                settings.count(),
+                "{ready} of {all} ready in {}",
                 duration::show(started.elapsed())
             ),
         );
@@ -165,6 +161,11 @@ fn introduction(settings: &Settings) -> String {
         ),
         None if settings.edits() => format!(" in {}", settings.cwd.display()),
         None => String::new(),
+    };
+    let place = match settings.spares() {
+        0 => place,
+        1 => format!("{place}; 1 more stands by"),
+        spares => format!("{place}; {spares} more stand by"),
     };
     match settings.groups.as_slice() {
         [group] if count == 1 => format!("starting {}{place}", group.profile.name),

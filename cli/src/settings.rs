@@ -34,6 +34,9 @@ pub(crate) struct ClusterArgs {
     /// How many instances of a single tool [default: 1]
     #[arg(short = 'n', long, value_name = "N", value_parser = instances)]
     count: Option<usize>,
+    /// How many instances more of each tool stand by, to take over at once when another is missing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    spare: usize,
     /// NAME=TOOL gives a tool's instances a role; NAME alone sends to those that have it. May be repeated
     #[arg(long, value_name = "NAME[=TOOL]", value_parser = groups::role)]
     role: Vec<Role>,
@@ -155,6 +158,7 @@ pub(crate) struct Settings {
     approval_timeout: Duration,
     isolation: Isolation,
     capacity: usize,
+    spare: usize,
     trust_folder: bool,
     pub(crate) turn_timeout: Duration,
     silence_timeout: Option<Duration>,
@@ -213,6 +217,7 @@ impl ClusterArgs {
             approval_timeout: self.approval_timeout,
             isolation,
             capacity: self.capacity,
+            spare: self.spare,
             trust_folder: self.trust_folder,
             turn_timeout: self.turn_timeout,
             silence_timeout: self.silence_timeout,
@@ -246,6 +251,7 @@ impl Settings {
             approval_timeout: Duration::from_secs(60),
             isolation: Isolation::Worktree,
             capacity: 1,
+            spare: 0,
             trust_folder: false,
             turn_timeout: Duration::from_secs(60),
             silence_timeout: None,
@@ -255,9 +261,14 @@ impl Settings {
         })
     }
 
-    /// How many instances there are to be.
+    /// How many instances there are to be on duty.
     pub(crate) fn count(&self) -> usize {
         self.groups.iter().map(|group| group.count).sum()
+    }
+
+    /// How many more stand by.
+    pub(crate) fn spares(&self) -> usize {
+        self.groups.len().saturating_mul(self.spare)
     }
 
     /// The name for all tools together: `aider`, or `aider+codex`.
@@ -281,11 +292,13 @@ impl Settings {
         self.groups.iter().filter(|group| self.may_ask(group))
     }
 
-    /// The places of the instances that a prompt may run on.
+    /// The places of the instances that a prompt may run on, those that stand by at first aside.
     pub(crate) fn asked_instances(&self) -> Vec<usize> {
-        let each = self.groups.iter();
-        each.flat_map(|group| std::iter::repeat_n(self.may_ask(group), group.count))
-            .enumerate()
+        let each = self.groups.iter().flat_map(|group| {
+            let on_duty = std::iter::repeat_n(self.may_ask(group), group.count);
+            on_duty.chain(std::iter::repeat_n(false, self.spare))
+        });
+        each.enumerate()
             .filter_map(|(index, may)| may.then_some(index))
             .collect()
     }
@@ -322,6 +335,7 @@ impl Settings {
             .cwd(&self.cwd)
             .isolation(self.isolation)
             .capacity(self.capacity)
+            .spare(self.spare)
             .trust_folder(self.trust_folder)
             .approvals(self.approvals)
             .approval_timeout(self.approval_timeout)

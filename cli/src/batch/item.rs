@@ -10,9 +10,8 @@ use toolpool::worktree::Landed;
 use toolpool::{AskError, ClusterManager, Failure, FailureClass, Outcome, Reply, Submission};
 
 use super::items::Item;
-use super::report::{BatchItem, KeptReport};
+use super::report::{BatchItem, ItemEnd, KeptReport};
 use crate::documents::TurnReply;
-use crate::story;
 
 /// Longest wait before another try, whatever the tool says.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -63,12 +62,13 @@ pub(super) async fn run(
                 continue;
             }
         }
+        let end = reply.as_ref().map_or(ItemEnd::NotStarted, ItemEnd::of);
         let report = BatchItem {
             item: item.name,
-            ok: reply
-                .as_ref()
-                .is_some_and(|reply| reply.outcome == Outcome::Completed && story::is_home(reply)),
+            end,
+            ok: end == ItemEnd::Ok,
             attempts,
+            from_earlier_run: false,
             total_s: started.elapsed().as_secs_f64(),
             refusal: refusal.as_ref().map(ToString::to_string),
             kept,

@@ -17,6 +17,8 @@ pub(super) struct Progress {
     console: Console,
     total: usize,
     done: usize,
+    /// Of these, how many are not ok.
+    bad: usize,
     running: Vec<String>,
 }
 
@@ -25,7 +27,7 @@ impl Progress {
         let bar = console.is_live().then(|| {
             let bar = ProgressBar::new(total as u64);
             let style = ProgressStyle::with_template(
-                "{bar:24} {pos}/{len}  {elapsed}, {eta} to go  {wide_msg}",
+                "{bar:24} {pos}/{len}{prefix}  {elapsed}, {eta} to go  {wide_msg}",
             )
             .expect("the template is right, as the tests see");
             bar.set_style(style);
@@ -39,6 +41,7 @@ impl Progress {
             console,
             total,
             done: 0,
+            bad: 0,
             running: Vec::new(),
         }
     }
@@ -85,8 +88,12 @@ impl Progress {
 
     fn count(&mut self, tone: Tone, text: &str) {
         self.done += 1;
+        self.bad += usize::from(tone == Tone::Bad);
         if let Some(bar) = &self.bar {
             bar.inc(1);
+            if self.bad > 0 {
+                bar.set_prefix(format!(" · {} not ok", self.bad));
+            }
         }
         self.say(tone, &format!("{}/{} {text}", self.done, self.total));
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use toolpool::ShutdownReport;
+use toolpool::{Outcome, Reply, ShutdownReport};
 
 use crate::console::Document;
 use crate::documents::{BooksReport, TurnReply};
 use crate::settings::Settings;
+use crate::story;
 
 /// A whole batch, when it is over.
 #[derive(Serialize, JsonSchema)]
@@ -40,8 +41,18 @@ pub(crate) struct BatchSummary {
     pub(crate) not_landed: usize,
     /// Items that failed, were cancelled, expired or are in doubt.
     pub(crate) not_completed: usize,
+    /// Of these: items that definitely failed.
+    pub(crate) failed: usize,
+    /// Of these: items that may have run, wholly or partly.
+    pub(crate) indeterminate: usize,
+    /// Of these: items that were taken back.
+    pub(crate) cancelled: usize,
+    /// Of these: items that waited too long for an instance, and never ran.
+    pub(crate) expired: usize,
     /// Items that were never sent.
     pub(crate) not_started: usize,
+    /// Items of all these kinds whose end was known before this run.
+    pub(crate) from_earlier_runs: usize,
     pub(crate) took_s: f64,
     /// The account of all prompts, retries included.
     pub(crate) books: BooksReport,
@@ -58,11 +69,15 @@ impl Document for BatchSummary {
 pub(crate) struct BatchItem {
     /// The file or line.
     pub(crate) item: String,
+    /// What became of it.
+    pub(crate) end: ItemEnd,
     /// Whether it completed and its changes, if any, are on the branch.
     pub(crate) ok: bool,
-    /// How many turns it took; 0 if it was never sent.
+    /// How many turns it took, over all runs of the batch; 0 if it was never sent.
     pub(crate) attempts: u32,
-    /// From the first try to the end.
+    /// Whether its end was known before this run.
+    pub(crate) from_earlier_run: bool,
+    /// From the first try to the end, in this run; the time of the last turn, if that was in an earlier run.
     pub(crate) total_s: f64,
     /// Why it was not even accepted.
     pub(crate) refusal: Option<String>,
@@ -81,8 +96,10 @@ impl BatchItem {
     pub(super) fn not_started(item: String, refusal: Option<String>) -> Self {
         Self {
             item,
+            end: ItemEnd::NotStarted,
             ok: false,
             attempts: 0,
+            from_earlier_run: false,
             total_s: 0.0,
             refusal,
             kept: Vec::new(),
@@ -90,10 +107,57 @@ impl BatchItem {
         }
     }
 
-    fn completed(&self) -> bool {
-        self.reply
-            .as_ref()
-            .is_some_and(|reply| reply.outcome == "completed")
+    /// What is to be said about an item that is not ok.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let of_turn = self.reply.as_ref().and_then(|reply| reply.message.clone());
+        let of_work = || self.kept.last().map(|kept| kept.reason.clone());
+        self.refusal.clone().or(of_turn).or_else(of_work)
+    }
+}
+
+/// What became of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ItemEnd {
+    /// It completed, and its changes, if any, are on the branch.
+    Ok,
+    /// It completed, but its changes are kept elsewhere.
+    NotLanded,
+    /// It definitely failed.
+    Failed,
+    /// It may have run, wholly or partly.
+    Indeterminate,
+    /// It was taken back.
+    Cancelled,
+    /// It waited too long for an instance, and never ran.
+    Expired,
+    /// It was never sent.
+    NotStarted,
+}
+
+impl ItemEnd {
+    pub(super) fn of(reply: &Reply) -> Self {
+        match reply.outcome {
+            Outcome::Completed if story::is_home(reply) => Self::Ok,
+            Outcome::Completed => Self::NotLanded,
+            Outcome::Failed(_) => Self::Failed,
+            Outcome::Indeterminate(_) => Self::Indeterminate,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::Expired => Self::Expired,
+        }
+    }
+
+    /// For people.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotLanded => "not landed",
+            Self::Failed => "failed",
+            Self::Indeterminate => "in doubt",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::NotStarted => "not started",
+        }
     }
 }
 
@@ -133,8 +197,14 @@ impl BatchReport {
         took: Duration,
         shutdown: &ShutdownReport,
     ) -> Self {
-        let count =
-            |choose: &dyn Fn(&BatchItem) -> bool| items.iter().filter(|item| choose(item)).count();
+        let count = |end: ItemEnd| items.iter().filter(|item| item.end == end).count();
+        let [failed, indeterminate, cancelled, expired] = [
+            ItemEnd::Failed,
+            ItemEnd::Indeterminate,
+            ItemEnd::Cancelled,
+            ItemEnd::Expired,
+        ]
+        .map(count);
         let summary = BatchSummary {
             tool: settings.tool(),
             instances: settings.count(),
@@ -143,10 +213,15 @@ impl BatchReport {
                 .as_ref()
                 .map(|landing| landing.branch.clone()),
             total: items.len(),
-            ok: count(&|item| item.ok),
-            not_landed: count(&|item| !item.ok && item.completed()),
-            not_completed: count(&|item| item.attempts > 0 && !item.completed()),
-            not_started: count(&|item| item.attempts == 0),
+            ok: count(ItemEnd::Ok),
+            not_landed: count(ItemEnd::NotLanded),
+            not_completed: failed + indeterminate + cancelled + expired,
+            failed,
+            indeterminate,
+            cancelled,
+            expired,
+            not_started: count(ItemEnd::NotStarted),
+            from_earlier_runs: items.iter().filter(|item| item.from_earlier_run).count(),
             took_s: took.as_secs_f64(),
             books: BooksReport::from(&shutdown.books),
             kept: shutdown

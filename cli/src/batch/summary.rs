@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::report::{BatchItem, BatchPlan, BatchReport, BatchSummary};
+use super::report::{BatchItem, BatchPlan, BatchReport, BatchSummary, ItemEnd};
 use crate::console::shortened;
 use crate::documents::LandedReport;
 use crate::table::Table;
@@ -55,26 +55,29 @@ pub(super) fn text(report: &BatchReport) -> String {
     text
 }
 
-/// `3 ok, 1 not completed, 8 not started`
+/// `3 ok, 1 in doubt, 8 not started`
 pub(super) fn counts(summary: &BatchSummary) -> String {
     let counts = [
-        (summary.ok, "ok"),
-        (summary.not_landed, "not landed"),
-        (summary.not_completed, "not completed"),
-        (summary.not_started, "not started"),
+        (summary.ok, ItemEnd::Ok),
+        (summary.not_landed, ItemEnd::NotLanded),
+        (summary.failed, ItemEnd::Failed),
+        (summary.indeterminate, ItemEnd::Indeterminate),
+        (summary.cancelled, ItemEnd::Cancelled),
+        (summary.expired, ItemEnd::Expired),
+        (summary.not_started, ItemEnd::NotStarted),
     ];
     let counts: Vec<String> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, end)| format!("{count} {}", end.words()))
         .collect();
     counts.join(", ")
 }
 
 fn outcome(item: &BatchItem) -> String {
     match &item.reply {
-        None => "not started".to_owned(),
-        Some(reply) if reply.outcome == "completed" && !item.ok => "not landed".to_owned(),
+        None => item.end.words().to_owned(),
+        Some(_) if item.end == ItemEnd::NotLanded => item.end.words().to_owned(),
         Some(reply) if item.attempts > 1 => format!("{} ({} tries)", reply.outcome, item.attempts),
         Some(reply) => reply.outcome.to_owned(),
     }

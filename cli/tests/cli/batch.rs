@@ -299,3 +299,72 @@ fn a_reader_that_goes_away_lets_what_runs_finish_and_nothing_more_is_started() {
     );
     place.assert_nothing_is_left();
 }
+
+#[test]
+fn the_report_is_left_in_files_too_as_json_and_as_junit() {
+    let place = Place::new();
+    place.standin("shaky", &["on prompt ~bad byte 2 exit 3"]);
+    let (json, junit) = (place.path("out.json"), place.path("out.xml"));
+    let arguments = [
+        "batch",
+        "--tool",
+        "shaky",
+        "--spare",
+        "1",
+        "--items",
+        "-",
+        "-p",
+        "do {item}",
+        "--report",
+        json.to_str().expect("text"),
+        "--junit",
+        junit.to_str().expect("text"),
+    ];
+    let run = place.run_with_input(&arguments, b"good\nbad\n").expect(7);
+    assert!(run.stdout.contains("2 items: 1 ok, 1 in doubt"), "{run:#?}");
+    assert!(run.stderr.contains("; 1 more stands by"), "{run:#?}");
+    let report = std::fs::read_to_string(&json).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["kind"], "batch.report");
+    let ends: Vec<_> = report["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| item["end"].as_str().expect("an end"))
+        .collect();
+    assert_eq!(ends, ["ok", "indeterminate"]);
+    let xml = std::fs::read_to_string(&junit).expect("a report");
+    assert!(
+        xml.contains(r#"tests="2" skipped="0" failures="0" errors="1""#),
+        "{xml}"
+    );
+    assert!(xml.contains(r#"<testcase name="good""#), "{xml}");
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_told_before_anything_starts() {
+    let place = Place::new();
+    let run = place
+        .run_with_input(
+            &[
+                "batch",
+                "--tool",
+                "standin",
+                "--items",
+                "-",
+                "-p",
+                "{item}",
+                "--junit",
+                "none/x.xml",
+            ],
+            b"one\n",
+        )
+        .expect(2);
+    assert!(
+        run.stderr
+            .contains("cannot write none/x.xml: its folder is not there"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("starting"), "{}", run.stderr);
+}

@@ -218,7 +218,7 @@ fn a_hundred_running_turns_get_the_drain_timeout_after_a_request_to_terminate() 
         (&100.into(), &50.into(), &50.into())
     );
     assert!(
-        rest.contains("terminated before it was done: 50 ok, 50 not completed, 20 not started"),
+        rest.contains("terminated before it was done: 50 ok, 50 in doubt, 20 not started"),
         "{rest}"
     );
     assert_eq!(
