@@ -1,0 +1,143 @@
+//! The ends of prompts that did not run.
+//!
+//! Owns for which reason a queued prompt ends, and the words for it. Must not know turns that run. Invariant: what ends here
+//! has left the queue, and is in the books once.
+
+use std::time::Instant;
+
+use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
+use toolpool_pool_core::prompt::TurnId;
+
+use super::slot::Slot;
+use super::{Decision, Scheduler};
+use crate::planted::planted;
+use crate::session::OnLoss;
+
+const NONE_LEFT: &str =
+    "no instance is left that could run it; see `status` for the reasons, then `restart_instance`";
+const INSTANCE_DOWN: &str = "the instance that it must run on is stopped, has failed or has left";
+
+impl Scheduler {
+    /// Deadlines may have passed.
+    pub(crate) fn on_timer(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        let queued = self.queue.len();
+        while let Some(&(when, turn)) = self.deadlines.first() {
+            if when > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            if let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) {
+                self.end_queued(at, now, Outcome::Expired, out);
+            }
+        }
+        if self.queue.len() < queued {
+            self.route_all(now, out);
+        }
+        for group in 0..self.holds.len() {
+            if self.holds[group].until().is_some_and(|until| until <= now) {
+                self.reopen(now, group, out);
+            }
+        }
+    }
+
+    /// Ends everything that is still queued, and what will be handed back.
+    pub(crate) fn cancel_queue(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        self.closed = true;
+        while !self.queue.is_empty() {
+            self.end_queued(0, now, Outcome::Cancelled, out);
+        }
+    }
+
+    /// Ends what is queued from `at` on and waits for an instance that will not come back by itself.
+    pub(super) fn end_unreachable(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
+        if !self.slots.iter().any(Slot::is_down) {
+            return;
+        }
+        let left = self.groups_with(|slot| !slot.is_down());
+        let mut moves = false;
+        while at < self.queue.len() {
+            let ticket = &self.queue[at].ticket;
+            let is_down = |instance: Option<usize>| {
+                instance.is_some_and(|instance| self.slots[instance].is_down())
+            };
+            let target_down = is_down(ticket.target);
+            let home_down = is_down(self.pinned_to(ticket));
+            let end = if !ticket.groups.meets(left) {
+                Some(NONE_LEFT)
+            } else if target_down || (home_down && ticket.on_loss == OnLoss::Fail) {
+                Some(INSTANCE_DOWN)
+            } else {
+                None
+            };
+            if let Some(session) = ticket.session.clone()
+                && (home_down || end.is_some())
+            {
+                // What else it has queued waited behind this one, and may begin it anew.
+                moves = true;
+                if home_down {
+                    self.forget(&session, out);
+                }
+            }
+            match end {
+                Some(reason) => self.end_queued(at, now, unroutable(reason), out),
+                None => at += 1,
+            }
+        }
+        if moves {
+            self.route_all(now, out);
+        }
+    }
+
+    pub(super) fn end_queued(
+        &mut self,
+        at: usize,
+        now: Instant,
+        outcome: Outcome,
+        out: &mut Vec<Decision>,
+    ) {
+        let Some(queued) = self.take(at) else { return };
+        if planted("ended_twice") {
+            self.end(queued.turn, queued.since, now, outcome.clone(), out);
+        }
+        self.end(queued.turn, queued.since, now, outcome, out);
+    }
+
+    pub(super) fn end(
+        &mut self,
+        turn: TurnId,
+        since: Instant,
+        now: Instant,
+        outcome: Outcome,
+        out: &mut Vec<Decision>,
+    ) {
+        self.books.count(&outcome);
+        out.push(Decision::End {
+            turn,
+            outcome,
+            queued: now.saturating_duration_since(since),
+        });
+    }
+}
+
+pub(super) fn unroutable(reason: &str) -> Outcome {
+    Outcome::Failed(Failure {
+        class: FailureClass::Unroutable,
+        message: reason.to_owned(),
+        retry_after: None,
+    })
+}
+
+pub(super) fn session_lost(left: bool) -> Outcome {
+    let why = if left {
+        "has left"
+    } else {
+        "has a new process"
+    };
+    Outcome::Failed(Failure {
+        class: FailureClass::SessionLost,
+        message: format!(
+            "the instance that had this conversation {why}; nothing was sent. Ask again to begin anew"
+        ),
+        retry_after: None,
+    })
+}

@@ -1,0 +1,221 @@
+//! Which of the queued prompts runs next, and where.
+//!
+//! Owns the order in which the strategy is asked, and what it is shown. Must not know why an instance is free. Invariant: a
+//! prompt that can run is not held up by one that cannot, and a session's prompts do not overtake each other.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Strategy as _};
+
+use super::ending::{session_lost, unroutable};
+use super::slot::Slot;
+use super::{Decision, Scheduler, Ticket};
+use crate::fit::GroupSet;
+use crate::planted::planted;
+use crate::session::OnLoss;
+
+const LIVES_ELSEWHERE: &str = "its session lives on another instance; leave the instance, tool or role out, or close the session first";
+const NOT_SHOWN: &str = "the strategy named an instance that it was not shown";
+
+impl Scheduler {
+    pub(super) fn route_all(&mut self, now: Instant, out: &mut Vec<Decision>) {
+        self.route_from(0, now, out);
+    }
+
+    /// Asks the strategy for every queued prompt from `at` on, in order, while any instance can take one. What waits for
+    /// one group is passed over, so that it holds up nobody who can run on another.
+    pub(super) fn route_from(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
+        // Every end of a turn comes here, mostly with nothing queued: then nobody looks at the view.
+        if at >= self.queue.len() {
+            return;
+        }
+        self.view_all(now);
+        let mut free = self.groups_with(Slot::is_available);
+        // Prompts of one session must not overtake each other, so one that has to wait holds its whole session.
+        let mut held: Vec<String> = Vec::new();
+        while at < self.queue.len() && !free.is_empty() {
+            let ticket = &self.queue[at].ticket;
+            let session = ticket.session.as_deref();
+            if session.is_some_and(|session| held.iter().any(|key| key == session)) {
+                at += 1;
+                continue;
+            }
+            let placed = if ticket.groups.meets(free) {
+                self.place(at, now, out)
+            } else {
+                Placed::Waits
+            };
+            match placed {
+                Placed::Gone => free = self.groups_with(Slot::is_available),
+                Placed::Waits => {
+                    if let Some(session) = self.queue[at].ticket.session.clone() {
+                        held.push(session);
+                    }
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    /// Tries to place one queued prompt.
+    fn place(&mut self, at: usize, now: Instant, out: &mut Vec<Decision>) -> Placed {
+        let queued = &self.queue[at];
+        let ticket = &queued.ticket;
+        let home = self.pinned_to(ticket);
+        if let Some(home) = home.filter(|home| !self.slots[*home].fits(*home, ticket)) {
+            if self.slots[home].is_down() {
+                // What its end means for the session is decided for all of its prompts alike.
+                return Placed::Waits;
+            }
+            self.end_queued(at, now, unroutable(LIVES_ELSEWHERE), out);
+            return Placed::Gone;
+        }
+        let route = match (ticket.target, &ticket.session) {
+            (Some(target), None) => Route::To(InstanceId(target)),
+            (_, session) => {
+                let request = RouteRequest {
+                    session: session.as_deref(),
+                    labels: &ticket.labels,
+                    waited: now.saturating_duration_since(queued.since),
+                    prompt_bytes: ticket.bytes,
+                };
+                let fitting = fitting(ticket, &self.candidates, &self.slots);
+                self.strategy.route(&request, &fitting)
+            }
+        };
+        let how = match (ticket.target, home) {
+            (Some(_), _) => "target",
+            (None, Some(_)) => "sticky",
+            (None, None) => "direct",
+        };
+        match route {
+            Route::Wait => Placed::Waits,
+            Route::Reject(reason) => {
+                self.end_queued(at, now, unroutable(reason), out);
+                Placed::Gone
+            }
+            Route::To(InstanceId(instance)) => match self.slots.get(instance) {
+                Some(slot) if slot.fits(instance, ticket) => {
+                    self.place_on(at, instance, home.is_none(), how, now, out)
+                }
+                _ => {
+                    self.end_queued(at, now, unroutable(NOT_SHOWN), out);
+                    Placed::Gone
+                }
+            },
+        }
+    }
+
+    fn place_on(
+        &mut self,
+        at: usize,
+        instance: usize,
+        newly_bound: bool,
+        how: &'static str,
+        now: Instant,
+        out: &mut Vec<Decision>,
+    ) -> Placed {
+        let ticket = &self.queue[at].ticket;
+        let session = ticket.session.clone();
+        let known = session
+            .as_ref()
+            .and_then(|session| self.conversations.get(session).copied());
+        let is_lost = known.is_some_and(|known| known != self.slots[instance].conversation)
+            && !planted("loss_untold");
+        if let (true, Some(session)) = (is_lost, &session)
+            && ticket.on_loss == OnLoss::Fail
+            && !ticket.fresh
+        {
+            self.forget(session, out);
+            let left = self.slots[instance].retired;
+            self.end_queued(at, now, session_lost(left), out);
+            return Placed::Gone;
+        }
+        if newly_bound && session.is_some() {
+            out.push(Decision::SessionPinned { instance });
+        }
+        if !self.slots[instance].is_available() {
+            if self.queue[at].waits_for.is_none() {
+                self.queue[at].waits_for = Some(instance);
+                self.candidates[instance].pinned_waiting += 1;
+            }
+            return Placed::Waits;
+        }
+        let Some(queued) = self.take(at) else {
+            return Placed::Waits;
+        };
+        if queued.ticket.fresh {
+            self.lose_conversation(instance, out);
+        }
+        let conversation = self.slots[instance].conversation;
+        let opens = known != Some(conversation);
+        if let Some(session) = session {
+            // Not before it runs: one that only waited for a new conversation has not told its caller of the loss.
+            self.conversations.insert(session, conversation);
+        }
+        self.slots[instance].begin_turn(now, queued.turn, opens);
+        self.view(instance, now);
+        out.push(Decision::Assign {
+            turn: queued.turn,
+            instance,
+            queued: now.saturating_duration_since(queued.since),
+            route: how,
+        });
+        Placed::Gone
+    }
+
+    /// Brings the strategy's view of an instance up to date.
+    pub(super) fn view(&mut self, instance: usize, now: Instant) {
+        let sessions = self.strategy.sessions_on(InstanceId(instance));
+        self.slots[instance].show(&mut self.candidates[instance], sessions, now);
+    }
+
+    pub(super) fn view_all(&mut self, now: Instant) {
+        for instance in 0..self.slots.len() {
+            self.view(instance, now);
+        }
+    }
+}
+
+enum Placed {
+    /// It left the queue.
+    Gone,
+    /// It stays where it is.
+    Waits,
+}
+
+/// What the strategy is shown for a prompt: the instances that fit it. A fresh prompt would wipe the conversations of an
+/// instance's sessions, so it is shown such instances only where there are no others.
+fn fitting<'a>(
+    ticket: &Ticket,
+    candidates: &'a [Candidate],
+    slots: &[Slot],
+) -> Cow<'a, [Candidate]> {
+    let is_alone = ticket.fresh && ticket.session.is_none();
+    let begins = ticket.session.is_some() && slots.iter().any(|slot| slot.passing);
+    if ticket.target.is_none() && ticket.groups == GroupSet::ALL && !is_alone && !begins {
+        return Cow::Borrowed(candidates);
+    }
+    let mut fitting = candidates.to_vec();
+    fitting.retain(|candidate| slots[candidate.id.0].fits(candidate.id.0, ticket));
+    for candidate in &mut fitting {
+        let slot = &slots[candidate.id.0];
+        if ticket.target.is_some() {
+            // Whether it stands by or not: the caller wants that one.
+            candidate.available = slot.is_available();
+        } else if begins {
+            candidate.available &= !slot.passing;
+        }
+    }
+    let spares = |candidate: &Candidate| candidate.sessions == 0;
+    let choice = fitting
+        .iter()
+        .any(|candidate| spares(candidate) && !slots[candidate.id.0].is_down());
+    if is_alone && choice {
+        for candidate in &mut fitting {
+            candidate.available &= spares(candidate);
+        }
+    }
+    Cow::Owned(fitting)
+}
