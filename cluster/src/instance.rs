@@ -515,7 +515,12 @@ impl Instance {
         }
     }
 
-    /// Looks whether the tool shows life in its turn; true if it has to go because it does not.
+    /// Whether the memory of its process is to be looked at.
+    pub(crate) fn is_weighed(&self) -> bool {
+        self.config.memory_limit.is_some() && matches!(self.phase, Phase::Busy { .. })
+    }
+
+    /// Looks whether the tool shows life in its turn and keeps its size; true if it has to go because it does not.
     fn is_watched(&mut self, now: Instant, pulse: Pulse, out: &mut Vec<Action>) -> bool {
         let human = !self.questions.is_empty();
         let Phase::Busy {
@@ -531,12 +536,11 @@ impl Instance {
         if *cancelled || human || now < watch.look_at() {
             return false;
         }
-        let Some(detail) = watch.verdict(now, &self.config) else {
+        let Some(doubt) = watch.verdict(now, &self.config) else {
             return false;
         };
-        let cause = DoubtCause::TimedOut;
-        let reason = detail.clone();
-        let doubt = (*turn, Doubt { cause, detail });
+        let reason = doubt.detail.clone();
+        let doubt = (*turn, doubt);
         self.terminate(now, Some(doubt), true, reason, out);
         true
     }

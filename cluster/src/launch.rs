@@ -235,6 +235,15 @@ impl ClusterBuilder {
         self
     }
 
+    /// The most resident memory that a tool's process may have in the middle of a turn, in bytes; then it is killed, and
+    /// its turn ends in doubt. Looked at once a second, so a tool that grows fast may have more for a moment. Of the
+    /// tool's first process alone, without those that it started. Default: no limit.
+    /// [`Recycle::rss_bytes`] is the limit that costs no turn.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.instance.memory_limit = Some(bytes);
+        self
+    }
+
     /// From a cancel to the tool's confirmation; then its process is killed. Default 10 seconds.
     pub fn interrupt_grace(mut self, grace: Duration) -> Self {
         self.instance.interrupt_grace = grace;
@@ -631,6 +640,10 @@ impl ClusterBuilder {
         if self.capacity > 1 && self.recycle != Recycle::default() {
             let reason = "instances that share a process cannot be replaced one by one; leave one of the two settings out".to_owned();
             return Err(setting("recycle", "set", reason));
+        }
+        if self.capacity > 1 && self.instance.memory_limit.is_some() {
+            let reason = "instances that share a process cannot be weighed one by one; leave one of the two settings out".to_owned();
+            return Err(setting("memory_limit", "set", reason));
         }
         if self.name.is_empty()
             || !self

@@ -172,6 +172,8 @@ impl World {
             // A tool without a mishap is never silent for so long.
             first_byte_timeout: [seconds(5), Duration::MAX][chance.random_range(0..2)],
             silence_timeout: [seconds(4), Duration::MAX][chance.random_range(0..2)],
+            // The made-up tools have no memory.
+            memory_limit: None,
             approvals: [Approvals::Ask, Approvals::Ask, Approvals::Reads]
                 [chance.random_range(0..3)],
             approval_timeout: seconds(10),

@@ -24,7 +24,7 @@ use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::profile::ToolProfile;
 use toolpool_pool_core::protocol::TurnEvent;
 use toolpool_pool_core::{
-    Connection, Conversation, Happening, LaunchError, LaunchOptions, Printed, Pulse,
+    Connection, Conversation, Happening, LaunchError, LaunchOptions, Printed, Pulse, rss_bytes,
 };
 
 use crate::clock::{self, now};
@@ -214,10 +214,14 @@ impl Supervisor {
     }
 
     fn pulse(&self) -> Pulse {
-        self.connection
-            .as_ref()
-            .map(|connection| connection.pulse())
-            .unwrap_or_default()
+        let Some(connection) = &self.connection else {
+            return Pulse::default();
+        };
+        let weighed = connection.pid().filter(|_| self.machine.is_weighed());
+        Pulse {
+            rss_bytes: weighed.and_then(rss_bytes),
+            ..connection.pulse()
+        }
     }
 
     async fn on_order(&mut self, order: Option<Order>) {

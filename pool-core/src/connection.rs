@@ -99,6 +99,8 @@ pub struct Pulse {
     pub heard: Option<Instant>,
     /// Since when it has taken nothing of what waits to be written to it; None if nothing waits.
     pub stuck: Option<Instant>,
+    /// How much resident memory it has, in bytes; None if nobody has looked.
+    pub rss_bytes: Option<u64>,
 }
 
 /// What the running turn has moved.

@@ -146,6 +146,8 @@ pub enum DoubtCause {
     ProtocolLost,
     /// The reply outgrew the limit, so the process was killed.
     OutputLimit,
+    /// The process outgrew the memory it may have, so it was killed.
+    MemoryLimit,
     /// A remote service was asked for the work, and what it answered was lost or could not be fetched.
     AnswerLost,
     /// The journal could not be written any more, so nobody would have been told of the end after a crash.
@@ -164,6 +166,7 @@ impl DoubtCause {
             Self::Stopped => "stopped",
             Self::ProtocolLost => "protocol_lost",
             Self::OutputLimit => "output_limit",
+            Self::MemoryLimit => "memory_limit",
             Self::AnswerLost => "answer_lost",
             Self::JournalFailed => "journal_failed",
             Self::ManagerDied => "manager_died",

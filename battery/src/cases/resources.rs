@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[
         number: 76,
         tier: 1,
         name: "a tool that grows",
-        injects: "50 MiB more after each of 20 prompts, with a limit of 120 MiB",
+        injects: "50 MiB more after each of 20 prompts, with a limit of 120 MiB between turns; 200 MiB in the middle of 5 turns that hang, with a limit of 100 MiB",
         alone: false,
         run: |lab| Box::pin(grows(lab)),
     },
@@ -51,6 +51,12 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn grows(lab: &Lab) -> Result<Counted> {
+    let between = grows_between_turns(lab).await?;
+    let within = grows_in_a_turn(lab).await?;
+    Ok(Counted::new(format!("{between}; {within}")))
+}
+
+async fn grows_between_turns(lab: &Lab) -> Result<String> {
     const PROMPTS: usize = 20;
     let recycle = Recycle {
         rss_bytes: Some(120 << 20),
@@ -80,9 +86,37 @@ async fn grows(lab: &Lab) -> Result<Counted> {
     let sums = rig.close().await?;
     ensure!(recycled == PROMPTS / 3, "{recycled} were replaced");
     ensure!(grown < 32 << 20, "toolpool itself grew by {grown} bytes");
-    Ok(Counted::new(format!(
+    Ok(format!(
         "{sums}; {recycled} processes replaced between two turns"
-    )))
+    ))
+}
+
+async fn grows_in_a_turn(lab: &Lab) -> Result<String> {
+    const TIMES: usize = 5;
+    let rules = ["on prompt ~large grow 200MiB", "on prompt ~large hang"];
+    let rig = lab
+        .launch(lab.standin(&rules)?, 1, |builder| {
+            builder
+                .memory_limit(100 << 20)
+                .stop_grace(Duration::from_millis(100))
+        })
+        .await?;
+    let before = own::resident()?;
+    for number in 0..TIMES {
+        let said = rig.ask(&format!("small {number}")).await?;
+        let small = said.must_be("completed", "")?;
+        let said = rig.ask(&format!("large {number}")).await?;
+        let large = said.must_be("indeterminate", "memory_limit")?;
+        ensure!(
+            large.generation() == small.generation() && large.detail.contains("may have 100 MiB"),
+            "{large:?}"
+        );
+    }
+    let grown = own::resident()?.saturating_sub(before);
+    let sums = rig.close().await?;
+    ensure!(sums.spawned >= TIMES as u64, "{} processes", sums.spawned);
+    ensure!(grown < 32 << 20, "toolpool itself grew by {grown} bytes");
+    Ok(format!("{sums}; {TIMES} killed in the middle of a turn"))
 }
 
 /// Keeps files open that a process inherits unless somebody takes care, each for a moment.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use toolpool::{EventKind, Routing};
+use toolpool::{EventKind, InstanceState, Routing};
 use toolpool_testkit::ledgers::Answer;
 
+use super::breaker::{crash, trips_at};
 use crate::case::{Case, Counted};
 use crate::lab::Lab;
 use crate::rig::Rig;
@@ -36,6 +37,14 @@ pub(super) const CASES: &[Case] = &[
         injects: "10,000 sessions of 10 prompts that are sent without waiting, to 100 instances",
         alone: true,
         run: |lab| Box::pin(sessions(lab)),
+    },
+    Case {
+        number: 60,
+        tier: 1,
+        name: "an instance comes back",
+        injects: "one of 4 instances crashes until its breaker opens; when it is back, 40 prompts one after the other and 40 of 8 callers, round-robin and least-busy",
+        alone: false,
+        run: |lab| Box::pin(comes_back(lab)),
     },
 ];
 
@@ -141,6 +150,67 @@ fn turns_at_once(events: &[EventKind]) -> i64 {
         }
     }
     most
+}
+
+async fn comes_back(lab: &Lab) -> Result<Counted> {
+    const INSTANCES: usize = 4;
+    const PROMPTS: usize = 40;
+    const CALLERS: usize = 8;
+    let mut all = Vec::new();
+    for routing in [Routing::RoundRobin, Routing::LeastBusy] {
+        let witness = Witness::default();
+        let profile = lab.standin(&["on prompt ~crash exit 1"])?;
+        let opens = trips_at(3, Duration::from_millis(300));
+        let rig = lab
+            .launch(profile, INSTANCES, |builder| {
+                opens(builder.routing(routing)).sink(witness.clone())
+            })
+            .await?;
+        for number in 0..3 {
+            crash(&rig, 0, &format!("crash {number}")).await?;
+        }
+        let away = witness.len();
+        for number in 0..PROMPTS {
+            rig.ask(&format!("away {number}"))
+                .await?
+                .must_be("completed", "")?;
+        }
+        // Without a probe nothing is routed to it, so whatever it has had came after its return.
+        rig.until(0, "back", |status| status.state == InstanceState::Ready)
+            .await?;
+        let back = witness.len();
+        for number in 0..PROMPTS {
+            rig.ask(&format!("back {number}"))
+                .await?
+                .must_be("completed", "")?;
+        }
+        let returned = witness.turns_of(INSTANCES, back)[0];
+        ensure!(
+            returned <= PROMPTS / INSTANCES + 1,
+            "{routing:?}: the one that came back got {returned} of {PROMPTS}"
+        );
+        let callers = (0..CALLERS).map(|caller| {
+            let rig = rig.clone();
+            tokio::spawn(async move {
+                for number in (caller..PROMPTS).step_by(CALLERS) {
+                    rig.ask(&format!("together {number}"))
+                        .await?
+                        .must_be("completed", "")?;
+                }
+                anyhow::Ok(())
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await??;
+        }
+        let at_once = witness.all(|events| turns_at_once(&events[away..]));
+        ensure!(at_once == 1, "{at_once} turns at once on one instance");
+        all.push(format!("{}", rig.close().await?));
+    }
+    Ok(Counted::new(format!(
+        "round-robin: {}; least-busy: {}; the one that came back got at most its share and 1 more, and 1 turn at a time",
+        all[0], all[1]
+    )))
 }
 
 async fn sessions(lab: &Lab) -> Result<Counted> {

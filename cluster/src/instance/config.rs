@@ -29,6 +29,8 @@ pub(crate) struct InstanceConfig {
     pub(crate) first_byte_timeout: Duration,
     /// From the last byte of any kind to the next one in a turn; then the process is killed.
     pub(crate) silence_timeout: Duration,
+    /// The most resident memory that the process may have in a turn, in bytes; then it is killed.
+    pub(crate) memory_limit: Option<u64>,
     /// What is answered when its tool asks for a permission.
     pub(crate) approvals: Approvals,
     /// From a question to a human's answer; then the answer is no.
@@ -64,6 +66,7 @@ impl Default for InstanceConfig {
             // A tool may work for long without a word: a shell that builds something, a model that thinks.
             first_byte_timeout: Duration::MAX,
             silence_timeout: Duration::MAX,
+            memory_limit: None,
             approvals: Approvals::default(),
             approval_timeout: Duration::from_secs(5 * 60),
             interrupt_grace: Duration::from_secs(10),

@@ -1,18 +1,22 @@
-//! Whether the tool shows life while it works on a turn.
+//! Whether the tool shows life while it works on a turn, and whether it grows too large over it.
 //!
-//! Owns what counts as too quiet. Must not know processes: what can be seen of one is an argument. Invariants: bytes of
+//! Owns what counts as too quiet, and as too large. Must not know processes: what can be seen of one is an argument. Invariants: bytes of
 //! any kind are life; time in which the turn waits for a human counts for nothing; looking costs one wake-up in a while,
 //! however much the tool says.
 
 use std::time::{Duration, Instant};
 
 use toolpool_pool_core::Pulse;
+use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 
 use super::config::{InstanceConfig, after};
 use crate::planted::planted;
 
 /// Who says nothing for so long is shown as silent; how often to look for that.
 pub(super) const QUIET: Duration = Duration::from_secs(10);
+
+/// How often to look at the memory of a process that may not have more than so much.
+const WEIGHING: Duration = Duration::from_secs(1);
 
 /// Who seems to have shown no life for too long gets so long to be heard after all. If this program was stopped for a while,
 /// what the tool has said meanwhile is yet to be read.
@@ -68,8 +72,20 @@ impl Watch {
         self.quiet = !human && now.saturating_duration_since(self.heard()) >= QUIET;
     }
 
-    /// Why the turn must not go on, if two looks agree on that; otherwise it is looked at again later.
-    pub(super) fn verdict(&mut self, now: Instant, config: &InstanceConfig) -> Option<String> {
+    /// Why the turn must not go on, if two looks agree on silence, or one has found it too large; otherwise it is looked at again later.
+    pub(super) fn verdict(&mut self, now: Instant, config: &InstanceConfig) -> Option<Doubt> {
+        if let (Some(rss), Some(limit)) = (self.pulse.rss_bytes, config.memory_limit)
+            && rss > limit
+        {
+            return Some(Doubt {
+                cause: DoubtCause::MemoryLimit,
+                detail: format!(
+                    "its process has grown to {} MiB, and may have {} MiB",
+                    rss >> 20,
+                    limit >> 20
+                ),
+            });
+        }
         let quiet = match self.pulse.heard {
             None => (
                 config.first_byte_timeout,
@@ -95,7 +111,10 @@ impl Watch {
             if due > now {
                 self.look = self.look.min(due);
             } else if was_suspected && !planted("silence_ignored") {
-                return Some(format!("{what} for {limit:?}"));
+                return Some(Doubt {
+                    cause: DoubtCause::TimedOut,
+                    detail: format!("{what} for {limit:?}"),
+                });
             } else {
                 self.suspected = true;
                 self.look = self.look.min(now + HEARING);
@@ -113,7 +132,9 @@ impl Watch {
 
 /// Often enough for every limit to be kept to the moment: what begins after a look ends its time after the next.
 fn interval(config: &InstanceConfig) -> Duration {
+    let weighing = config.memory_limit.map_or(Duration::MAX, |_| WEIGHING);
     [
+        weighing,
         config.write_timeout,
         config.first_byte_timeout,
         config.silence_timeout,

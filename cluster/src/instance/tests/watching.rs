@@ -60,7 +60,12 @@ impl Watched {
             } = &self.machine.phase
             {
                 assert_eq!(out[0], Action::Terminate);
-                assert_eq!(doubt.cause, DoubtCause::TimedOut);
+                let is_too_large = doubt.detail.contains("MiB");
+                let cause = match is_too_large {
+                    true => DoubtCause::MemoryLimit,
+                    false => DoubtCause::TimedOut,
+                };
+                assert_eq!(doubt.cause, cause);
                 return Some((now - self.start, doubt.detail.clone()));
             }
         }
@@ -152,6 +157,20 @@ fn a_tool_that_does_not_take_its_prompt_is_killed_and_one_that_takes_it_slowly_i
 }
 
 #[test]
+fn a_tool_that_outgrows_its_memory_is_killed_within_a_second_and_at_its_limit_it_is_not() {
+    let mut watched = Watched::running(only(|it| it.memory_limit = Some(300 << 20)));
+    watched.pulse.rss_bytes = Some(300 << 20);
+    assert_eq!(watched.killed_by(60), None);
+    watched.pulse.rss_bytes = Some(301 << 20);
+    let (when, why) = watched.killed_by(1_000).expect("it is too large");
+    assert_eq!(when, seconds(61));
+    assert_eq!(
+        why,
+        "its process has grown to 301 MiB, and may have 300 MiB"
+    );
+}
+
+#[test]
 fn without_limits_a_silent_turn_has_its_whole_time() {
     let mut watched = Watched::running(only(|_| {}));
     let (when, why) = watched.killed_by(100_000).expect("its time is up");
@@ -240,7 +259,7 @@ fn a_tool_that_talks_wakes_its_instance_no_more_often_than_one_that_is_silent() 
             (now - watched.start).as_secs(),
             Input::Timer(Pulse {
                 heard: Some(now),
-                stuck: None,
+                ..Pulse::default()
             }),
         );
         looks += 1;
