@@ -3,6 +3,7 @@
 //! Owns the scheduler, the waiting turns, the history and the supervisors' mailboxes. Must not decide: each decision is
 //! in [`Scheduler`]. Invariant: it never waits for a supervisor, so that supervisors may always wait for it.
 
+mod journal;
 mod pausing;
 mod permissions;
 mod replacing;
@@ -17,11 +18,10 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::clock::{self, now};
-use crate::error::ControlError;
+use crate::error::{ControlError, SubmitError};
 use crate::event::EventKind;
 use crate::history::History;
 use crate::instance::{InstanceState, Standing, after};
@@ -31,6 +31,7 @@ use crate::scheduler::{Decision, Scheduler};
 use crate::starting::Starts;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 use crate::turn::{Control, Heard, Message, Order, Report, Turn};
+pub(crate) use journal::{Journal, Settled};
 pub(crate) use replacing::Replacing;
 #[cfg(test)]
 pub(crate) use roster::KEPT_PLACES;
@@ -43,6 +44,8 @@ pub(crate) struct Dispatcher {
     pub(crate) history: History,
     pub(crate) roster: Vec<Entry>,
     pub(crate) inbox: mpsc::Receiver<Message>,
+    /// What the journal says of records, if there is one.
+    pub(crate) settled: Option<mpsc::UnboundedReceiver<Settled>>,
     /// Closes when the last handle is gone.
     pub(crate) handles: oneshot::Receiver<()>,
     pub(crate) turns: HashMap<TurnId, Box<Turn>>,
@@ -87,6 +90,7 @@ impl Dispatcher {
             // The timer only wakes: callers that never pause must not keep a deadline from being looked at.
             tokio::select! {
                 biased;
+                settled = next(&mut self.settled) => self.on_settled_record(settled),
                 message = self.inbox.recv() => match message {
                     Some(message) => self.on_message(now(), message),
                     // Impossible while supervisors hold senders; with none left there is nothing to wait for.
@@ -101,6 +105,7 @@ impl Dispatcher {
             }
             self.scheduler.on_timer(now(), &mut self.decisions);
             self.carry_out();
+            self.tell_durable(now());
             self.advance_starts(now());
             self.advance_replacements(now());
             self.advance_shutdown(now());
@@ -118,14 +123,18 @@ impl Dispatcher {
 
     fn on_submit(&mut self, now: Instant, mut turn: Box<Turn>) {
         turn.since = now;
-        let (id, bytes) = (turn.id, turn.ticket.bytes);
+        let id = turn.id;
         let groups = &self.facts.groups;
         let session = turn.ticket.session.as_deref();
         // What is not there the scheduler refuses, with the range.
         let group = |index: usize| self.roster.get(index).map(|entry| entry.group);
         let target = turn.ticket.target;
         let target = target.and_then(|index| Some((index, group(index)?)));
-        let admitted = match groups.admit(&turn.prompt, &turn.asked, target, session) {
+        let fits = match self.journal_failure() {
+            Some(failure) => Err(SubmitError::Journal(failure.clone())),
+            None => groups.admit(&turn.prompt, &turn.asked, target, session),
+        };
+        let admitted = match fits {
             Err(refusal) => Err(self.scheduler.refuse(refusal)),
             Ok(groups) => {
                 turn.ticket.groups = groups;
@@ -134,15 +143,7 @@ impl Dispatcher {
             }
         };
         match admitted {
-            Ok(()) => {
-                turn.writer.accept();
-                self.turns.insert(id, turn);
-                self.history.record(EventKind::PromptAccepted {
-                    turn: id,
-                    bytes,
-                    queued: self.scheduler.queue_len(),
-                });
-            }
+            Ok(()) => self.on_admitted(turn),
             Err(refusal) => {
                 self.history.record(EventKind::PromptRefused {
                     reason: refusal.code(),
@@ -265,23 +266,7 @@ impl Dispatcher {
                     self.look_for_wear(instance, now);
                 }
             }
-            Report::HandedBack(turn) => {
-                self.history.record(EventKind::TurnHandedBack {
-                    turn: turn.id,
-                    instance: name,
-                });
-                self.roster[instance].on_turn_handed_back();
-                let (id, ticket, since) = (turn.id, turn.ticket.clone(), turn.since);
-                self.turns.insert(id, turn);
-                self.scheduler.on_handed_back(
-                    now,
-                    instance,
-                    id,
-                    ticket,
-                    since,
-                    &mut self.decisions,
-                );
-            }
+            Report::HandedBack(turn) => self.take_back(now, instance, turn),
             Report::Restarting(answer) => self.roster[instance].await_restarted(answer),
             Report::Gone(kept) => {
                 self.roster[instance].gone = true;
@@ -292,8 +277,11 @@ impl Dispatcher {
                 let from = self.roster[instance].state;
                 if !from.is_down() {
                     let reason = "its task panicked, which is a bug of toolpool or of a launcher of your own; launch the cluster again".to_owned();
-                    self.scheduler
-                        .on_turn_dropped(now, instance, &mut self.decisions);
+                    // A turn that it was not given yet is still here.
+                    if !self.roster[instance].departing {
+                        self.scheduler
+                            .on_turn_dropped(now, instance, &mut self.decisions);
+                    }
                     let changed = Report::Changed {
                         generation: self.roster[instance].generation,
                         from,
@@ -347,57 +335,65 @@ impl Dispatcher {
     /// Does what the scheduler decided.
     fn carry_out(&mut self) {
         let now = now();
-        let mut decisions = std::mem::take(&mut self.decisions);
-        for decision in decisions.drain(..) {
-            match decision {
-                Decision::Assign {
-                    turn,
-                    instance,
-                    queued,
-                    route,
-                } => self.assign(turn, instance, queued, route),
-                Decision::End {
-                    turn,
-                    outcome,
-                    queued,
-                } => {
-                    if let Some(mut turn) = self.turns.remove(&turn) {
-                        turn.run.queued = queued;
-                        turn.end = Some(End::of(outcome));
-                        self.end(turn, false);
-                    }
-                }
-                Decision::Interrupt { turn, instance } => {
-                    self.roster[instance].order(Order::Cancel(turn))
-                }
-                Decision::SessionPinned { instance } => {
-                    self.history.record(EventKind::SessionPinned {
-                        instance: Arc::clone(&self.roster[instance].name),
-                        sessions: self.scheduler.sessions(),
-                    })
-                }
-                Decision::SessionClosed => self.history.record(EventKind::SessionClosed {
-                    sessions: self.scheduler.sessions(),
-                }),
-                Decision::SessionsLost { instance, lost } => {
-                    self.history.record(EventKind::SessionsLost {
-                        instance: Arc::clone(&self.roster[instance].name),
-                        lost,
-                        sessions: self.scheduler.sessions(),
-                    })
-                }
-                Decision::Relieved { instance, missing } => {
-                    self.history.record(EventKind::InstanceRelieved {
-                        instance: Arc::clone(&self.roster[missing].name),
-                        by: Arc::clone(&self.roster[instance].name),
-                    })
-                }
-                Decision::Closed { group } => self.on_closed(now, group),
-                Decision::Reopened { group, closed } => self.on_reopened(now, group, &closed),
-                Decision::Renew { instance } => self.renew(instance),
+        // What cannot be done may make the scheduler decide again.
+        while !self.decisions.is_empty() {
+            let mut decisions = std::mem::take(&mut self.decisions);
+            for decision in decisions.drain(..) {
+                self.carry_out_one(now, decision);
+            }
+            if self.decisions.is_empty() {
+                self.decisions = decisions;
+                break;
             }
         }
-        self.decisions = decisions;
+    }
+
+    fn carry_out_one(&mut self, now: Instant, decision: Decision) {
+        match decision {
+            Decision::Assign {
+                turn,
+                instance,
+                queued,
+                route,
+            } => self.assign(turn, instance, queued, route),
+            Decision::End {
+                turn,
+                outcome,
+                queued,
+            } => {
+                if let Some(mut turn) = self.turns.remove(&turn) {
+                    turn.run.queued = queued;
+                    turn.end = Some(End::of(outcome));
+                    self.end(turn, false);
+                }
+            }
+            Decision::Interrupt { turn, instance } => {
+                self.roster[instance].order(Order::Cancel(turn))
+            }
+            Decision::SessionPinned { instance } => self.history.record(EventKind::SessionPinned {
+                instance: Arc::clone(&self.roster[instance].name),
+                sessions: self.scheduler.sessions(),
+            }),
+            Decision::SessionClosed => self.history.record(EventKind::SessionClosed {
+                sessions: self.scheduler.sessions(),
+            }),
+            Decision::SessionsLost { instance, lost } => {
+                self.history.record(EventKind::SessionsLost {
+                    instance: Arc::clone(&self.roster[instance].name),
+                    lost,
+                    sessions: self.scheduler.sessions(),
+                })
+            }
+            Decision::Relieved { instance, missing } => {
+                self.history.record(EventKind::InstanceRelieved {
+                    instance: Arc::clone(&self.roster[missing].name),
+                    by: Arc::clone(&self.roster[instance].name),
+                })
+            }
+            Decision::Closed { group } => self.on_closed(now, group),
+            Decision::Reopened { group, closed } => self.on_reopened(now, group, &closed),
+            Decision::Renew { instance } => self.renew(instance),
+        }
     }
 
     fn assign(
@@ -413,52 +409,15 @@ impl Dispatcher {
         turn.run.queued = queued;
         let entry = &mut self.roster[instance];
         entry.on_turn_started(id);
-        self.history.record(EventKind::TurnStarted {
+        let event = EventKind::TurnStarted {
             turn: id,
             instance: Arc::clone(&entry.name),
             generation: entry.generation,
             queued,
             queue: self.scheduler.queue_len(),
             route,
-        });
-        let generation = entry.generation;
-        entry.order(Order::Assign(turn, generation));
-    }
-
-    /// The one place where an accepted prompt ends.
-    fn end(&mut self, turn: Box<Turn>, ready: bool) {
-        let Turn {
-            id,
-            run,
-            end: Some(end),
-            writer,
-            ..
-        } = *turn
-        else {
-            return;
         };
-        let cause = match &end.outcome {
-            Outcome::Failed(failure) => Some(failure.class.word()),
-            Outcome::Indeterminate(doubt) => Some(doubt.cause.word()),
-            Outcome::Completed | Outcome::Cancelled | Outcome::Expired => None,
-        };
-        self.history.record(EventKind::TurnEnded {
-            turn: id,
-            instance: run.instance.clone(),
-            outcome: end.outcome.word(),
-            cause,
-            queued: run.queued,
-            took: run.took,
-            first_output: run.first_output,
-            reply_bytes: end
-                .answer
-                .as_ref()
-                .map_or_else(|| writer.len(), String::len),
-            usage: end.usage,
-            queue: self.scheduler.queue_len(),
-            ready,
-        });
-        writer.end(end, run);
+        self.send_off(turn, instance, event);
     }
 
     fn status(&self, now: Instant) -> ClusterStatus {
@@ -466,7 +425,7 @@ impl Dispatcher {
             cluster: Arc::clone(&self.facts.cluster),
             tool: Arc::clone(&self.facts.tool),
             strategy: self.facts.strategy,
-            books: self.scheduler.books(),
+            books: self.books(),
             queue_limit: self.facts.queue_limit,
             sessions: self.scheduler.sessions(),
             paused: self.paused(now),
@@ -539,7 +498,8 @@ impl Dispatcher {
         }
         shutdown.stopping = true;
         self.starts.close();
-        self.scheduler.cancel_queue(now, &mut self.decisions);
+        let outcome = self.end_of_queue();
+        self.scheduler.end_queue(now, &outcome, &mut self.decisions);
         self.carry_out();
         for entry in &mut self.roster {
             entry.order(Order::Stop);
@@ -548,7 +508,14 @@ impl Dispatcher {
     }
 
     fn has_stopped(&self) -> bool {
-        self.roster.iter().all(|entry| entry.gone)
+        self.roster.iter().all(|entry| entry.gone) && self.is_all_told()
+    }
+
+    /// The instances were told to stop.
+    fn is_stopping(&self) -> bool {
+        self.shutdown
+            .as_ref()
+            .is_some_and(|shutdown| shutdown.stopping)
     }
 
     async fn finish(mut self) {
@@ -560,7 +527,7 @@ impl Dispatcher {
         }
         self.history.record(EventKind::ClusterStopped);
         let report = ShutdownReport {
-            books: self.scheduler.books(),
+            books: self.books(),
             kept: self.kept,
         };
         for done in self.shutdown.into_iter().flat_map(|shutdown| shutdown.done) {
@@ -613,6 +580,17 @@ impl Entry {
                 self.waiters.push((generation, answer));
             }
         }
+    }
+}
+
+async fn next(settled: &mut Option<mpsc::UnboundedReceiver<Settled>>) -> Settled {
+    // The journal beside the dispatcher holds a sender.
+    match settled {
+        Some(settled) => match settled.recv().await {
+            Some(settled) => settled,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -10,6 +10,7 @@ use toolpool_pool_core::profile::ProfileError;
 use toolpool_pool_core::{LaunchError, TooFewOpenFiles};
 
 use crate::reply::Reply;
+use crate::store::StoreError;
 
 /// Why there is no cluster. Fix it and launch again.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +76,7 @@ impl ClusterError {
     }
 }
 
-/// Why a prompt was not accepted. Nothing happened; retry freely.
+/// Why a prompt was not accepted. Nothing happened; retry freely (but see [`SubmitError::Journal`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
@@ -112,6 +113,10 @@ pub enum SubmitError {
     /// The prompt itself is unfit.
     #[error(transparent)]
     Prompt(#[from] toolpool_pool_core::prompt::Refusal),
+    /// The cluster's journal does not have it. If it failed, nobody can say whether it does before it is opened again: a
+    /// prompt without a key may then be run though it was refused.
+    #[error(transparent)]
+    Journal(StoreError),
 }
 
 impl SubmitError {
@@ -123,6 +128,8 @@ impl SubmitError {
             Self::NoInstance { .. } | Self::NoFit { .. } => "not_found",
             Self::Unroutable(_) => "unroutable",
             Self::Prompt(_) => "invalid",
+            Self::Journal(StoreError::Full { .. }) => "journal_full",
+            Self::Journal(_) => "journal_failed",
         }
     }
 }

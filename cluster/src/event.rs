@@ -51,6 +51,11 @@ pub enum EventKind {
     ClusterDraining,
     /// The cluster has stopped; nothing follows.
     ClusterStopped,
+    /// The journal cannot be written any more. The cluster stops at once, and every open prompt ends in doubt.
+    JournalFailed {
+        /// What happened to which file.
+        detail: String,
+    },
     /// A prompt is in the books until it ends.
     PromptAccepted {
         /// Its turn.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 
+use crate::dispatcher::Journal;
 use crate::event::{Event, EventKind, EventSink};
 
 /// Events a subscriber may be behind before it misses the oldest.
@@ -16,27 +17,46 @@ pub(crate) struct History {
     seq: u64,
     sinks: Vec<Box<dyn EventSink>>,
     subscribers: broadcast::Sender<Event>,
+    /// Where events are kept; some are told only when their record is.
+    pub(crate) journal: Option<Journal>,
 }
 
 impl History {
     pub(crate) fn new(
         sinks: Vec<Box<dyn EventSink>>,
         subscribers: broadcast::Sender<Event>,
+        journal: Option<Journal>,
     ) -> Self {
         Self {
             seq: 0,
             sinks,
             subscribers,
+            journal,
         }
     }
 
+    /// Tells an event when its time has come: behind those that wait for their records.
     pub(crate) fn record(&mut self, kind: EventKind) {
+        let kind = match &mut self.journal {
+            Some(journal) => journal.line_up(kind),
+            None => Some(kind),
+        };
+        if let Some(kind) = kind {
+            self.tell(kind);
+        }
+    }
+
+    /// Tells an event now.
+    pub(crate) fn tell(&mut self, kind: EventKind) {
         self.seq += 1;
         let event = Event {
             seq: self.seq,
             at: SystemTime::now(),
             kind,
         };
+        if let Some(journal) = &self.journal {
+            journal.keep(&event);
+        }
         for sink in &mut self.sinks {
             sink.on_event(&event);
         }

@@ -23,7 +23,7 @@ use toolpool_routing::{Routing, Strategy};
 
 use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
-use crate::dispatcher::{Dispatcher, Facts};
+use crate::dispatcher::{Dispatcher, Facts, Journal};
 use crate::error::{ClusterError, ControlError};
 use crate::event::EventSink;
 use crate::fit::{Groups, MAX_GROUPS, Offer};
@@ -35,6 +35,7 @@ use crate::replacing::{Recycle, Replacements};
 use crate::restarts::{RestartLimit, RestartPolicy};
 use crate::scheduler::Scheduler;
 use crate::starting::{self, Starts};
+use crate::store::Store;
 use crate::worktree::Repository;
 
 pub use group::{Group, ToolSet, ToolSpec, ToolSpecError};
@@ -104,6 +105,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         capacity: 1,
         spare: 0,
         recycle: Recycle::default(),
+        journal: None,
         sinks: Vec::new(),
     }
 }
@@ -128,6 +130,7 @@ pub struct ClusterBuilder {
     capacity: usize,
     spare: usize,
     recycle: Recycle,
+    journal: Option<Arc<dyn Store>>,
     sinks: Vec<Box<dyn EventSink>>,
 }
 
@@ -366,6 +369,28 @@ impl ClusterBuilder {
         self
     }
 
+    /// Keeps every prompt and its one end in books that outlive this program. Default: none, and then nothing of this costs
+    /// anything.
+    ///
+    /// With one, a prompt is called accepted when it is in the books for good; the first byte of it is written to a tool
+    /// when it is in them that this is going to happen; and its caller, [the events](ClusterManager::subscribe) and
+    /// [the account](crate::Books) hear its end when that is in them. Where the books have no space left, prompts are refused
+    /// with the code `journal_full`. When they cannot be written any more, the cluster stops at once: what a tool was given
+    /// ends indeterminate, with the cause `journal_failed`, and what was only queued is still queued in the books.
+    ///
+    /// ```no_run
+    /// use toolpool_cluster::{Store, launch_cluster};
+    ///
+    /// # async fn example(books: impl Store + 'static) -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = launch_cluster("aider").journal(books).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn journal(mut self, store: impl Store + 'static) -> Self {
+        self.journal = Some(Arc::new(store));
+        self
+    }
+
     /// Somebody who takes every event, in order.
     pub fn sink(mut self, sink: impl EventSink + 'static) -> Self {
         self.sinks.push(Box::new(sink));
@@ -424,6 +449,7 @@ impl ClusterBuilder {
             repositories: repositories(self.isolation, &plans).await?,
             plans,
             permissions: Arc::new(AtomicU64::new(1)),
+            journal: self.journal.clone(),
             dispatcher: dispatcher.clone(),
         };
         let places: Vec<(usize, usize)> = group_of.iter().copied().zip(0..).collect();
@@ -453,12 +479,15 @@ impl ClusterBuilder {
             // Nothing is decided while nothing runs.
             scheduler.resize(now, group, facts.groups.count_of(group), &mut Vec::new());
         }
+        let next_turn = self.journal.as_ref().map_or(1, |it| it.next_turn().0);
+        let (journal, settled) = self.journal.map(Journal::new).unzip();
         let task = Dispatcher {
             facts,
             scheduler,
-            history: History::new(self.sinks, events),
+            history: History::new(self.sinks, events, journal),
             roster,
             inbox,
+            settled,
             handles,
             turns: HashMap::new(),
             decisions: Vec::new(),
@@ -473,7 +502,7 @@ impl ClusterBuilder {
             inner: Arc::new(Inner {
                 dispatcher,
                 events: subscribers,
-                next_turn: AtomicU64::new(1),
+                next_turn: AtomicU64::new(next_turn),
                 members: RwLock::new(members),
                 makings,
                 scaling: tokio::sync::Mutex::default(),

@@ -11,6 +11,7 @@ mod backoff;
 mod breaker;
 mod clock;
 mod dispatcher;
+mod durable;
 mod error;
 mod event;
 mod explain;

@@ -25,6 +25,7 @@ use crate::launch::Makings;
 use crate::mailbox::Mailbox;
 use crate::permission::PermissionId;
 use crate::reply::{self, Reply, ReplyReader, Run};
+use crate::retry::RetryPolicy;
 use crate::scheduler::Ticket;
 use crate::session::{OnLoss, Session};
 use crate::status::{ClusterStatus, Health, ShutdownReport};
@@ -133,6 +134,9 @@ impl ClusterManager {
             prompt: submission.prompt,
             timeout: submission.turn_timeout,
             land: submission.land,
+            key: None,
+            retry: RetryPolicy::default(),
+            attempts: 0,
             since: Instant::now(),
             writer,
             run: Run::default(),

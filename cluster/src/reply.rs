@@ -125,7 +125,50 @@ pub(crate) fn channel(turn: TurnId) -> (ReplyWriter, ReplyReader) {
     (ReplyWriter(Arc::clone(&shared)), ReplyReader(shared))
 }
 
+/// Tells the caller whether the prompt is accepted, while the turn is somewhere else.
+#[derive(Debug)]
+pub(crate) struct Acceptance(Arc<Shared>);
+
+impl Acceptance {
+    /// Tells that the prompt is in the books.
+    pub(crate) fn accept(&self) {
+        self.0.accept();
+    }
+
+    /// Tells that the prompt was not accepted; whatever becomes of the turn, nobody hears of it.
+    pub(crate) fn refuse(self, refusal: SubmitError) {
+        self.0.set_end(Err(refusal));
+    }
+}
+
 impl Shared {
+    fn accept(&self) {
+        let mut state = self.lock();
+        state.accepted = true;
+        if state.waits_for_acceptance
+            && let Some(reader) = state.reader.take()
+        {
+            drop(state);
+            reader.wake();
+        }
+    }
+
+    fn set_end(&self, end: Result<(End, Run), SubmitError>) {
+        let mut state = self.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(end);
+        let (reader, expected) = (state.reader.take(), state.expected.take());
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if let Some(expected) = expected {
+            expected.keep(self.take_reply());
+        }
+    }
+
     /// The reply, if it has ended; who asks again gets the same end without the text.
     fn take_reply(&self) -> Option<Result<Reply, SubmitError>> {
         let (bytes, end, run) = {
@@ -142,28 +185,32 @@ impl Shared {
                 }
             }
         };
-        let (text, lossy) = match end.answer {
-            Some(answer) => (answer, false),
-            None => match String::from_utf8(bytes) {
-                Ok(text) => (text, false),
-                Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
-            },
-        };
-        Some(Ok(Reply {
-            turn: self.turn,
-            text,
-            lossy,
-            outcome: end.outcome,
-            attribution: end.attribution,
-            instance: run.instance,
-            tool: run.tool,
-            generation: run.generation,
-            queued: run.queued,
-            took: run.took,
-            first_output: run.first_output,
-            usage: end.usage,
-            landed: end.landed,
-        }))
+        Some(Ok(compose(self.turn, bytes, end, run)))
+    }
+}
+
+fn compose(turn: TurnId, bytes: Vec<u8>, end: End, run: Run) -> Reply {
+    let (text, lossy) = match end.answer {
+        Some(answer) => (answer, false),
+        None => match String::from_utf8(bytes) {
+            Ok(text) => (text, false),
+            Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
+        },
+    };
+    Reply {
+        turn,
+        text,
+        lossy,
+        outcome: end.outcome,
+        attribution: end.attribution,
+        instance: run.instance,
+        tool: run.tool,
+        generation: run.generation,
+        queued: run.queued,
+        took: run.took,
+        first_output: run.first_output,
+        usage: end.usage,
+        landed: end.landed,
     }
 }
 
@@ -192,40 +239,36 @@ impl ReplyWriter {
 
     /// Tells that the prompt is in the books.
     pub(crate) fn accept(&self) {
-        let mut state = self.0.lock();
-        state.accepted = true;
-        if state.waits_for_acceptance
-            && let Some(reader) = state.reader.take()
-        {
-            drop(state);
-            reader.wake();
-        }
+        self.0.accept();
+    }
+
+    /// The same for whoever hears it first.
+    pub(crate) fn acceptance(&self) -> Acceptance {
+        Acceptance(Arc::clone(&self.0))
     }
 
     /// Tells that the prompt was not accepted.
     pub(crate) fn refuse(self, refusal: SubmitError) {
-        self.set_end(Err(refusal));
+        self.0.set_end(Err(refusal));
+    }
+
+    /// The caller was told that it is not accepted.
+    pub(crate) fn was_refused(&self) -> bool {
+        matches!(self.0.lock().ended, Some(Err(_)))
+    }
+
+    /// What the whole reply will be with that end. It stays here for the caller.
+    pub(crate) fn reply(&self, end: &End, run: &Run) -> Reply {
+        let bytes = match &end.answer {
+            Some(_) => Vec::new(),
+            None => self.0.lock().bytes.clone(),
+        };
+        compose(self.0.turn, bytes, end.clone(), run.clone())
     }
 
     /// Delivers the end.
     pub(crate) fn end(self, end: End, run: Run) {
-        self.set_end(Ok((end, run)));
-    }
-
-    fn set_end(&self, end: Result<(End, Run), SubmitError>) {
-        let mut state = self.0.lock();
-        if state.ended.is_some() {
-            return;
-        }
-        state.ended = Some(end);
-        let (reader, expected) = (state.reader.take(), state.expected.take());
-        drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-        if let Some(expected) = expected {
-            expected.keep(self.0.take_reply());
-        }
+        self.0.set_end(Ok((end, run)));
     }
 }
 
@@ -235,7 +278,8 @@ impl Drop for ReplyWriter {
             cause: DoubtCause::Stopped,
             detail: "the cluster went away in the middle of the turn".to_owned(),
         };
-        self.set_end(Ok((End::of(Outcome::Indeterminate(doubt)), Run::default())));
+        self.0
+            .set_end(Ok((End::of(Outcome::Indeterminate(doubt)), Run::default())));
     }
 }
 

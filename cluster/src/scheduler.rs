@@ -13,6 +13,7 @@ mod ending;
 mod hold;
 mod load;
 mod placing;
+mod revoking;
 mod sessions;
 mod slot;
 #[cfg(test)]
@@ -111,8 +112,8 @@ pub(crate) struct Scheduler {
     conversations: HashMap<String, u64>,
     books: Books,
     draining: bool,
-    /// Nothing is queued any more, not even what is handed back.
-    closed: bool,
+    /// Nothing is queued any more, and what is handed back ends so.
+    closed: Option<Outcome>,
 }
 
 impl Scheduler {
@@ -140,7 +141,7 @@ impl Scheduler {
             conversations: HashMap::new(),
             books: Books::default(),
             draining: false,
-            closed: false,
+            closed: None,
         }
     }
 
@@ -356,18 +357,12 @@ impl Scheduler {
         since: Instant,
         out: &mut Vec<Decision>,
     ) {
-        let slot = &mut self.slots[instance];
-        let unwanted = (slot.withdrawn && !planted("withdrawn_sent")) || self.closed;
-        slot.end_turn(now, false);
-        let opened = slot.opened_session && self.pinned_to(&ticket) == Some(instance);
-        if let (true, Some(session)) = (opened, &ticket.session) {
-            // Nothing was said in that conversation yet, so it can begin anywhere. One of the same name that began
-            // elsewhere, after this one was closed, stays.
-            self.forget(session, out);
-        }
-        self.view(instance, now);
-        if unwanted {
-            self.end(turn, since, now, Outcome::Cancelled, out);
+        let withdrawn = self.slots[instance].withdrawn && !planted("withdrawn_sent");
+        let unwanted = withdrawn.then_some(Outcome::Cancelled);
+        let unwanted = unwanted.or_else(|| self.closed.clone());
+        self.unassign(now, instance, &ticket, out);
+        if let Some(outcome) = unwanted {
+            self.end(turn, since, now, outcome, out);
             self.route_all(now, out);
             return;
         }
@@ -387,6 +382,25 @@ impl Scheduler {
         });
         self.route_all(now, out);
         self.end_unreachable(0, now, out);
+    }
+
+    /// An instance does not have its turn any more, and nothing of it was written.
+    fn unassign(
+        &mut self,
+        now: Instant,
+        instance: usize,
+        ticket: &Ticket,
+        out: &mut Vec<Decision>,
+    ) {
+        let slot = &mut self.slots[instance];
+        slot.end_turn(now, false);
+        let opened = slot.opened_session && self.pinned_to(ticket) == Some(instance);
+        if let (true, Some(session)) = (opened, &ticket.session) {
+            // Nothing was said in that conversation yet, so it can begin anywhere. One of the same name that began
+            // elsewhere, after this one was closed, stays.
+            self.forget(session, out);
+        }
+        self.view(instance, now);
     }
 
     /// Counts a prompt that is not taken in.

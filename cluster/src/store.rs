@@ -45,6 +45,24 @@ pub trait Store: Send + Sync {
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError>;
 }
 
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn next_turn(&self) -> TurnId {
+        (**self).next_turn()
+    }
+
+    fn put(&self, record: Record, done: Option<Done>) {
+        (**self).put(record, done);
+    }
+
+    fn find(&self, key: &str) -> Result<Option<Known>, StoreError> {
+        (**self).find(key)
+    }
+
+    fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {
+        (**self).queued(cluster)
+    }
+}
+
 /// Hears what became of a record. It must not block.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -119,6 +137,8 @@ pub struct Accepted {
     pub on_loss: OnLoss,
     /// When it may be given to a tool again.
     pub retry: RetryPolicy,
+    /// How often it was given to a tool by now, and handed back each time.
+    pub attempts: u32,
 }
 
 /// A prompt on its way to a tool.

@@ -30,6 +30,7 @@ use toolpool_pool_core::{
 use crate::clock::{self, now};
 use crate::instance::{Action, Input, Instance, InstanceState, Standing};
 use crate::reply::End;
+use crate::store::{Record, Store};
 use crate::turn::{Heard, Message, Order, Report, Turn};
 use crate::worktree::Worktree;
 use memory::Memory;
@@ -46,6 +47,8 @@ pub(crate) struct Recipe {
     pub(crate) resumes: bool,
     /// Counts the cluster's questions.
     pub(crate) permissions: Arc<AtomicU64>,
+    /// Where the pieces of replies are kept as they come.
+    pub(crate) journal: Option<Arc<dyn Store>>,
 }
 
 type Launching = Pin<Box<dyn Future<Output = Launched> + Send>>;
@@ -353,6 +356,14 @@ impl Supervisor {
                     running
                         .first_output
                         .get_or_insert_with(|| now() - running.started);
+                    if let Some(journal) = &self.recipe.journal {
+                        let piece = Record::Output {
+                            turn: running.turn.id,
+                            attempt: running.turn.attempts,
+                            bytes: bytes.clone(),
+                        };
+                        journal.put(piece, None);
+                    }
                     running.turn.writer.chunk(bytes);
                 }
             }

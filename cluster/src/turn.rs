@@ -19,6 +19,7 @@ use crate::fit::Asked;
 use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question, Settlement};
 use crate::reply::{End, ReplyWriter, Run};
+use crate::retry::RetryPolicy;
 use crate::scheduler::Ticket;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 
@@ -32,6 +33,12 @@ pub(crate) struct Turn {
     pub(crate) timeout: Option<Duration>,
     /// The item that its changes are brought home as.
     pub(crate) land: Option<String>,
+    /// The idempotency key.
+    pub(crate) key: Option<String>,
+    /// When it may be given to a tool again.
+    pub(crate) retry: RetryPolicy,
+    /// How often it was given to a tool.
+    pub(crate) attempts: u32,
     /// When it came in.
     pub(crate) since: Instant,
     pub(crate) writer: ReplyWriter,

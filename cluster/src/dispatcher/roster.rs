@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{FailureClass, Outcome};
@@ -18,7 +19,7 @@ use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question};
 use crate::replacing::{Recycle, Wear};
 use crate::status::{InstanceStatus, KeptWork, WaitingFor};
-use crate::turn::Order;
+use crate::turn::{Order, Turn};
 
 /// Places in an instance's mailbox that are kept for the orders which nobody could be told the refusal of: the cancel of a
 /// turn that has just ended, the turn after it and the cancel of that, one drain, and one start.
@@ -64,6 +65,8 @@ pub(crate) struct Entry {
     printed: Option<Box<Printed>>,
     pub(crate) standing: Standing,
     turn: Option<TurnId>,
+    /// Its turn is to be in the journal before it gets it.
+    pub(crate) departing: bool,
     pub(crate) breaker: &'static str,
     turns: u64,
     turns_failed: u64,
@@ -120,6 +123,7 @@ impl Entry {
             printed: None,
             standing: Standing::default(),
             turn: None,
+            departing: false,
             breaker: "closed",
             turns: 0,
             turns_failed: 0,
@@ -157,6 +161,20 @@ impl Entry {
             _ => {}
         }
         orders.try_send(order).ok();
+    }
+
+    /// Gives it a turn, for the process of that generation and no other; a task that is gone gives it back.
+    pub(crate) fn give(&mut self, turn: Box<Turn>, generation: u64) -> Result<(), Box<Turn>> {
+        let Some(orders) = &self.orders else {
+            return Err(turn);
+        };
+        match orders.try_send(Order::Assign(turn, generation)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(order) | TrySendError::Closed(order)) => match order {
+                Order::Assign(turn, _) => Err(turn),
+                _ => Ok(()),
+            },
+        }
     }
 
     pub(crate) fn on_asked(&mut self, question: Question, asked: Instant, until: Instant) {
@@ -297,6 +315,14 @@ impl Entry {
 
     pub(crate) fn on_turn_handed_back(&mut self) {
         self.turn = None;
+    }
+
+    /// It never got the turn that it was to have.
+    pub(crate) fn on_turn_not_given(&mut self) {
+        self.turn = None;
+        if self.state == InstanceState::Busy {
+            self.state = InstanceState::Ready;
+        }
     }
 
     pub(crate) fn situation(&self, held: Option<Held>) -> Situation {

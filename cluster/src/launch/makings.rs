@@ -13,6 +13,7 @@ use toolpool_pool_core::profile::ToolProfile;
 use super::{ORDERS, Plan};
 use crate::dispatcher::Entry;
 use crate::instance::{Instance, InstanceConfig};
+use crate::store::Store;
 use crate::supervisor::{Recipe, Supervisor};
 use crate::turn::Message;
 use crate::worktree::{Repository, WorktreeError};
@@ -35,6 +36,7 @@ pub(crate) struct Makings {
     pub(super) repositories: Vec<Option<Repository>>,
     /// Counts the cluster's questions.
     pub(crate) permissions: Arc<AtomicU64>,
+    pub(crate) journal: Option<Arc<dyn Store>>,
     pub(crate) dispatcher: mpsc::Sender<Message>,
 }
 
@@ -112,6 +114,7 @@ impl Makings {
             // A process that is shared has one folder for the conversations of several instances.
             resumes: plan.profile.resumes() && (self.capacity <= 1 || !plan.profile.shares()),
             permissions: Arc::clone(&self.permissions),
+            journal: self.journal.clone(),
         };
         let config = InstanceConfig {
             start_timeout: self.start_timeout.unwrap_or(plan.profile.start_timeout),

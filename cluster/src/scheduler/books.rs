@@ -43,13 +43,17 @@ impl Books {
 
     /// An accepted prompt has ended so.
     pub(super) fn count(&mut self, outcome: &Outcome) {
-        let line = match outcome {
+        *self.line(outcome) += 1;
+    }
+
+    /// Which line an outcome is counted in.
+    pub(crate) fn line(&mut self, outcome: &Outcome) -> &mut u64 {
+        match outcome {
             Outcome::Completed => &mut self.completed,
             Outcome::Failed(_) => &mut self.failed,
             Outcome::Cancelled => &mut self.cancelled,
             Outcome::Expired => &mut self.expired,
             Outcome::Indeterminate(_) => &mut self.indeterminate,
-        };
-        *line += 1;
+        }
     }
 }

@@ -41,10 +41,10 @@ impl Scheduler {
     }
 
     /// Ends everything that is still queued, and what will be handed back.
-    pub(crate) fn cancel_queue(&mut self, now: Instant, out: &mut Vec<Decision>) {
-        self.closed = true;
+    pub(crate) fn end_queue(&mut self, now: Instant, outcome: &Outcome, out: &mut Vec<Decision>) {
+        self.closed = Some(outcome.clone());
         while !self.queue.is_empty() {
-            self.end_queued(0, now, Outcome::Cancelled, out);
+            self.end_queued(0, now, outcome.clone(), out);
         }
     }
 

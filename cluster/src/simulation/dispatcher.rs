@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::RoundRobin;
 
@@ -321,7 +322,8 @@ impl Dispatcher {
         }
         shutdown.stopping = true;
         self.starts.close();
-        self.scheduler.cancel_queue(stage.now, &mut self.decisions);
+        self.scheduler
+            .end_queue(stage.now, &Outcome::Cancelled, &mut self.decisions);
         self.carry_out(stage, supervisors);
         for supervisor in supervisors {
             // A closed mailbox says the same as the order, which may find it full.

@@ -11,6 +11,7 @@ use super::*;
 use crate::fit::{Asked, GroupSet};
 use crate::instance::InstanceConfig;
 use crate::reply::{self, Run};
+use crate::retry::RetryPolicy;
 use crate::scheduler::Ticket;
 use crate::session::OnLoss;
 use crate::worktree::Repository;
@@ -39,6 +40,7 @@ fn supervisor(
         launcher: Arc::new(Panics),
         resumes: false,
         permissions: Arc::default(),
+        journal: None,
     };
     let machine = Instance::new(InstanceConfig::default(), 1);
     let name = Arc::from("main/1");
@@ -90,6 +92,9 @@ async fn the_end_of_another_turn_leaves_the_worktree_alone() {
     let (writer, _reader) = reply::channel(running);
     supervisor.running = Some(Running {
         turn: Box::new(Turn {
+            key: None,
+            retry: RetryPolicy::Once,
+            attempts: 1,
             id: running,
             prompt: Prompt::text("write a file"),
             ticket: Ticket {

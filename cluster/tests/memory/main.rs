@@ -9,6 +9,7 @@ mod failing;
 mod floods;
 mod healing;
 mod jobs;
+mod journaling;
 mod operating;
 mod pausing;
 mod permissions;

@@ -215,7 +215,8 @@ impl Model {
                 self.draining = true;
                 self.closed = true;
                 self.scheduler.drain();
-                self.scheduler.cancel_queue(self.now, &mut out);
+                self.scheduler
+                    .end_queue(self.now, &Outcome::Cancelled, &mut out);
             }
             Step::Ready(at)
             | Step::End(at, _)
