@@ -64,5 +64,9 @@ pub use status::{
 };
 pub use store::{Accepted, Dispatching, Done, Known, Record, Store, StoreError};
 pub use submission::Submission;
-// An event's fields can be named without the crate below.
-pub use toolpool_pool_core::{outcome::Usage, prompt::TurnId, protocol::Answer};
+// The fields of events, records and replies can be named without the crate below.
+pub use toolpool_pool_core::outcome::{
+    Attribution, Doubt, DoubtCause, Failure, FailureClass, Grade, Outcome, Usage,
+};
+pub use toolpool_pool_core::prompt::{Prompt, PromptKind, TurnId};
+pub use toolpool_pool_core::protocol::Answer;

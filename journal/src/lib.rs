@@ -2,3 +2,23 @@
 //!
 //! Owns the file, its schema, its one writer and its readers. Must not know how prompts are run: of a cluster it knows the
 //! records that it is given. Invariant: what a caller was told is in the file.
+//!
+//! [`Journal`] is the store of a cluster.
+
+mod error;
+mod file;
+mod history;
+mod journal;
+mod record;
+mod recovery;
+mod schema;
+mod seal;
+mod stamp;
+mod writer;
+
+pub use error::JournalError;
+pub use history::{
+    Attempt, Batch, EventRow, Item, Life, PromptRow, Query, Settlement, Shown, State, Table, Text,
+};
+pub use journal::{Bodies, Journal, Options};
+pub use recovery::Recovered;

@@ -1,0 +1,240 @@
+//! The file: whether it is ours to open, who owns it, and how SQLite is to treat it.
+//!
+//! Owns the lock, the permissions and the settings of connections. Must not know what the rows are for. Invariant: nothing
+//! that is not a journal of a known format is written to, and nobody but its user may read it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{JournalError, Trouble};
+use crate::schema;
+
+/// How long a statement waits for a lock of SQLite's, which are held for moments only.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 48;
+
+/// The file's name with something behind it.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// What the system refused about a file.
+pub(crate) fn refused(
+    path: &Path,
+    action: &'static str,
+) -> impl FnOnce(io::Error) -> JournalError + use<> {
+    let path = path.display().to_string();
+    move |source| JournalError::Io {
+        path,
+        action,
+        source,
+    }
+}
+
+/// The one owner of a journal. The system takes the lock back when its process ends, however that happens.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Becomes the owner, or says who is.
+    pub(crate) fn take(journal: &Path) -> Result<Self, JournalError> {
+        let path = beside(journal, ".lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(refused(&path, "open the lock"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // Its owner may be about to write it.
+                let _ = file.read_to_string(&mut pid);
+                return Err(JournalError::InUse {
+                    path: journal.display().to_string(),
+                    pid: pid.trim().parse().ok(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(refused(&path, "lock it")(error)),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            // A full disk is no reason to stop here: the number is for people.
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::StorageFull => Ok(()),
+                _ => Err(error),
+            })
+            .map_err(refused(&path, "write the lock"))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Makes the folder, if need be, and gives the path that all owners of this journal agree on.
+pub(crate) fn place(path: &Path) -> Result<PathBuf, JournalError> {
+    if let Ok(real) = fs::canonicalize(path) {
+        return Ok(real);
+    }
+    let name = path
+        .file_name()
+        .ok_or_else(|| refused(path, "open it")(io::ErrorKind::IsADirectory.into()))?;
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(refused(folder, "make the folder of the journal"))?;
+    let folder = fs::canonicalize(folder).map_err(refused(folder, "find the folder"))?;
+    Ok(folder.join(name))
+}
+
+/// Refuses file systems on which two machines could write at once: the log of SQLite has an index in shared memory.
+pub(crate) fn see_that_it_is_local(path: &Path) -> Result<(), JournalError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let found = rustix::fs::statfs(folder)
+        .map_err(|error| refused(folder, "look at its disk")(error.into()))?;
+    // The numbers are those of linux/magic.h.
+    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+    let kind = match found.f_type as u32 {
+        0x6969 => "NFS",
+        0x517B | 0xFF53_4D42 | 0xFE53_4D42 => "SMB",
+        0x5346_414F => "AFS",
+        0x00C3_6400 => "Ceph",
+        _ => return Ok(()),
+    };
+    Err(JournalError::Network {
+        path: path.display().to_string(),
+        kind,
+    })
+}
+
+/// What the first bytes of a file say, before anything of SQLite's has looked at it. False if there is nothing yet.
+pub(crate) fn is_a_journal(path: &Path) -> Result<bool, JournalError> {
+    let mut header = Vec::new();
+    match File::open(path) {
+        Ok(file) => file
+            .take(100)
+            .read_to_end(&mut header)
+            .map_err(refused(path, "read it"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(refused(path, "open it")(error)),
+    };
+    if header.is_empty() {
+        return Ok(false);
+    }
+    let foreign = |detail: &str| JournalError::Foreign {
+        path: path.display().to_string(),
+        detail: detail.to_owned(),
+    };
+    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
+        return Err(foreign("it is no SQLite file"));
+    }
+    // Places in the header: https://www.sqlite.org/fileformat.html
+    let number = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    if number(68) != schema::APPLICATION_ID {
+        return Err(foreign("it is another program's SQLite file"));
+    }
+    see_format(path, number(60))?;
+    Ok(true)
+}
+
+pub(crate) fn see_format(path: &Path, format: u32) -> Result<(), JournalError> {
+    if format <= schema::FORMAT {
+        return Ok(());
+    }
+    Err(JournalError::Newer {
+        path: path.display().to_string(),
+        format,
+        known: schema::FORMAT,
+    })
+}
+
+/// Makes an empty file that only its user may read, or takes what others may do from one that is there.
+pub(crate) fn make_private(path: &Path) -> Result<(), JournalError> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(refused(path, "open it"))?;
+    drop(file);
+    // What SQLite makes beside it gets the same permissions.
+    for file in ["", "-wal", "-shm", ".lock"].map(|ending| beside(path, ending)) {
+        match fs::metadata(&file) {
+            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+                fs::set_permissions(&file, Permissions::from_mode(0o600))
+                    .map_err(refused(&file, "keep others from reading it"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A connection that writes. The first one of a file makes it a journal.
+pub(crate) fn writer(path: &Path) -> Result<Connection, JournalError> {
+    let open = || -> Result<Connection, rusqlite::Error> {
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        settings(&connection)?;
+        // Closing must not write: after an error nothing may, and in good order it is done aloud.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(connection)
+    };
+    open().map_err(|error| Trouble::from(error).at(path, "open it"))
+}
+
+/// A connection that reads.
+pub(crate) fn reader(path: &Path) -> Result<Connection, JournalError> {
+    let open = || -> Result<Connection, rusqlite::Error> {
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        settings(&connection)?;
+        Ok(connection)
+    };
+    open().map_err(|error| Trouble::from(error).at(path, "open it"))
+}
+
+fn settings(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// Settings that only who writes may make, and those that last in the file.
+pub(crate) fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    if is_new {
+        // The header says whose the file is before anything else is in it, and so does each later look at it.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
+        connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    }
+    connection.query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", -16 * 1024)
+}

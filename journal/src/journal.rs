@@ -1,0 +1,341 @@
+//! The handle: opening a journal, and what a cluster asks of it.
+//!
+//! Owns [`Journal`]. Must not know rows. Invariant: there is one owner of a file at a time, and its last handle closes it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use toolpool_cluster::{Accepted, Done, Known, Record, Store, StoreError, TurnId};
+
+use crate::error::{JournalError, Trouble};
+use crate::file::{self, Lock};
+use crate::recovery::{self, Recovered};
+use crate::writer::checkpoints::Checkpoints;
+use crate::writer::queue::Job;
+use crate::writer::{self, Shared, Writer};
+use crate::{record, schema, stamp};
+
+/// What is kept of prompts and replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bodies {
+    /// Their texts.
+    #[default]
+    Keep,
+    /// Only their length and hash: no text reaches the disk. Where a text would be told, `sha256:` and its hash in
+    /// hexadecimal digits stand for it. What was queued when its owner died cannot be run again, and what had come of a
+    /// reply is not known.
+    ///
+    /// What a tool says of a failure, and the questions that it asks, are kept all the same: they are the story, not bodies.
+    Hash,
+}
+
+/// How a journal is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    bodies: Bodies,
+}
+
+impl Options {
+    /// What is kept of prompts and replies from now on.
+    #[must_use]
+    pub fn bodies(mut self, bodies: Bodies) -> Self {
+        self.bodies = bodies;
+        self
+    }
+
+    /// Opens the journal; see [`Journal::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Journal, JournalError> {
+        open(path.as_ref(), self.bodies)
+    }
+}
+
+/// A journal, and the right to write it. Cheap to clone.
+///
+/// The last handle that goes writes what waits and closes the file, which takes a moment.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    recovered: Recovered,
+    /// For what a cluster asks while the writer is at work.
+    reader: Mutex<Option<Connection>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Journal {
+    /// Opens a journal, or makes one, and settles what its last owner left open, all of it before it returns: prompts that
+    /// were never given to a tool stay queued, those that were end as indeterminate. Blocks for as long as that takes.
+    ///
+    /// The file and those beside it (`-wal`, `-shm`, `.lock`, `.reserve`) can be read by their user alone.
+    ///
+    /// # Errors
+    /// If another process owns it, if it is no journal or one of a later version, if it is damaged, or if the system
+    /// refuses something.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        Self::options().open(path)
+    }
+
+    /// For opening it otherwise than usual.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0.shared.path
+    }
+
+    /// What opening it found of earlier owners.
+    pub fn recovered(&self) -> &Recovered {
+        &self.0.recovered
+    }
+
+    /// Waits until everything that was put is in the file. Blocks.
+    ///
+    /// # Errors
+    /// If the journal has failed.
+    pub fn flush(&self) -> Result<(), JournalError> {
+        self.on_writer(|writer| {
+            writer.pending_now();
+            Ok(())
+        })
+    }
+
+    /// Runs something between records, where they are written, and waits for it.
+    pub(crate) fn on_writer<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Writer) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (answer, heard) = mpsc::channel();
+        let call = move |writer: &mut Writer| {
+            let result = match writer.shared.failed() {
+                Some(error) => Err(error.clone().into()),
+                None => call(writer),
+            };
+            let result = match writer.shared.failed() {
+                Some(error) => Err(error.clone().into()),
+                None => result,
+            };
+            let _ = answer.send(result);
+        };
+        let queue = &self.0.shared.queue;
+        match queue.push(Job::Call(Box::new(call))) {
+            Ok(()) => heard.recv().unwrap_or_else(|_| Err(self.gone().into())),
+            Err(_) => Err(self.gone().into()),
+        }
+    }
+
+    /// What is said if the writer has panicked.
+    fn gone(&self) -> StoreError {
+        let gone = Trouble::Damaged("its writer is gone".to_owned());
+        self.0.shared.fail(&gone)
+    }
+
+    /// Reads at one point of time.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        if let Some(error) = self.0.shared.failed() {
+            return Err(error.clone());
+        }
+        let failed = |trouble: Trouble| StoreError::Failed {
+            path: self.path().display().to_string(),
+            detail: trouble.to_string(),
+        };
+        let reader = self.0.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = reader
+            .as_ref()
+            .expect("it is taken when the last handle goes");
+        let all_at_once = reader.unchecked_transaction().map_err(Trouble::from);
+        let all_at_once = all_at_once.map_err(failed)?;
+        read(&all_at_once).map_err(failed)
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Journal").field(&self.path()).finish()
+    }
+}
+
+fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
+    let path = file::place(path)?;
+    file::see_that_it_is_local(&path)?;
+    let lock = Lock::take(&path)?;
+    let is_new = !file::is_a_journal(&path)?;
+    file::make_private(&path)?;
+    let at = |action| {
+        let path = path.clone();
+        move |trouble: Trouble| trouble.at(&path, action)
+    };
+    let sqlite = |action| {
+        let at = at(action);
+        move |error: rusqlite::Error| at(error.into())
+    };
+
+    let mut connection = file::writer(&path)?;
+    let found = schema::format(&connection).map_err(sqlite("read its format"))?;
+    file::see_format(&path, found)?;
+    file::prepare(&connection, is_new).map_err(sqlite("make it ready"))?;
+    schema::migrate(&mut connection, schema::FORMAT)
+        .map_err(sqlite("bring its format up to date"))?;
+
+    let (recovered, highest, next_event) =
+        take_over(&mut connection).map_err(at("settle what was open"))?;
+    let shared = Arc::new(Shared::new(path.clone(), highest));
+    let on_failure = {
+        let shared = Arc::clone(&shared);
+        move |trouble: Trouble| drop(shared.fail(&trouble))
+    };
+    let beside = file::writer(&path)?;
+    let reader = file::reader(&path)?;
+    let thread = file::refused(&path, "start a thread for it");
+    let checkpoints = Checkpoints::start(beside, on_failure).map_err(thread)?;
+    let writer = Writer::new(
+        connection,
+        Arc::clone(&shared),
+        bodies,
+        next_event,
+        checkpoints,
+        lock,
+    );
+    let thread = file::refused(&path, "start a thread for it");
+    let writer = thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || writer.run())
+        .map_err(thread)?;
+    Ok(Journal(Arc::new(Inner {
+        shared,
+        recovered,
+        reader: Mutex::new(Some(reader)),
+        writer: Some(writer),
+    })))
+}
+
+/// Settles what was open and notes the new owner, in one transaction. Gives the highest turn and the next event as well.
+fn take_over(connection: &mut Connection) -> Result<(Recovered, u64, i64), Trouble> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let now = stamp::of_time(SystemTime::now());
+    let mut recovered = recovery::recover(&transaction, now)?;
+    let last_closed: Option<bool> = transaction
+        .query_row(
+            "SELECT closed FROM openings ORDER BY id DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    recovered.closed_in_order = last_closed.unwrap_or(true);
+    let highest: i64 = transaction.query_row(
+        "SELECT max((SELECT last FROM numbers WHERE name = 'turn'), (SELECT coalesce(max(turn), 0) FROM prompts))",
+        [],
+        |row| row.get(0),
+    )?;
+    let last_event: i64 = transaction.query_row(
+        "SELECT max((SELECT last FROM numbers WHERE name = 'event'), (SELECT coalesce(max(id), 0) FROM events))",
+        [],
+        |row| row.get(0),
+    )?;
+    transaction.execute(
+        "INSERT INTO openings (at, pid, program, first_event, closed) VALUES (?1, ?2, ?3, ?4, 0)",
+        (
+            now,
+            std::process::id(),
+            env!("CARGO_PKG_VERSION"),
+            last_event + 1,
+        ),
+    )?;
+    transaction.commit()?;
+    Ok((recovered, highest.cast_unsigned(), last_event + 1))
+}
+
+impl Store for Journal {
+    fn next_turn(&self) -> TurnId {
+        TurnId(self.0.shared.highest.load(Ordering::Relaxed) + 1)
+    }
+
+    fn put(&self, record: Record, done: Option<Done>) {
+        writer::note(&self.0.shared, &record);
+        let back = self.0.shared.queue.push(Job::Put(record, done));
+        if let Err(Some(done)) = back {
+            done(Err(self.gone()));
+        }
+    }
+
+    fn find(&self, key: &str) -> Result<Option<Known>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT turn FROM prompts WHERE key = ?1 ORDER BY turn DESC LIMIT 1",
+            )?;
+            let turn = select.query_row([key], |row| row.get(0)).optional()?;
+            let Some(turn) = turn.map(record::turn) else {
+                return Ok(None);
+            };
+            let accepted = Box::new(record::read_accepted(connection, turn)?);
+            if let Some((mut reply, _)) = record::read_ended(connection, turn)? {
+                if let Some(outcome) = record::read_settled(connection, turn)? {
+                    reply.outcome = outcome;
+                }
+                return Ok(Some(Known::Ended(accepted, Box::new(reply))));
+            }
+            let is_running = is_with_a_tool(connection, turn)?;
+            Ok(Some(if is_running {
+                Known::Running(accepted)
+            } else {
+                Known::Queued(accepted)
+            }))
+        })
+    }
+
+    fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT turn FROM open JOIN prompts USING (turn) WHERE cluster = ?1 ORDER BY turn",
+            )?;
+            let turns = select.query_map([cluster], |row| row.get(0))?;
+            let turns = turns.collect::<Result<Vec<i64>, _>>()?;
+            let mut queued = Vec::new();
+            for turn in turns.into_iter().map(record::turn) {
+                if !is_with_a_tool(connection, turn)? {
+                    queued.push(record::read_accepted(connection, turn)?);
+                }
+            }
+            Ok(queued)
+        })
+    }
+}
+
+/// Whether an open prompt was given to a tool, and not back.
+fn is_with_a_tool(connection: &Connection, turn: TurnId) -> Result<bool, Trouble> {
+    let last = record::read_attempts(connection, turn)?.pop();
+    Ok(last.is_some_and(|(_, handed_back)| !handed_back))
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The writer's connection is to be the last one: it takes the log away.
+        drop(
+            self.reader
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.take()
+            // The last handle may have been in what a record's `done` held, and then this is the writer.
+            && writer.thread().id() != thread::current().id()
+        {
+            let _ = writer.join();
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The formats of the file, one after the other.
+//!
+//! Owns the schema and its migrations. Must not know what the rows are for. Invariant: a file is of one of these formats,
+//! which `user_version` says, or it is not touched.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Says that a SQLite file is a journal: "tpjl" in the header.
+pub(crate) const APPLICATION_ID: u32 = u32::from_be_bytes(*b"tpjl");
+
+/// What makes each format from the one before; the first from an empty file.
+const STEPS: [&str; 1] = [include_str!("schema/1.sql")];
+
+/// The format that this version writes.
+pub(crate) const FORMAT: u32 = STEPS.len() as u32;
+
+/// The format that the file has.
+pub(crate) fn format(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Brings an older format, or an empty file, to `format`: each step wholly or not at all.
+pub(crate) fn migrate(connection: &mut Connection, to: u32) -> rusqlite::Result<()> {
+    for (number, step) in (1..=to).zip(STEPS) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if format(&transaction)? >= number {
+            continue;
+        }
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,438 @@
+//! The one thread that writes.
+//!
+//! Owns the writing connection, and what becomes of a record that cannot be written. Must not know who puts records.
+//! Invariants: records are kept in the order in which they were put; all that gathered while one commit was on its way goes
+//! into the next; a record is called kept after the commit that has it, never before; after an error nothing is written
+//! any more, and no second sync is asked for.
+
+pub(crate) mod checkpoints;
+mod pending;
+pub(crate) mod queue;
+pub(crate) mod reserve;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, TransactionBehavior};
+use toolpool_cluster::{Done, Event, Record, StoreError, TurnId};
+
+use crate::error::Trouble;
+use crate::file::Lock;
+use crate::journal::Bodies;
+use crate::{record, stamp};
+use checkpoints::Checkpoints;
+use pending::{Pending, Piece};
+use queue::{Job, Queue, Taken};
+use reserve::Reserve;
+
+/// What the handles of a journal share with its writer.
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) queue: Queue,
+    /// The highest number of a turn.
+    pub(crate) highest: AtomicU64,
+    failed: OnceLock<StoreError>,
+}
+
+impl Shared {
+    pub(crate) fn new(path: PathBuf, highest: u64) -> Self {
+        Self {
+            path,
+            queue: Queue::default(),
+            highest: AtomicU64::new(highest),
+            failed: OnceLock::new(),
+        }
+    }
+
+    /// Why nothing can be kept any more; None while it can.
+    pub(crate) fn failed(&self) -> Option<&StoreError> {
+        self.failed.get()
+    }
+
+    /// Ends the journal's life; the first reason counts.
+    pub(crate) fn fail(&self, trouble: &Trouble) -> StoreError {
+        let error = StoreError::Failed {
+            path: self.path.display().to_string(),
+            detail: trouble.to_string(),
+        };
+        self.failed.get_or_init(|| error).clone()
+    }
+
+    fn full(&self, detail: &str) -> StoreError {
+        StoreError::Full {
+            path: self.path.display().to_string(),
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+/// How much of a batch is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All of it.
+    All,
+    /// What follows accepted prompts: there is no space for more.
+    Needed,
+    /// The same, and of replies only their hashes.
+    Bare,
+}
+
+/// What became of a record.
+enum Answer {
+    Kept,
+    /// There was no space for it.
+    Refused,
+    /// Its prompt is none of the open ones: there was no space for that.
+    NotOpen,
+}
+
+type Entry = (Record, Option<Done>);
+
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bodies: Bodies,
+    pub(crate) next_event: i64,
+    reserve: Reserve,
+    /// The reserve was given up, and not set aside again.
+    is_scarce: bool,
+    pending: Pending,
+    /// Open prompts of which pieces are in the file.
+    in_pieces: HashSet<TurnId>,
+    checkpoints: Checkpoints,
+    /// The last thing to go.
+    _lock: Lock,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        connection: Connection,
+        shared: Arc<Shared>,
+        bodies: Bodies,
+        next_event: i64,
+        checkpoints: Checkpoints,
+        lock: Lock,
+    ) -> Self {
+        let reserve = Reserve::beside(&shared.path);
+        let is_scarce = reserve.set_aside().is_err();
+        Self {
+            connection,
+            shared,
+            bodies,
+            next_event,
+            reserve,
+            is_scarce,
+            pending: Pending::default(),
+            in_pieces: HashSet::new(),
+            checkpoints,
+            _lock: lock,
+        }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let _guard = Guard(Arc::clone(&self.shared));
+        loop {
+            match self.shared.queue.take(self.pending.due()) {
+                Taken::Jobs(jobs) => self.work(jobs),
+                Taken::Nothing => self.commit(Vec::new()),
+                Taken::Closed => break,
+            }
+        }
+        self.close();
+    }
+
+    fn work(&mut self, jobs: Vec<Job>) {
+        let now = Instant::now();
+        let mut batch = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match job {
+                Job::Put(record, done) => batch.extend(self.take(record, done, now)),
+                Job::Call(call) => {
+                    self.commit(std::mem::take(&mut batch));
+                    call(self);
+                }
+            }
+        }
+        if !batch.is_empty() || self.pending.is_due(now) {
+            self.commit(batch);
+        }
+    }
+
+    /// Gives back what is to be written now.
+    fn take(&mut self, record: Record, done: Option<Done>, now: Instant) -> Option<Entry> {
+        match (record, done) {
+            (
+                Record::Output {
+                    turn,
+                    attempt,
+                    bytes,
+                },
+                None,
+            ) => {
+                if self.bodies == Bodies::Keep {
+                    self.pending.piece(turn, attempt, bytes, now);
+                }
+                None
+            }
+            (Record::Event(event), None) => {
+                self.pending.event(event, now);
+                None
+            }
+            (record, done) => {
+                match &record {
+                    Record::Ended {
+                        reply, attempts, ..
+                    } => self.pending.forget(reply.turn, *attempts),
+                    Record::HandedBack { turn, attempt } => self.pending.forget(*turn, *attempt),
+                    _ => {}
+                }
+                Some((record, done))
+            }
+        }
+    }
+
+    /// Writes what has to be and says what became of it. Whatever waits may go along.
+    pub(crate) fn commit(&mut self, batch: Vec<Entry>) {
+        let now = Instant::now();
+        let pieces = if self.pending.is_due(now) {
+            self.pending.take_pieces()
+        } else {
+            Vec::new()
+        };
+        let events = self.pending.take_events();
+        let (records, dones): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let answers = match self.shared.failed() {
+            Some(error) => Err(error.clone()),
+            None => self
+                .write_somehow(&records, &events, &pieces)
+                .map_err(|trouble| self.shared.fail(&trouble)),
+        };
+        match answers {
+            Ok(answers) => {
+                for (done, answer) in dones.into_iter().zip(answers) {
+                    let Some(done) = done else { continue };
+                    done(match answer {
+                        Answer::Kept => Ok(()),
+                        Answer::Refused => Err(self.shared.full("the disk is full")),
+                        Answer::NotOpen => {
+                            Err(self.shared.full("the prompt itself is not in the journal"))
+                        }
+                    });
+                }
+            }
+            Err(error) => {
+                for done in dones.into_iter().flatten() {
+                    done(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Writes all of it, or, where there is no space, what follows accepted prompts.
+    fn write_somehow(
+        &mut self,
+        records: &[Record],
+        events: &[Event],
+        pieces: &[Piece],
+    ) -> Result<Vec<Answer>, Trouble> {
+        let wants_space = records
+            .iter()
+            .any(|record| matches!(record, Record::Accepted(_)));
+        if self.is_scarce && wants_space && self.reserve.set_aside().is_ok() {
+            self.is_scarce = false;
+        }
+        if !self.is_scarce {
+            match self.write(records, events, pieces, Extent::All) {
+                Err(trouble) if trouble.is_full() => {
+                    self.reserve.give_up();
+                    self.is_scarce = true;
+                }
+                result => return result,
+            }
+        }
+        let result = match self.write(records, &[], &[], Extent::Needed) {
+            Err(trouble) if trouble.is_full() => self.write(records, &[], &[], Extent::Bare),
+            result => result,
+        };
+        // So the log stays short and is used again, and the reserve lasts.
+        checkpoints::checkpoint(&self.connection)?;
+        result
+    }
+
+    fn write(
+        &mut self,
+        records: &[Record],
+        events: &[Event],
+        pieces: &[Piece],
+        extent: Extent,
+    ) -> Result<Vec<Answer>, Trouble> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut next_event = self.next_event;
+        let mut answers = Vec::with_capacity(records.len());
+        for record in records {
+            let answer = match record {
+                Record::Event(event) if extent == Extent::All => {
+                    record::write_event(&transaction, next_event, event)?;
+                    next_event += 1;
+                    Answer::Kept
+                }
+                record => apply(&transaction, record, self.bodies, extent, &self.in_pieces)?,
+            };
+            answers.push(answer);
+        }
+        for event in events {
+            record::write_event(&transaction, next_event, event)?;
+            next_event += 1;
+        }
+        for ((turn, attempt), bytes) in pieces {
+            record::write_output(&transaction, *turn, *attempt, bytes)?;
+        }
+        transaction.commit()?;
+        self.next_event = next_event;
+        self.in_pieces
+            .extend(pieces.iter().map(|((turn, _), _)| *turn));
+        for record in records {
+            if let Record::Ended { reply, .. } = record {
+                self.in_pieces.remove(&reply.turn);
+            }
+        }
+        self.checkpoints.committed();
+        if self.checkpoints.is_long() {
+            checkpoints::checkpoint(&self.connection)?;
+        }
+        Ok(answers)
+    }
+
+    /// Writes what waits, says that the journal was closed in order, and leaves one file. After an error: nothing of that.
+    fn close(mut self) {
+        self.pending_now();
+        if self.shared.failed().is_none() {
+            let closed = self.connection.execute(
+                "UPDATE openings SET closed = 1 WHERE id = (SELECT max(id) FROM openings)",
+                [],
+            );
+            if let Err(error) = closed {
+                self.shared.fail(&error.into());
+            }
+        }
+        self.checkpoints.stop();
+        if self.shared.failed().is_none() {
+            let _ = self
+                .connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+            // What cannot be brought in now stays in the log, where the next owner finds it.
+            let _ = self.connection.close();
+        }
+    }
+
+    /// Writes all that waits, whether it is time or not.
+    pub(crate) fn pending_now(&mut self) {
+        let (events, pieces) = (self.pending.take_events(), self.pending.take_pieces());
+        if self.shared.failed().is_some() || (events.is_empty() && pieces.is_empty()) {
+            return;
+        }
+        if let Err(trouble) = self.write_somehow(&[], &events, &pieces) {
+            self.shared.fail(&trouble);
+        }
+    }
+}
+
+/// If the writer panics, nobody is to wait for it.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let error = self
+            .0
+            .fail(&Trouble::Damaged("its writer has panicked".to_owned()));
+        self.0.queue.close();
+        if let Taken::Jobs(jobs) = self.0.queue.take(None) {
+            for job in jobs {
+                if let Job::Put(_, Some(done)) = job {
+                    done(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Writes one record.
+fn apply(
+    connection: &Connection,
+    record: &Record,
+    bodies: Bodies,
+    extent: Extent,
+    in_pieces: &HashSet<TurnId>,
+) -> Result<Answer, Trouble> {
+    Ok(match record {
+        Record::Accepted(_) | Record::Output { .. } | Record::Event(_) if extent != Extent::All => {
+            Answer::Refused
+        }
+        Record::Accepted(accepted) => {
+            record::write_accepted(connection, accepted, bodies)?;
+            Answer::Kept
+        }
+        Record::Dispatching(dispatching) => {
+            if !record::is_open(connection, dispatching.turn)? {
+                return Ok(Answer::NotOpen);
+            }
+            record::write_dispatching(connection, dispatching)?;
+            Answer::Kept
+        }
+        Record::HandedBack { turn, attempt } => {
+            if in_pieces.contains(turn) {
+                record::forget_output(connection, *turn, *attempt)?;
+            }
+            record::write_handed_back(connection, *turn, *attempt)?;
+            Answer::Kept
+        }
+        Record::Output {
+            turn,
+            attempt,
+            bytes,
+        } => {
+            if bodies == Bodies::Keep {
+                record::write_output(connection, *turn, *attempt, bytes)?;
+            }
+            Answer::Kept
+        }
+        Record::Ended {
+            reply,
+            attempts,
+            at,
+        } => {
+            if !record::close(connection, reply.turn)? {
+                return Ok(Answer::NotOpen);
+            }
+            let bodies = if extent == Extent::Bare {
+                Bodies::Hash
+            } else {
+                bodies
+            };
+            let at = stamp::of_time(*at);
+            record::write_ended(connection, reply, *attempts, at, bodies)?;
+            if in_pieces.contains(&reply.turn) {
+                record::forget_output(connection, reply.turn, *attempts)?;
+            }
+            Answer::Kept
+        }
+        _ => Answer::Kept,
+    })
+}
+
+/// The highest number of a turn that was put.
+pub(crate) fn note(shared: &Shared, record: &Record) {
+    if let Record::Accepted(accepted) = record {
+        shared.highest.fetch_max(accepted.turn.0, Ordering::Relaxed);
+    }
+}
