@@ -4,6 +4,7 @@
 //! in [`Scheduler`]. Invariant: it never waits for a supervisor, so that supervisors may always wait for it.
 
 mod journal;
+mod keys;
 mod pausing;
 mod permissions;
 mod replacing;
@@ -31,7 +32,7 @@ use crate::scheduler::{Decision, Scheduler};
 use crate::starting::Starts;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 use crate::turn::{Control, Heard, Message, Order, Report, Turn};
-pub(crate) use journal::{Journal, Settled};
+pub(crate) use journal::{Answered, Journal};
 pub(crate) use replacing::Replacing;
 #[cfg(test)]
 pub(crate) use roster::KEPT_PLACES;
@@ -44,8 +45,8 @@ pub(crate) struct Dispatcher {
     pub(crate) history: History,
     pub(crate) roster: Vec<Entry>,
     pub(crate) inbox: mpsc::Receiver<Message>,
-    /// What the journal says of records, if there is one.
-    pub(crate) settled: Option<mpsc::UnboundedReceiver<Settled>>,
+    /// What the journal says, if there is one.
+    pub(crate) answers: Option<mpsc::UnboundedReceiver<Answered>>,
     /// Closes when the last handle is gone.
     pub(crate) handles: oneshot::Receiver<()>,
     pub(crate) turns: HashMap<TurnId, Box<Turn>>,
@@ -90,7 +91,7 @@ impl Dispatcher {
             // The timer only wakes: callers that never pause must not keep a deadline from being looked at.
             tokio::select! {
                 biased;
-                settled = next(&mut self.settled) => self.on_settled_record(settled),
+                answered = next(&mut self.answers) => self.on_answered(now(), answered),
                 message = self.inbox.recv() => match message {
                     Some(message) => self.on_message(now(), message),
                     // Impossible while supervisors hold senders; with none left there is nothing to wait for.
@@ -115,13 +116,19 @@ impl Dispatcher {
 
     fn on_message(&mut self, now: Instant, message: Message) {
         match message {
-            Message::Submit(turn) => self.on_submit(now, turn),
+            Message::Submit(mut turn) => match turn.key.clone() {
+                Some(key) if !turn.is_kept => {
+                    turn.since = now;
+                    self.on_keyed(key, turn);
+                }
+                _ => self.admit(now, turn),
+            },
             Message::Report(instance, report) => self.on_report(now, instance, report),
             Message::Control(control) => self.on_control(now, control),
         }
     }
 
-    fn on_submit(&mut self, now: Instant, mut turn: Box<Turn>) {
+    fn admit(&mut self, now: Instant, mut turn: Box<Turn>) {
         turn.since = now;
         let id = turn.id;
         let groups = &self.facts.groups;
@@ -134,23 +141,38 @@ impl Dispatcher {
             Some(failure) => Err(SubmitError::Journal(failure.clone())),
             None => groups.admit(&turn.prompt, &turn.asked, target, session),
         };
-        let admitted = match fits {
-            Err(refusal) => Err(self.scheduler.refuse(refusal)),
-            Ok(groups) => {
-                turn.ticket.groups = groups;
-                self.scheduler
-                    .on_submit(now, id, turn.ticket.clone(), &mut self.decisions)
-            }
+        let groups = match fits {
+            Err(refusal) => return self.refuse(turn, refusal),
+            Ok(groups) => groups,
+        };
+        turn.ticket.groups = groups;
+        let (ticket, out) = (turn.ticket.clone(), &mut self.decisions);
+        let admitted = match turn.is_kept {
+            true => self.scheduler.on_submit_again(now, id, ticket, out),
+            false => self.scheduler.on_submit(now, id, ticket, out),
         };
         match admitted {
             Ok(()) => self.on_admitted(turn),
-            Err(refusal) => {
-                self.history.record(EventKind::PromptRefused {
-                    reason: refusal.code(),
-                });
-                turn.writer.refuse(refusal);
-            }
+            Err(refusal) => self.tell_refusal(turn, refusal),
         }
+    }
+
+    fn refuse(&mut self, turn: Box<Turn>, refusal: SubmitError) {
+        let refusal = self.scheduler.refuse(refusal);
+        self.tell_refusal(turn, refusal);
+    }
+
+    fn tell_refusal(&mut self, turn: Box<Turn>, refusal: SubmitError) {
+        self.history.record(EventKind::PromptRefused {
+            reason: refusal.code(),
+        });
+        if turn.is_kept {
+            self.history.record(EventKind::PromptLeft {
+                turn: turn.id,
+                reason: refusal.to_string(),
+            });
+        }
+        turn.writer.refuse(refusal);
     }
 
     fn on_report(&mut self, now: Instant, instance: usize, report: Report) {
@@ -279,6 +301,7 @@ impl Dispatcher {
                     let reason = "its task panicked, which is a bug of toolpool or of a launcher of your own; launch the cluster again".to_owned();
                     // A turn that it was not given yet is still here.
                     if !self.roster[instance].departing {
+                        self.lose_key(self.roster[instance].turn());
                         self.scheduler
                             .on_turn_dropped(now, instance, &mut self.decisions);
                     }
@@ -525,6 +548,7 @@ impl Dispatcher {
             self.on_message(now(), message);
             self.carry_out();
         }
+        self.close_keys();
         self.history.record(EventKind::ClusterStopped);
         let report = ShutdownReport {
             books: self.books(),
@@ -583,11 +607,11 @@ impl Entry {
     }
 }
 
-async fn next(settled: &mut Option<mpsc::UnboundedReceiver<Settled>>) -> Settled {
+async fn next(answers: &mut Option<mpsc::UnboundedReceiver<Answered>>) -> Answered {
     // The journal beside the dispatcher holds a sender.
-    match settled {
-        Some(settled) => match settled.recv().await {
-            Some(settled) => settled,
+    match answers {
+        Some(answers) => match answers.recv().await {
+            Some(answered) => answered,
             None => std::future::pending().await,
         },
         None => std::future::pending().await,

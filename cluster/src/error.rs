@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::profile::ProfileError;
+use toolpool_pool_core::prompt::TurnId;
 use toolpool_pool_core::{LaunchError, TooFewOpenFiles};
 
 use crate::reply::Reply;
@@ -52,6 +53,9 @@ pub enum ClusterError {
     /// The system allows too few open files for so many instances.
     #[error(transparent)]
     OpenFiles(#[from] TooFewOpenFiles),
+    /// Its journal cannot be read.
+    #[error(transparent)]
+    Journal(StoreError),
     /// Its working folders could not be made.
     #[error(transparent)]
     Worktree(#[from] crate::worktree::WorktreeError),
@@ -71,6 +75,7 @@ impl ClusterError {
             Self::Launch(_) => "launch_failed",
             Self::NoneReady { .. } => "none_ready",
             Self::OpenFiles(_) => "too_few_open_files",
+            Self::Journal(_) => "journal_failed",
             Self::Worktree(_) => "worktree",
         }
     }
@@ -113,6 +118,19 @@ pub enum SubmitError {
     /// The prompt itself is unfit.
     #[error(transparent)]
     Prompt(#[from] toolpool_pool_core::prompt::Refusal),
+    /// Its key was given to another prompt before.
+    #[error(
+        "the key of this prompt was given to another one before ({first}); give each prompt a key of its own"
+    )]
+    KeyConflict {
+        /// That prompt's turn.
+        first: TurnId,
+    },
+    /// It has a key, and the cluster has no journal to know it by.
+    #[error(
+        "a key needs a journal: launch the cluster with one (`ClusterBuilder::journal`), or leave the key out"
+    )]
+    KeyWithoutJournal,
     /// The cluster's journal does not have it. If it failed, nobody can say whether it does before it is opened again: a
     /// prompt without a key may then be run though it was refused.
     #[error(transparent)]
@@ -127,7 +145,8 @@ impl SubmitError {
             Self::Draining => "draining",
             Self::NoInstance { .. } | Self::NoFit { .. } => "not_found",
             Self::Unroutable(_) => "unroutable",
-            Self::Prompt(_) => "invalid",
+            Self::Prompt(_) | Self::KeyWithoutJournal => "invalid",
+            Self::KeyConflict { .. } => "key_conflict",
             Self::Journal(StoreError::Full { .. }) => "journal_full",
             Self::Journal(_) => "journal_failed",
         }

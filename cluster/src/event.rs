@@ -70,6 +70,13 @@ pub enum EventKind {
         /// The refusal's code.
         reason: &'static str,
     },
+    /// A prompt that an earlier cluster of this name had accepted cannot run on this one. It is still queued in the journal.
+    PromptLeft {
+        /// Its turn.
+        turn: TurnId,
+        /// Why not.
+        reason: String,
+    },
     /// A turn began on an instance.
     TurnStarted {
         /// The turn.

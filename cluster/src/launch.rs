@@ -35,7 +35,8 @@ use crate::replacing::{Recycle, Replacements};
 use crate::restarts::{RestartLimit, RestartPolicy};
 use crate::scheduler::Scheduler;
 use crate::starting::{self, Starts};
-use crate::store::Store;
+use crate::store::{Accepted, Store, StoreError};
+use crate::turn::{Message, Turn};
 use crate::worktree::Repository;
 
 pub use group::{Group, ToolSet, ToolSpec, ToolSpecError};
@@ -46,6 +47,9 @@ pub const MAX_COUNT: usize = 1000;
 
 /// Messages on their way to the dispatcher; senders wait when it is full.
 const MAILBOX: usize = 1024;
+
+/// The label of prompts that belong to a batch.
+const BATCH: &str = "batch";
 
 /// Orders on their way to a supervisor. One turn at a time can be under way, the rest are rare acts of an operator.
 const ORDERS: usize = 64;
@@ -378,6 +382,10 @@ impl ClusterBuilder {
     /// with the code `journal_full`. When they cannot be written any more, the cluster stops at once: what a tool was given
     /// ends indeterminate, with the cause `journal_failed`, and what was only queued is still queued in the books.
     ///
+    /// What earlier clusters of the same [name](ClusterBuilder::name) accepted and never gave to a tool runs again, under its
+    /// number, with nobody waiting for it: its end is in the books and the events. What belongs to a batch (it has a label
+    /// `batch`) waits for that batch to be resumed. What a tool may have begun is in doubt and does not run again.
+    ///
     /// ```no_run
     /// use toolpool_cluster::{Store, launch_cluster};
     ///
@@ -435,6 +443,8 @@ impl ClusterBuilder {
         let group_of = groups.of_instances(self.spare);
         toolpool_pool_core::reserve_open_files(group_of.len())?;
 
+        let queued = queued(self.journal.as_ref(), &self.name).await?;
+
         let now = crate::clock::now();
         let (dispatcher, inbox) = mpsc::channel(MAILBOX);
         let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
@@ -480,14 +490,14 @@ impl ClusterBuilder {
             scheduler.resize(now, group, facts.groups.count_of(group), &mut Vec::new());
         }
         let next_turn = self.journal.as_ref().map_or(1, |it| it.next_turn().0);
-        let (journal, settled) = self.journal.map(Journal::new).unzip();
+        let (journal, answers) = self.journal.map(Journal::new).unzip();
         let task = Dispatcher {
             facts,
             scheduler,
             history: History::new(self.sinks, events, journal),
             roster,
             inbox,
-            settled,
+            answers,
             handles,
             turns: HashMap::new(),
             decisions: Vec::new(),
@@ -498,6 +508,11 @@ impl ClusterBuilder {
             kept: Vec::new(),
         };
         tokio::spawn(task.run());
+        for accepted in queued {
+            let turn = Box::new(Turn::again(accepted, now));
+            // It runs before anybody can have ended it.
+            dispatcher.send(Message::Submit(turn)).await.ok();
+        }
         Ok(ClusterManager {
             inner: Arc::new(Inner {
                 dispatcher,
@@ -719,6 +734,28 @@ impl Plan {
             keeps_conversations: self.profile.keeps_conversations(),
         }
     }
+}
+
+/// What earlier clusters of that name have accepted and never given to a tool. What belongs to a batch is its own.
+async fn queued(
+    journal: Option<&Arc<dyn Store>>,
+    cluster: &str,
+) -> Result<Vec<Accepted>, ClusterError> {
+    let Some(store) = journal.map(Arc::clone) else {
+        return Ok(Vec::new());
+    };
+    let cluster = cluster.to_owned();
+    let read = tokio::task::spawn_blocking(move || store.queued(&cluster)).await;
+    // A store that panics is one that cannot be read.
+    let queued = read.unwrap_or_else(|panic| {
+        Err(StoreError::Failed {
+            path: "the journal".to_owned(),
+            detail: panic.to_string(),
+        })
+    });
+    let mut queued = queued.map_err(ClusterError::Journal)?;
+    queued.retain(|accepted| !accepted.labels.iter().any(|(name, _)| name == BATCH));
+    Ok(queued)
 }
 
 /// The repository of each group of a tool that edits files, where its folder is in one.

@@ -101,6 +101,7 @@ impl ClusterManager {
     }
 
     async fn submit(&self, submission: Submission) -> Result<ReplyStream, SubmitError> {
+        let has_key = submission.key.is_some();
         let (turn, reader) = self.turn(submission);
         self.inner
             .dispatcher
@@ -110,7 +111,7 @@ impl ClusterManager {
         Ok(ReplyStream {
             manager: self.clone(),
             reader,
-            detached: false,
+            detached: has_key,
         })
     }
 
@@ -134,7 +135,8 @@ impl ClusterManager {
             prompt: submission.prompt,
             timeout: submission.turn_timeout,
             land: submission.land,
-            key: None,
+            key: submission.key,
+            is_kept: false,
             retry: RetryPolicy::default(),
             attempts: 0,
             since: Instant::now(),
@@ -403,7 +405,7 @@ impl ClusterManager {
     }
 }
 
-/// A reply on its way. Dropping it withdraws the prompt.
+/// A reply on its way. Dropping it withdraws the prompt, unless that has a key.
 #[derive(Debug)]
 pub struct ReplyStream {
     manager: ClusterManager,

@@ -5,6 +5,7 @@
 //! bounded by the profile's `max_reply_bytes`, which the connection enforces.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub(crate) struct End {
     pub(crate) answer: Option<String>,
     pub(crate) usage: Option<Usage>,
     pub(crate) landed: Option<Result<Landed, String>>,
+    /// The answer is not what the tool wrote, to the byte.
+    pub(crate) lossy: bool,
 }
 
 impl End {
@@ -66,6 +69,7 @@ impl End {
             answer: None,
             usage: None,
             landed: None,
+            lossy: false,
         }
     }
 }
@@ -98,7 +102,8 @@ struct State {
 
 #[derive(Debug)]
 struct Shared {
-    turn: TurnId,
+    /// The turn's number: that of another one if it turns out to be the same prompt, before it is accepted.
+    turn: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -119,7 +124,7 @@ pub(crate) struct ReplyReader(Arc<Shared>);
 
 pub(crate) fn channel(turn: TurnId) -> (ReplyWriter, ReplyReader) {
     let shared = Arc::new(Shared {
-        turn,
+        turn: AtomicU64::new(turn.0),
         state: Mutex::default(),
     });
     (ReplyWriter(Arc::clone(&shared)), ReplyReader(shared))
@@ -142,6 +147,10 @@ impl Acceptance {
 }
 
 impl Shared {
+    fn turn(&self) -> TurnId {
+        TurnId(self.turn.load(Ordering::Relaxed))
+    }
+
     fn accept(&self) {
         let mut state = self.lock();
         state.accepted = true;
@@ -185,13 +194,13 @@ impl Shared {
                 }
             }
         };
-        Some(Ok(compose(self.turn, bytes, end, run)))
+        Some(Ok(compose(self.turn(), bytes, end, run)))
     }
 }
 
 fn compose(turn: TurnId, bytes: Vec<u8>, end: End, run: Run) -> Reply {
     let (text, lossy) = match end.answer {
-        Some(answer) => (answer, false),
+        Some(answer) => (answer, end.lossy),
         None => match String::from_utf8(bytes) {
             Ok(text) => (text, false),
             Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
@@ -263,7 +272,35 @@ impl ReplyWriter {
             Some(_) => Vec::new(),
             None => self.0.lock().bytes.clone(),
         };
-        compose(self.0.turn, bytes, end.clone(), run.clone())
+        compose(self.0.turn(), bytes, end.clone(), run.clone())
+    }
+
+    /// It is the prompt of another number.
+    pub(crate) fn rename(&self, turn: TurnId) {
+        self.0.turn.store(turn.0, Ordering::Relaxed);
+    }
+
+    /// Delivers the reply that another caller of the same prompt has got.
+    pub(crate) fn recall(self, reply: &Reply) {
+        self.rename(reply.turn);
+        self.chunk(reply.text.clone().into_bytes());
+        let end = End {
+            outcome: reply.outcome.clone(),
+            attribution: reply.attribution,
+            answer: Some(reply.text.clone()),
+            usage: reply.usage,
+            landed: reply.landed.clone(),
+            lossy: reply.lossy,
+        };
+        let run = Run {
+            instance: reply.instance.clone(),
+            tool: reply.tool.clone(),
+            generation: reply.generation,
+            queued: reply.queued,
+            took: reply.took,
+            first_output: reply.first_output,
+        };
+        self.end(end, run);
     }
 
     /// Delivers the end.
@@ -285,7 +322,7 @@ impl Drop for ReplyWriter {
 
 impl ReplyReader {
     pub(crate) fn turn(&self) -> TurnId {
-        self.0.turn
+        self.0.turn()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

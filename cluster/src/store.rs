@@ -38,6 +38,11 @@ pub trait Store: Send + Sync {
     /// If the store cannot be read.
     fn find(&self, key: &str) -> Result<Option<Known>, StoreError>;
 
+    /// Whether a prompt is the one that was recorded. A store that does not keep texts knows otherwise.
+    fn is_same(&self, recorded: &Prompt, asked: &Prompt) -> bool {
+        recorded == asked
+    }
+
     /// The prompts that earlier clusters of that name accepted and never gave to a tool, in the order of their numbers.
     ///
     /// # Errors
@@ -56,6 +61,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn find(&self, key: &str) -> Result<Option<Known>, StoreError> {
         (**self).find(key)
+    }
+
+    fn is_same(&self, recorded: &Prompt, asked: &Prompt) -> bool {
+        (**self).is_same(recorded, asked)
     }
 
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {

@@ -22,6 +22,7 @@ pub struct Submission {
     pub(crate) turn_timeout: Option<Duration>,
     pub(crate) on_loss: OnLoss,
     pub(crate) land: Option<String>,
+    pub(crate) key: Option<String>,
 }
 
 impl Submission {
@@ -94,6 +95,31 @@ impl Submission {
         self
     }
 
+    /// Names the prompt for good, in a cluster with a [journal](crate::ClusterBuilder::journal). Sent again with the same key,
+    /// also to a cluster that is launched later with the same journal, it is the same prompt and not run again: its reply is
+    /// that of the first one, now if it has ended, or else when it does. What an earlier cluster left queued runs, under its
+    /// number. Another prompt with the same key is refused with the code `key_conflict`.
+    ///
+    /// A prompt with a key is not withdrawn when its caller goes; [`ReplyStream::cancel`](crate::ReplyStream::cancel)
+    /// withdraws it for all who wait for it.
+    ///
+    /// ```no_run
+    /// use toolpool_cluster::{ClusterManager, Submission};
+    ///
+    /// # async fn example(cluster: ClusterManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// let prompt = || Submission::text("Bump the version in Cargo.toml").key("release-42/bump");
+    /// let reply = cluster.ask(prompt()).await?;
+    /// // However often, and whoever died in between: it is done once.
+    /// assert_eq!(cluster.ask(prompt()).await?.text, reply.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
     /// Longest wait in the queue; then it expires unsent.
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
@@ -121,6 +147,7 @@ impl From<Prompt> for Submission {
             turn_timeout: None,
             on_loss: OnLoss::Fail,
             land: None,
+            key: None,
         }
     }
 }

@@ -396,6 +396,7 @@ impl Supervisor {
                         answer,
                         usage,
                         landed: None,
+                        lossy: false,
                     };
                     self.end_turn(turn, end).await;
                     self.perform().await;

@@ -15,13 +15,14 @@ use crate::breaker::BreakerState;
 use crate::dispatcher::Addition;
 use crate::error::ControlError;
 use crate::explain::Explanation;
-use crate::fit::Asked;
+use crate::fit::{Asked, GroupSet};
 use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question, Settlement};
-use crate::reply::{End, ReplyWriter, Run};
+use crate::reply::{self, End, ReplyWriter, Run};
 use crate::retry::RetryPolicy;
 use crate::scheduler::Ticket;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
+use crate::store::Accepted;
 
 /// An accepted prompt.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Turn {
     pub(crate) land: Option<String>,
     /// The idempotency key.
     pub(crate) key: Option<String>,
+    /// The journal has it as accepted already.
+    pub(crate) is_kept: bool,
     /// When it may be given to a tool again.
     pub(crate) retry: RetryPolicy,
     /// How often it was given to a tool.
@@ -46,6 +49,53 @@ pub(crate) struct Turn {
     pub(crate) run: Run,
     /// How it ended, once it has.
     pub(crate) end: Option<End>,
+}
+
+impl Turn {
+    /// A prompt that an earlier cluster accepted and never gave to a tool. Nobody waits for it.
+    pub(crate) fn again(accepted: Accepted, now: Instant) -> Self {
+        // A clock that was set back has waited for nothing.
+        let waited = accepted.at.elapsed().unwrap_or_default();
+        let (writer, _) = reply::channel(accepted.turn);
+        Self {
+            id: accepted.turn,
+            ticket: Ticket {
+                session: accepted.session,
+                on_loss: accepted.on_loss,
+                target: accepted.target,
+                groups: GroupSet::ALL,
+                labels: accepted.labels,
+                fresh: accepted.prompt.fresh,
+                bytes: accepted.prompt.text.len(),
+                queue_timeout: accepted
+                    .queue_timeout
+                    .map(|limit| limit.saturating_sub(waited)),
+            },
+            prompt: accepted.prompt,
+            asked: Asked {
+                tool: accepted.tool,
+                role: accepted.role,
+            },
+            timeout: accepted.turn_timeout,
+            land: accepted.land,
+            key: accepted.key,
+            is_kept: true,
+            retry: accepted.retry,
+            attempts: accepted.attempts,
+            since: now,
+            writer,
+            run: Run::default(),
+            end: None,
+        }
+    }
+
+    /// It is the prompt that was accepted before, and has its number.
+    pub(crate) fn become_known(&mut self, accepted: &Accepted) {
+        self.id = accepted.turn;
+        self.attempts = accepted.attempts;
+        self.is_kept = true;
+        self.writer.rename(accepted.turn);
+    }
 }
 
 /// What the dispatcher takes.

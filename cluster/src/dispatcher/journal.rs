@@ -4,6 +4,7 @@
 //! that a prompt is accepted, no instance is given it, and nobody hears its end before the record of that is durable; with no
 //! journal nothing waits.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use toolpool_pool_core::outcome::{Doubt, DoubtCause, Failure, FailureClass, Outc
 use toolpool_pool_core::prompt::TurnId;
 
 use super::Dispatcher;
+use super::keys::{Found, Keyed};
 use crate::durable::{Line, Point};
 use crate::error::SubmitError;
 use crate::event::EventKind;
@@ -20,15 +22,23 @@ use crate::scheduler::Books;
 use crate::store::{Accepted, Dispatching, Record, Store, StoreError};
 use crate::turn::Turn;
 
-/// What became of the record of that number.
-pub(crate) type Settled = (u64, Result<(), StoreError>);
+/// What the store has said.
+pub(crate) enum Answered {
+    /// What became of the record of that number.
+    Record(u64, Result<(), StoreError>),
+    /// What is known of a key.
+    Key(String, Found),
+}
 
 /// The way to the store, and all that waits for it.
 pub(crate) struct Journal {
     pub(crate) store: Arc<dyn Store>,
     line: Line<Fact>,
-    /// As many answers can wait here as facts are in the line, and each open turn has a few at most.
-    settled: mpsc::UnboundedSender<Settled>,
+    /// As many answers can wait here as facts are in the line, of which each open turn has a few at most, and one for each
+    /// key that is looked up.
+    answers: mpsc::UnboundedSender<Answered>,
+    /// The keys of open prompts, and those that are looked up.
+    pub(super) keys: HashMap<String, Keyed>,
     /// Ends that the scheduler knows and nobody else yet.
     untold: Books,
     /// Nothing that it says counts any more.
@@ -42,6 +52,7 @@ enum Fact {
     Accepted {
         turn: TurnId,
         acceptance: Acceptance,
+        key: Option<String>,
         event: EventKind,
     },
     Departs {
@@ -59,12 +70,13 @@ enum Fact {
 }
 
 impl Journal {
-    pub(crate) fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedReceiver<Settled>) {
-        let (settled, heard) = mpsc::unbounded_channel();
+    pub(crate) fn new(store: Arc<dyn Store>) -> (Self, mpsc::UnboundedReceiver<Answered>) {
+        let (answers, heard) = mpsc::unbounded_channel();
         let journal = Self {
             store,
             line: Line::default(),
-            settled,
+            answers,
+            keys: HashMap::new(),
             untold: Books::default(),
             failed: None,
         };
@@ -98,10 +110,14 @@ impl Journal {
         let number = self.line.wait(point, fact);
         let answer = Answer {
             number,
-            to: Some(self.settled.clone()),
+            to: Some(self.answers.clone()),
         };
         self.store
             .put(record, Some(Box::new(|result| answer.give(result))));
+    }
+
+    pub(super) fn answers(&self) -> mpsc::UnboundedSender<Answered> {
+        self.answers.clone()
     }
 
     fn is_empty(&self) -> bool {
@@ -112,7 +128,7 @@ impl Journal {
 /// Answers for a record even if the store forgets to.
 struct Answer {
     number: u64,
-    to: Option<mpsc::UnboundedSender<Settled>>,
+    to: Option<mpsc::UnboundedSender<Answered>>,
 }
 
 impl Answer {
@@ -123,7 +139,7 @@ impl Answer {
     fn send(&mut self, result: Result<(), StoreError>) {
         if let Some(to) = self.to.take() {
             // A dispatcher that has gone waits for nothing.
-            to.send((self.number, result)).ok();
+            to.send(Answered::Record(self.number, result)).ok();
         }
     }
 }
@@ -146,19 +162,21 @@ impl Dispatcher {
             bytes: turn.ticket.bytes,
             queued: self.scheduler.queue_len(),
         };
+        self.open_key(&turn, turn.is_kept);
         match &mut self.history.journal {
-            None => {
-                turn.writer.accept();
-                self.history.record(event);
-            }
-            Some(journal) => {
+            Some(journal) if !turn.is_kept => {
                 let record = accepted(&turn, &self.facts.cluster);
                 let fact = Fact::Accepted {
                     turn: id,
                     acceptance: turn.writer.acceptance(),
+                    key: turn.key.clone(),
                     event,
                 };
                 journal.put(Record::Accepted(Box::new(record)), Point::Accept, fact);
+            }
+            _ => {
+                turn.writer.accept();
+                self.history.record(event);
             }
         }
         self.turns.insert(id, turn);
@@ -245,11 +263,15 @@ impl Dispatcher {
             run,
             end: Some(end),
             writer,
+            key,
             ..
         } = *turn
         else {
             return;
         };
+        for follower in self.close_key(key.as_deref()) {
+            follower.recall(&writer.reply(&end, &run));
+        }
         let cause = match &end.outcome {
             Outcome::Failed(failure) => Some(failure.class.word()),
             Outcome::Indeterminate(doubt) => Some(doubt.cause.word()),
@@ -307,13 +329,25 @@ impl Dispatcher {
         self.history.journal.as_ref().is_none_or(Journal::is_empty)
     }
 
-    /// The store has answered for a record.
-    pub(super) fn on_settled_record(&mut self, (number, result): Settled) {
-        let Some(journal) = &mut self.history.journal else {
-            return;
-        };
-        if let Err(error @ StoreError::Failed { .. }) = &result
+    pub(super) fn on_answered(&mut self, now: Instant, answered: Answered) {
+        match answered {
+            Answered::Record(number, result) => {
+                if let Err(error) = &result {
+                    self.on_journal_error(error);
+                }
+                if let Some(journal) = &mut self.history.journal {
+                    journal.line.settle(number, result);
+                }
+            }
+            Answered::Key(key, found) => self.on_found(now, &key, found),
+        }
+    }
+
+    /// If it is more than a lack of space, nothing counts any more that the journal says.
+    pub(super) fn on_journal_error(&mut self, error: &StoreError) {
+        if let Some(journal) = &mut self.history.journal
             && journal.failed.is_none()
+            && matches!(error, StoreError::Failed { .. })
         {
             journal.failed = Some(error.clone());
             journal.line.fail(error);
@@ -321,7 +355,6 @@ impl Dispatcher {
                 detail: error.to_string(),
             }));
         }
-        journal.line.settle(number, result);
     }
 
     /// Tells and does what the journal has by now.
@@ -341,20 +374,30 @@ impl Dispatcher {
             (Fact::Event(event), _) => self.history.tell(event),
             (
                 Fact::Accepted {
-                    acceptance, event, ..
+                    acceptance,
+                    key,
+                    event,
+                    ..
                 },
                 Ok(()),
             ) => {
                 acceptance.accept();
+                self.accept_key(key.as_deref());
                 self.history.tell(event);
             }
             (
                 Fact::Accepted {
-                    turn, acceptance, ..
+                    turn,
+                    acceptance,
+                    key,
+                    ..
                 },
                 Err(error),
             ) => {
                 let refusal = SubmitError::Journal(error);
+                for follower in self.close_key(key.as_deref()) {
+                    follower.refuse(refusal.clone());
+                }
                 self.history.tell(EventKind::PromptRefused {
                     reason: refusal.code(),
                 });

@@ -313,6 +313,11 @@ impl Entry {
         )
     }
 
+    /// The turn that it runs.
+    pub(crate) fn turn(&self) -> Option<TurnId> {
+        self.turn
+    }
+
     pub(crate) fn on_turn_handed_back(&mut self) {
         self.turn = None;
     }

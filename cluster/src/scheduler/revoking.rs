@@ -1,6 +1,7 @@
-//! Prompts that were taken in and turn out not to be accepted, because the journal has no room for them.
+//! Prompts whose acceptance is known elsewhere: accepted before, or not at all because the journal has no room for them.
 //!
-//! Owns how they leave. Must not know the journal. Invariant: the books read as if they had been refused at the door.
+//! Owns how these come and leave. Must not know the journal. Invariant: what was not accepted reads in the books as if it had
+//! been refused at the door.
 
 use std::time::Instant;
 
@@ -8,9 +9,24 @@ use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 
 use super::{Decision, Scheduler, Ticket};
+use crate::error::SubmitError;
 use crate::instance::InstanceState;
 
 impl Scheduler {
+    /// Takes in a prompt that was accepted before: a full queue does not keep it out.
+    pub(crate) fn on_submit_again(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        ticket: Ticket,
+        out: &mut Vec<Decision>,
+    ) -> Result<(), SubmitError> {
+        let limit = std::mem::replace(&mut self.queue_limit, usize::MAX);
+        let admitted = self.on_submit(now, turn, ticket, out);
+        self.queue_limit = limit;
+        admitted
+    }
+
     /// Takes a prompt out of the queue without an end.
     pub(crate) fn revoke(&mut self, now: Instant, turn: TurnId, out: &mut Vec<Decision>) {
         let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) else {

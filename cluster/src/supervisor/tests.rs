@@ -93,6 +93,7 @@ async fn the_end_of_another_turn_leaves_the_worktree_alone() {
     supervisor.running = Some(Running {
         turn: Box::new(Turn {
             key: None,
+            is_kept: false,
             retry: RetryPolicy::Once,
             attempts: 1,
             id: running,

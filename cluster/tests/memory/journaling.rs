@@ -1,13 +1,13 @@
 //! A cluster with a journal: nothing is told, and nothing is written to a tool, before it is durable.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use toolpool_cluster::{
-    Accepted, AskError, ClusterManager, Done, EventKind, Events, Heard, Known, Record, Reply,
-    Store, StoreError, Submission, SubmitError, TurnId,
+    Accepted, AskError, ClusterManager, Done, Event, EventKind, EventSink, Events, Heard, Known,
+    Record, Reply, Store, StoreError, Submission, SubmitError, TurnId,
 };
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 
@@ -27,6 +27,9 @@ struct Papers {
     quick: bool,
     /// What is put from now on is answered so.
     error: Option<StoreError>,
+    accepted: HashMap<TurnId, Accepted>,
+    ended: HashMap<TurnId, Reply>,
+    running: HashSet<TurnId>,
 }
 
 impl Desk {
@@ -41,14 +44,14 @@ impl Desk {
     }
 
     /// The records of turns by now.
-    pub(crate) fn put(&self) -> Vec<String> {
+    pub(crate) fn records(&self) -> Vec<String> {
         let papers = self.papers();
         let of_turns = papers.put.iter().filter(|record| !record.starts_with('('));
         of_turns.cloned().collect()
     }
 
     /// Makes the oldest record durable that is not, which is this one.
-    async fn release(&self, expected: &str) {
+    pub(crate) async fn release(&self, expected: &str) {
         self.answer(expected, Ok(())).await;
     }
 
@@ -63,10 +66,15 @@ impl Desk {
         settle().await;
     }
 
-    fn waiting(&self) -> Vec<String> {
+    pub(crate) fn waiting(&self) -> Vec<String> {
         let papers = self.papers();
         let waiting = papers.waiting.iter();
         waiting.map(|(record, _)| record.clone()).collect()
+    }
+
+    /// It was given to a tool, and nothing is known of it since.
+    pub(crate) fn begin(&self, turn: TurnId) {
+        self.papers().running.insert(turn);
     }
 
     fn fill(&self, error: Option<StoreError>) {
@@ -76,12 +84,15 @@ impl Desk {
 
 impl Store for Desk {
     fn next_turn(&self) -> TurnId {
-        TurnId(101)
+        let papers = self.papers();
+        let last = papers.accepted.keys().max();
+        TurnId(last.map_or(100, |last| last.0) + 1)
     }
 
     fn put(&self, record: Record, done: Option<Done>) {
         let said = said(&record);
         let mut papers = self.papers();
+        papers.remember(record);
         papers.put.push(said.clone());
         let Some(done) = done else { return };
         match papers.error.clone() {
@@ -100,12 +111,41 @@ impl Store for Desk {
         }
     }
 
-    fn find(&self, _: &str) -> Result<Option<Known>, StoreError> {
-        Ok(None)
+    fn find(&self, key: &str) -> Result<Option<Known>, StoreError> {
+        let papers = self.papers();
+        let mut accepted = papers.accepted.values();
+        let known = accepted.find(|it| it.key.as_deref() == Some(key));
+        Ok(known.cloned().map(|it| {
+            let (turn, accepted) = (it.turn, Box::new(it));
+            match papers.ended.get(&turn) {
+                Some(reply) => Known::Ended(accepted, Box::new(reply.clone())),
+                None if papers.running.contains(&turn) => Known::Running(accepted),
+                None => Known::Queued(accepted),
+            }
+        }))
     }
 
-    fn queued(&self, _: &str) -> Result<Vec<Accepted>, StoreError> {
-        Ok(Vec::new())
+    fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {
+        let papers = self.papers();
+        let open = papers.accepted.values().filter(|it| {
+            let begun = papers.running.contains(&it.turn) || papers.ended.contains_key(&it.turn);
+            *it.cluster == *cluster && !begun
+        });
+        let mut queued: Vec<_> = open.cloned().collect();
+        queued.sort_by_key(|it| it.turn);
+        Ok(queued)
+    }
+}
+
+impl Papers {
+    fn remember(&mut self, record: Record) {
+        match record {
+            Record::Accepted(it) => drop(self.accepted.insert(it.turn, *it)),
+            Record::Dispatching(it) => drop(self.running.insert(it.turn)),
+            Record::HandedBack { turn, .. } => drop(self.running.remove(&turn)),
+            Record::Ended { reply, .. } => drop(self.ended.insert(reply.turn, *reply)),
+            _ => {}
+        }
     }
 }
 
@@ -142,13 +182,43 @@ fn full() -> StoreError {
     }
 }
 
-async fn with(desk: &Desk) -> (ClusterManager, Tool, Tools) {
+pub(crate) async fn with(desk: &Desk) -> (ClusterManager, Tool, Tools) {
     one(|builder| builder.journal(desk.clone())).await
 }
 
 async fn reads_nothing(tool: &mut Tool) {
     let read = tokio::time::timeout(Duration::from_secs(60), tool.read_some(1));
     assert!(read.await.is_err(), "a byte was written");
+}
+
+/// Hears every event from the first one on.
+#[derive(Clone, Default)]
+pub(crate) struct Sink(Arc<Mutex<Vec<String>>>);
+
+impl Sink {
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.0.lock().expect("no test panics with it").clone()
+    }
+}
+
+impl EventSink for Sink {
+    fn on_event(&mut self, event: &Event) {
+        let told = in_words(&event.kind);
+        self.0.lock().expect("no test panics with it").extend(told);
+    }
+}
+
+fn in_words(event: &EventKind) -> Option<String> {
+    match event {
+        EventKind::PromptAccepted { turn, .. } => Some(format!("accepted {turn}")),
+        EventKind::PromptRefused { reason } => Some(format!("refused {reason}")),
+        EventKind::TurnStarted { turn, .. } => Some(format!("started {turn}")),
+        EventKind::TurnHandedBack { turn, .. } => Some(format!("handed back {turn}")),
+        EventKind::TurnEnded { turn, outcome, .. } => Some(format!("{outcome} {turn}")),
+        EventKind::JournalFailed { detail } => Some(detail.clone()),
+        EventKind::PromptLeft { turn, reason } => Some(format!("left {turn}: {reason}")),
+        _ => None,
+    }
 }
 
 /// The events of turns that were told by now.
@@ -159,15 +229,7 @@ fn told(events: &mut Events) -> Vec<String> {
     while let std::task::Poll::Ready(Some(Heard::Event(event))) =
         std::pin::pin!(events.next()).as_mut().poll(&mut context)
     {
-        told.extend(match event.kind {
-            EventKind::PromptAccepted { turn, .. } => Some(format!("accepted {turn}")),
-            EventKind::PromptRefused { reason } => Some(format!("refused {reason}")),
-            EventKind::TurnStarted { turn, .. } => Some(format!("started {turn}")),
-            EventKind::TurnHandedBack { turn, .. } => Some(format!("handed back {turn}")),
-            EventKind::TurnEnded { turn, outcome, .. } => Some(format!("{outcome} {turn}")),
-            EventKind::JournalFailed { detail } => Some(detail),
-            _ => None,
-        });
+        told.extend(in_words(&event.kind));
     }
     told
 }
@@ -298,7 +360,7 @@ async fn pieces_of_a_reply_are_kept_as_they_come() {
     tool.answer(&read.nonce, "two").await;
     assert_eq!(stream.reply().await.expect("completed").text, "one two");
     assert_eq!(
-        desk.put(),
+        desk.records(),
         [
             "accepted t101 tell",
             "dispatching t101.1",
@@ -322,7 +384,7 @@ async fn a_turn_that_was_not_read_is_handed_back_and_goes_out_as_the_next_attemp
     let reply = stream.reply().await.expect("completed");
     assert_eq!(reply.generation, 2);
     assert_eq!(
-        desk.put(),
+        desk.records(),
         [
             "accepted t101 again",
             "dispatching t101.1",

@@ -10,6 +10,7 @@ mod floods;
 mod healing;
 mod jobs;
 mod journaling;
+mod keys;
 mod operating;
 mod pausing;
 mod permissions;
