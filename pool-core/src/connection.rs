@@ -5,14 +5,15 @@
 //! once, so neither side can block the other; every buffer is bounded.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use crate::conversation::Conversation;
+use crate::folder::Folder;
 use crate::launch::{LaunchError, LaunchOptions, prepare};
 use crate::launcher::{Exit, GroupSignal, Launcher, Process};
 use crate::profile::ToolProfile;
@@ -76,7 +77,7 @@ pub struct Connection {
     turn: TurnBytes,
     pulse: Pulse,
     max_reply_bytes: usize,
-    state: Arc<TempDir>,
+    state: Arc<Folder>,
     /// The conversation that it was started to go on with.
     left: Option<String>,
     /// The tool's name for the conversation that it has, as far as it has told one.
@@ -215,6 +216,25 @@ impl Connection {
         self.exit?;
         let name = self.conversation.clone()?;
         Some(Conversation::new(name, Arc::clone(&self.state)))
+    }
+
+    /// The tool's own name for the conversation that it has, as far as it has told one.
+    pub fn conversation(&self) -> Option<&str> {
+        self.conversation.as_deref()
+    }
+
+    /// The private folder of the process.
+    pub fn folder(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Has the private folder stay when its last owner has gone, and when this program dies, for
+    /// [`Conversation::found`]. Whoever asks for it removes it.
+    ///
+    /// # Errors
+    /// If nothing can be written there.
+    pub fn keep_folder(&self) -> io::Result<()> {
+        self.state.keep()
     }
 
     /// Whether something that the process had started, and that has left its group, held its pipes after its exit: what it

@@ -11,27 +11,38 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
 use rustix::process::geteuid;
-use tempfile::TempDir;
 
-/// How the names of private folders begin.
-pub(crate) const PREFIX: &str = "toolpool-";
+use crate::folder::{Folder, PREFIX};
 
 /// The file whose lock says that somebody waits to go on with what is in its folder.
 const CLAIM: &str = ".toolpool-left";
 
 /// A conversation that a process has left behind, with the private folder that the tool keeps it in. The folder is
-/// removed with the last clone.
+/// removed with the last clone, unless it is [kept](crate::Connection::keep_folder).
 #[derive(Clone, Debug)]
 pub struct Conversation {
     pub(crate) name: String,
-    pub(crate) state: Arc<TempDir>,
+    pub(crate) state: Arc<Folder>,
     _claim: Arc<Option<Claim>>,
 }
 
 impl Conversation {
-    pub(crate) fn new(name: String, state: Arc<TempDir>) -> Self {
-        // Where nothing can be locked, a killed program leaves the folder, as it leaves other files there.
-        let claim = Claim::new(state.path()).ok();
+    /// One that an earlier program has left, in a folder that it has kept: by the tool's own name for it.
+    ///
+    /// # Errors
+    /// If the folder is not there, or a process still works in it ([`io::ErrorKind::ResourceBusy`]): then it may be free in
+    /// a moment, since a keeper ends everything when its program has died.
+    pub fn found(name: impl Into<String>, folder: impl Into<PathBuf>) -> io::Result<Self> {
+        let state = Folder::found(folder.into())?;
+        Ok(Self::new(name.into(), Arc::new(state)))
+    }
+
+    pub(crate) fn new(name: String, state: Arc<Folder>) -> Self {
+        // One that is kept needs no claim. Where nothing can be locked, a killed program leaves the folder, as it leaves
+        // other files there.
+        let claim = (!state.is_kept())
+            .then(|| Claim::new(state.path()).ok())
+            .flatten();
         Self {
             name,
             state,
@@ -101,28 +112,28 @@ fn remove_if_ownerless(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn private(root: &Path, name: &str) -> Arc<TempDir> {
-        let folder = tempfile::Builder::new().prefix(name).tempdir_in(root);
-        Arc::new(folder.expect("a folder"))
+    fn private(root: &Path, tool: &str) -> Arc<Folder> {
+        Arc::new(Folder::make(tool, Some(root)).expect("a folder"))
     }
 
     #[test]
     fn only_a_folder_whose_owner_was_killed_is_removed() {
         let root = tempfile::tempdir().expect("a folder");
         let root = root.path();
-        let waits = private(root, "toolpool-codex-");
+        let waits = private(root, "codex");
         let left = Conversation::new("a".to_owned(), Arc::clone(&waits));
-        let works = private(root, "toolpool-codex-");
+        let works = private(root, "codex");
         drop(Conversation::new("b".to_owned(), Arc::clone(&works)));
-        let others = private(root, "elsewhere-");
-        File::create(others.path().join(CLAIM)).expect("it is ours");
+        let others = root.join("elsewhere-1");
+        std::fs::create_dir(&others).expect("it is ours");
+        File::create(others.join(CLAIM)).expect("it is ours");
         // The kernel has given up the lock of its owner.
-        let killed = private(root, "toolpool-codex-");
+        let killed = private(root, "codex");
         File::create(killed.path().join(CLAIM)).expect("it is ours");
         remove_ownerless(root);
         assert!(waits.path().exists(), "somebody is to go on with it");
         assert!(works.path().exists(), "a process has it");
-        assert!(others.path().exists(), "it is none of ours");
+        assert!(others.exists(), "it is none of ours");
         assert!(!killed.path().exists(), "nobody wants it");
         let path = waits.path().to_owned();
         drop((left, waits));

@@ -25,7 +25,7 @@ use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIG
 use signal_hook::iterator::Signals;
 
 use crate::cgroup::Cgroup;
-use crate::{procfs, shim};
+use crate::{folder, procfs, shim};
 
 /// Asks a keeper to end the tool and everything else, at once.
 pub(crate) const END: Signal = Signal::TERM;
@@ -59,7 +59,7 @@ pub(crate) fn keep(mut arguments: impl Iterator<Item = OsString>) -> String {
             }
             // A tool whose input has ended may be quicker than the word of its program's death.
             let told = told || signals.pending().any(|signal| signal == ORPHANED.1);
-            if told || getppid() != parent {
+            if (told || getppid() != parent) && !folder::is_marked(Path::new(&folder)) {
                 std::fs::remove_dir_all(Path::new(&folder)).ok();
             }
             end_as(family.end)
@@ -94,6 +94,7 @@ fn start(
     }
     shim::write_no_core();
     shim::close_foreign_files();
+    let works = folder::occupy(folder);
     let mut command = shim::tool_command(how, tool);
     command.args(arguments);
     let (child, cgroup) = Cgroup::around(folder, || command.spawn());
@@ -109,6 +110,7 @@ fn start(
         },
         cgroup,
         end: None,
+        _works: works,
     };
     // The tool alone holds the far ends of the pipes, and its working folder.
     let_go().ok();
@@ -131,6 +133,8 @@ struct Family {
     cgroup: Option<Cgroup>,
     /// How the tool ended.
     end: Option<WaitStatus>,
+    /// The lock which says that somebody works in the private folder.
+    _works: Option<File>,
 }
 
 impl Family {

@@ -4,13 +4,13 @@
 //! a tool sees an environment of allow-listed variables only, and every refusal names the next step.
 
 use std::ffi::OsString;
-use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::conversation::{self, Conversation};
+use crate::folder::Folder;
 use crate::launcher::LaunchSpec;
 use crate::profile::{ProtocolKind, ToolProfile};
 use crate::{job, shim, turn_runner};
@@ -34,6 +34,9 @@ pub struct LaunchOptions {
     pub env: Vec<(String, String)>,
     /// Start although the working folder holds files that can take the tool over.
     pub trust_folder: bool,
+    /// Where its private folder is made, so that it can be [kept](crate::Connection::keep_folder); by default among the
+    /// temporary files. Made if it is not there, for this user alone.
+    pub keep_in: Option<PathBuf>,
 }
 
 impl Default for LaunchOptions {
@@ -43,6 +46,7 @@ impl Default for LaunchOptions {
             args: Vec::new(),
             env: Vec::new(),
             trust_folder: false,
+            keep_in: None,
         }
     }
 }
@@ -261,10 +265,7 @@ pub(crate) fn prepare(
     conversation::remove_ownerless_once();
     let state = match left {
         Some(left) => Arc::clone(&left.state),
-        None => tempfile::Builder::new()
-            .prefix(&format!("{}{}-", conversation::PREFIX, profile.name))
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir()
+        None => Folder::make(&profile.name, options.keep_in.as_deref())
             .map(Arc::new)
             .map_err(|source| system("make its private folder", source))?,
     };

@@ -18,12 +18,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use async_trait::async_trait;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
 use crate::cgroup::Cgroup;
+use crate::folder::Folder;
 use crate::spawner::{self, Spawned};
 use crate::{keeper, procfs, pty, shim};
 
@@ -42,9 +42,9 @@ pub struct LaunchSpec {
     pub merge_stderr: bool,
     /// The terminal it needs instead of pipes.
     pub terminal: Option<TerminalSize>,
-    /// The process's private folder, removed when nobody holds it any more; by its keeper, if this program dies. A process
-    /// that goes on with a conversation has that of the process before.
-    pub(crate) state: Arc<TempDir>,
+    /// The process's private folder, removed when nobody holds it any more; by its keeper, if this program dies; unless it
+    /// is kept. A process that goes on with a conversation has that of the process before.
+    pub(crate) state: Arc<Folder>,
 }
 
 /// The size of a terminal, in cells.
@@ -290,7 +290,7 @@ pub(crate) async fn spawn(command: std::process::Command, is_kept: bool) -> io::
 /// How a process ends whose private folder is `state`.
 pub(crate) fn exit_of(
     mut spawned: Spawned,
-    state: Arc<TempDir>,
+    state: Arc<Folder>,
 ) -> Pin<Box<dyn Future<Output = Exit> + Send + Sync>> {
     Box::pin(async move {
         let end = spawned.child.wait().await;

@@ -7,6 +7,7 @@
 mod cgroup;
 mod connection;
 mod conversation;
+mod folder;
 mod job;
 mod keeper;
 mod launch;
@@ -29,6 +30,7 @@ mod unsent;
 
 pub use connection::{Connection, Happening, Pulse};
 pub use conversation::Conversation;
+pub use folder::is_free;
 pub use launch::{LaunchError, LaunchOptions, check, login_mark};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
 pub use process_pool::{

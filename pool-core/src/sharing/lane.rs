@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -60,7 +59,7 @@ struct Port {
 
 impl Shared {
     /// Begins to serve a process; `state` is kept as long as it runs.
-    pub(super) fn start(mut process: Process, state: Arc<TempDir>) -> Arc<Self> {
+    pub(super) fn start(mut process: Process, state: Arc<crate::folder::Folder>) -> Arc<Self> {
         let group = std::mem::replace(&mut process.group, Box::new(Nobody));
         let group: Arc<dyn ProcessGroup> = Arc::from(group);
         process.group = Box::new(Group(Arc::clone(&group)));
