@@ -10,6 +10,7 @@ mod permissions;
 mod replacing;
 mod roster;
 mod scaling;
+mod sessions;
 mod starting;
 
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub(crate) use replacing::Replacing;
 pub(crate) use roster::KEPT_PLACES;
 pub(crate) use roster::{Entry, Facts};
 pub(crate) use scaling::Addition;
+pub(crate) use sessions::{Having, Sessions};
 
 pub(crate) struct Dispatcher {
     pub(crate) facts: Facts,
@@ -54,6 +56,8 @@ pub(crate) struct Dispatcher {
     pub(crate) starts: Starts,
     pub(crate) replacements: Replacements<Heard>,
     pub(crate) replacing: Option<Replacing>,
+    /// With books on disk.
+    pub(crate) sessions: Option<Sessions>,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) kept: Vec<KeptWork>,
 }
@@ -182,6 +186,12 @@ impl Dispatcher {
                 self.on_wants_to_start(now, instance, generation)
             }
             Report::Forgot => self.scheduler.on_new_process(instance, &mut self.decisions),
+            Report::Having(having) => self.roster[instance].having = having,
+            Report::Resumed { generation } => self.history.record(EventKind::SessionsResumed {
+                instance: name,
+                generation,
+                resumed: self.scheduler.sessions_on(instance),
+            }),
             Report::Spawned {
                 generation,
                 pid,
@@ -283,6 +293,7 @@ impl Dispatcher {
                     &mut self.decisions,
                 );
                 self.roster[instance].on_turn_ended(now, &end.outcome, ready);
+                self.note_session_end(&turn, instance);
                 self.end(turn, ready);
                 if ready {
                     self.look_for_wear(instance, now);
@@ -378,7 +389,8 @@ impl Dispatcher {
                 instance,
                 queued,
                 route,
-            } => self.assign(turn, instance, queued, route),
+                begins_anew,
+            } => self.assign(turn, instance, queued, route, begins_anew),
             Decision::End {
                 turn,
                 outcome,
@@ -397,9 +409,8 @@ impl Dispatcher {
                 instance: Arc::clone(&self.roster[instance].name),
                 sessions: self.scheduler.sessions(),
             }),
-            Decision::SessionClosed => self.history.record(EventKind::SessionClosed {
-                sessions: self.scheduler.sessions(),
-            }),
+            Decision::SessionClosed { session } => self.close_session(&session),
+            Decision::TakeUp { instance, session } => self.take_up(instance, &session),
             Decision::SessionsLost { instance, lost } => {
                 self.history.record(EventKind::SessionsLost {
                     instance: Arc::clone(&self.roster[instance].name),
@@ -425,11 +436,13 @@ impl Dispatcher {
         instance: usize,
         queued: std::time::Duration,
         route: &'static str,
+        begins_anew: bool,
     ) {
         let Some(mut turn) = self.turns.remove(&id) else {
             return;
         };
         turn.run.queued = queued;
+        self.note_session_turn(&turn, instance, begins_anew);
         let entry = &mut self.roster[instance];
         entry.on_turn_started(id);
         let event = EventKind::TurnStarted {
@@ -549,6 +562,9 @@ impl Dispatcher {
             self.carry_out();
         }
         self.close_keys();
+        if let Some(sessions) = self.sessions.take() {
+            sessions.sweep().await;
+        }
         self.history.record(EventKind::ClusterStopped);
         let report = ShutdownReport {
             books: self.books(),

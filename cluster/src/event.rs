@@ -340,6 +340,23 @@ pub enum EventKind {
         /// Sessions there are now.
         sessions: usize,
     },
+    /// A new process goes on with the conversation of its instance's sessions, or with one of an earlier life.
+    SessionsResumed {
+        /// The instance.
+        instance: Arc<str>,
+        /// Its process.
+        generation: u64,
+        /// How many sessions are in that conversation.
+        resumed: usize,
+    },
+    /// The conversation of a turn's session is gone, and the turn begins another, as its caller chose. Told before the
+    /// turn begins.
+    ContextLost {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+    },
     /// Sessions lost their conversation, because their instance has a new process or was made to forget.
     SessionsLost {
         /// The instance.

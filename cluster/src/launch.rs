@@ -23,7 +23,7 @@ use toolpool_routing::{Routing, Strategy};
 
 use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
-use crate::dispatcher::{Dispatcher, Facts, Journal};
+use crate::dispatcher::{Dispatcher, Facts, Journal, Sessions};
 use crate::error::{ClusterError, ControlError};
 use crate::event::EventSink;
 use crate::fit::{Groups, MAX_GROUPS, Offer};
@@ -438,7 +438,9 @@ impl ClusterBuilder {
     /// Checks all settings, makes the worktrees and starts the tasks.
     async fn start(mut self) -> Result<ClusterManager, ClusterError> {
         self.check_settings()?;
-        let plans = self.plans()?;
+        let mut plans = self.plans()?;
+        let journal = self.journal.clone();
+        let sessions = sessions(journal, &self.name, &mut plans).await?;
         let groups = Groups::new(plans.iter().map(Plan::offer).collect());
         let group_of = groups.of_instances(self.spare);
         toolpool_pool_core::reserve_open_files(group_of.len())?;
@@ -491,6 +493,9 @@ impl ClusterBuilder {
         }
         let next_turn = self.journal.as_ref().map_or(1, |it| it.next_turn().0);
         let (journal, answers) = self.journal.map(Journal::new).unzip();
+        if let Some(sessions) = &sessions {
+            scheduler.shelve(sessions.shelved(&roster));
+        }
         let task = Dispatcher {
             facts,
             scheduler,
@@ -504,6 +509,7 @@ impl ClusterBuilder {
             starts,
             replacements: Replacements::new(),
             replacing: None,
+            sessions,
             shutdown: None,
             kept: Vec::new(),
         };
@@ -756,6 +762,23 @@ async fn queued(
     let mut queued = queued.map_err(ClusterError::Journal)?;
     queued.retain(|accepted| !accepted.labels.iter().any(|(name, _)| name == BATCH));
     Ok(queued)
+}
+
+/// What the books know of sessions, once nothing that a killed program has left works in their folders any more.
+async fn sessions(
+    journal: Option<Arc<dyn Store>>,
+    cluster: &str,
+    plans: &mut [Plan],
+) -> Result<Option<Sessions>, ClusterError> {
+    let Some(store) = journal else {
+        return Ok(None);
+    };
+    let sessions = Sessions::open(store, Arc::from(cluster))
+        .map_err(|error| setting("journal", cluster, error.to_string()))?;
+    for plan in plans {
+        plan.options.keep_in = sessions.root();
+    }
+    Ok(Some(sessions.settled().await))
 }
 
 /// The repository of each group of a tool that edits files, where its folder is in one.

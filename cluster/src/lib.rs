@@ -62,7 +62,7 @@ pub use status::{
     ClusterStatus, Health, InstanceStatus, KeptWork, PauseCause, Paused, Scaled, ShutdownReport,
     WaitingFor,
 };
-pub use store::{Accepted, Dispatching, Done, Known, Record, Store, StoreError};
+pub use store::{Accepted, Conversing, Dispatching, Done, Known, Record, Said, Store, StoreError};
 pub use submission::Submission;
 // The fields of events, records and replies can be named without the crate below.
 pub use toolpool_pool_core::outcome::{

@@ -15,6 +15,7 @@ mod load;
 mod placing;
 mod revoking;
 mod sessions;
+mod shelf;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,8 @@ use crate::session::OnLoss;
 pub use books::Books;
 pub(crate) use hold::Closed;
 use hold::Hold;
+use shelf::Shelf;
+pub(crate) use shelf::Shelved;
 use slot::Slot;
 
 /// What the scheduler knows of a prompt.
@@ -69,6 +72,8 @@ pub(crate) enum Decision {
         instance: usize,
         queued: Duration,
         route: &'static str,
+        /// Its session's conversation is gone, and this prompt begins another.
+        begins_anew: bool,
     },
     /// The turn ends without having run.
     End {
@@ -81,7 +86,9 @@ pub(crate) enum Decision {
     /// A session was bound.
     SessionPinned { instance: usize },
     /// A session is over.
-    SessionClosed,
+    SessionClosed { session: String },
+    /// The instance is to have a process that goes on with the conversation of the session, which nobody has.
+    TakeUp { instance: usize, session: String },
     /// An instance's conversation is gone, and that of so many sessions with it.
     SessionsLost { instance: usize, lost: usize },
     /// A spare has taken the place of an instance that is missing.
@@ -110,6 +117,8 @@ pub(crate) struct Scheduler {
     strategy: Sticky<Box<dyn Strategy>>,
     /// For each session, which conversation of its instance is its own.
     conversations: HashMap<String, u64>,
+    /// The sessions whose conversation has no process.
+    shelf: Shelf,
     books: Books,
     draining: bool,
     /// Nothing is queued any more, and what is handed back ends so.
@@ -139,6 +148,7 @@ impl Scheduler {
             candidates: (0..groups.len()).map(slot::candidate).collect(),
             strategy: Sticky::new(strategy),
             conversations: HashMap::new(),
+            shelf: Shelf::default(),
             books: Books::default(),
             draining: false,
             closed: None,

@@ -221,7 +221,7 @@ impl World {
                 judge: Judge::default(),
                 healed: false,
                 mailbox: [2, 8, 1024][chance.random_range(0..3)],
-                orders: [6, 8, 64][chance.random_range(0..3)],
+                orders: [7, 8, 64][chance.random_range(0..3)],
                 chance,
                 config,
                 questions: 0,

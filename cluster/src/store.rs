@@ -4,6 +4,7 @@
 //! which they were put; what is durable before what is said at each [`Record`]; a store that has failed once is not
 //! trusted again.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -48,6 +49,37 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// If the store cannot be read.
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError>;
+
+    /// The sessions of clusters of that name that are not over, in any order. None for a store that keeps none: then no
+    /// session is known in the next life.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn sessions(&self, cluster: &str) -> Result<Vec<Conversing>, StoreError> {
+        let _ = cluster;
+        Ok(Vec::new())
+    }
+
+    /// What was said in a session of clusters of that name, from that turn on and in the order of the turns: those that
+    /// were given to a tool and have their end. Of the newest at least so many as have `max_bytes` of text together.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn said(
+        &self,
+        cluster: &str,
+        session: &str,
+        since: TurnId,
+        max_bytes: usize,
+    ) -> Result<Vec<Said>, StoreError> {
+        let _ = (cluster, session, since, max_bytes);
+        Ok(Vec::new())
+    }
+
+    /// The folder for the private folders of conversations that outlive this program. None: they do not.
+    fn folders(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -69,6 +101,24 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {
         (**self).queued(cluster)
+    }
+
+    fn sessions(&self, cluster: &str) -> Result<Vec<Conversing>, StoreError> {
+        (**self).sessions(cluster)
+    }
+
+    fn said(
+        &self,
+        cluster: &str,
+        session: &str,
+        since: TurnId,
+        max_bytes: usize,
+    ) -> Result<Vec<Said>, StoreError> {
+        (**self).said(cluster, session, since, max_bytes)
+    }
+
+    fn folders(&self) -> Option<PathBuf> {
+        (**self).folders()
     }
 }
 
@@ -108,6 +158,16 @@ pub enum Record {
         attempts: u32,
         /// When, on the wall clock.
         at: SystemTime,
+    },
+    /// A session is known to be in a conversation. Durable with the next record that somebody waits for: with the
+    /// [`Dispatching`] of a turn, and with its end.
+    Session(Box<Conversing>),
+    /// It is over, and its key free.
+    SessionClosed {
+        /// The cluster's name.
+        cluster: Arc<str>,
+        /// The key.
+        session: String,
     },
     /// Anything else that happened. Not waited for. Facts of turns are in the records above.
     Event(Event),
@@ -165,6 +225,47 @@ pub struct Dispatching {
     pub generation: u64,
     /// When, on the wall clock.
     pub at: SystemTime,
+}
+
+/// A session, and the conversation that it is in. There is one for a cluster's name and a key: the last one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversing {
+    /// The cluster's name.
+    pub cluster: Arc<str>,
+    /// Its key.
+    pub session: String,
+    /// The instance that it lives on.
+    pub instance: Arc<str>,
+    /// The tool of that instance.
+    pub tool: Arc<str>,
+    /// Where that works.
+    pub cwd: PathBuf,
+    /// The tool's own name for the conversation. None: it cannot be gone on with.
+    pub conversation: Option<String>,
+    /// The private folder of its process, which has to be there for that. The store's owner removes it when no session
+    /// needs it any more.
+    pub folder: PathBuf,
+    /// Its first turn.
+    pub since: TurnId,
+    /// Its last turn.
+    pub last: TurnId,
+    /// What became of its last turn is in doubt, as far as is known.
+    pub in_doubt: bool,
+    /// When that began, or ended, on the wall clock.
+    pub at: SystemTime,
+}
+
+/// A turn of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The turn.
+    pub turn: TurnId,
+    /// What its caller sent.
+    pub prompt: String,
+    /// What came back.
+    pub reply: String,
+    /// How it ended: the outcome's word.
+    pub outcome: String,
 }
 
 /// What a store knows of a key.

@@ -28,6 +28,7 @@ use toolpool_pool_core::{
 };
 
 use crate::clock::{self, now};
+use crate::dispatcher::Having;
 use crate::instance::{Action, Input, Instance, InstanceState, Standing};
 use crate::reply::End;
 use crate::store::{Record, Store};
@@ -70,6 +71,10 @@ pub(crate) struct Supervisor {
     memory: Memory,
     /// What the last process has left for the next one.
     left: Option<Conversation>,
+    /// What the next process is to go on with instead.
+    wanted: Option<Having>,
+    /// What the dispatcher knows of the conversation.
+    told_having: Option<Having>,
     running: Option<Running>,
     /// Waits to hear whether the answer that is being looked at was taken.
     answering: Option<Heard>,
@@ -141,6 +146,8 @@ impl Supervisor {
             connection: None,
             memory: Memory::default(),
             left: None,
+            wanted: None,
+            told_having: None,
             running: None,
             answering: None,
             quitting: false,
@@ -266,6 +273,10 @@ impl Supervisor {
                 Input::Replace(reason)
             }
             Some(Order::Revive) => Input::Start,
+            Some(Order::TakeUp(wanted)) => {
+                self.wanted = Some(wanted);
+                Input::Replace("it is to go on with the conversation of a session".to_owned())
+            }
             Some(Order::Drain) => Input::Drain,
             // A dispatcher that has gone away wants nothing left behind.
             Some(Order::Stop) | None => {
@@ -295,6 +306,8 @@ impl Supervisor {
                     resumes,
                 })
                 .await;
+                self.told_having = None;
+                self.tell_having().await;
             }
             Err(error) => self.inputs.push_back(Input::LaunchFailed {
                 permanent: error.is_permanent(),
@@ -340,6 +353,9 @@ impl Supervisor {
                 let resumed = self.connection.as_ref().is_some_and(|it| it.has_resumed());
                 if self.memory.on_ready(resumed) {
                     self.report(Report::Forgot).await;
+                } else if resumed {
+                    let generation = self.machine.generation();
+                    self.report(Report::Resumed { generation }).await;
                 }
                 self.inputs.push_back(Input::Ready);
             }
@@ -417,7 +433,7 @@ impl Supervisor {
             }
             TurnEvent::Withdrawn { request } => self.inputs.push_back(Input::Withdrawn(request)),
             // The connection keeps the name, and gives it when its process has ended.
-            TurnEvent::SessionChanged(_) => {}
+            TurnEvent::SessionChanged(_) => self.tell_having().await,
             other => self.inputs.push_back(Input::Lost {
                 cause: DoubtCause::ProtocolLost,
                 detail: format!("unexpected {other:?}"),
@@ -513,6 +529,12 @@ impl Supervisor {
                 self.machine.generation().to_string(),
             ),
         ]);
+        if let Some(wanted) = self.wanted.take() {
+            self.memory.take_up();
+            // What is not there any more is lost, and told so when the process begins without it.
+            let found = |name| Conversation::found(name, wanted.folder).ok();
+            self.left = wanted.name.and_then(found);
+        }
         let left = self.left.clone();
         self.launching = Some(Box::pin(async move {
             let launcher = launcher.as_ref();
@@ -556,6 +578,26 @@ impl Supervisor {
             standing,
         })
         .await;
+    }
+
+    /// Tells which conversation the process has, where somebody keeps that.
+    pub(super) async fn tell_having(&mut self) {
+        let Some(connection) = self.connection.as_ref().filter(|_| self.keeps()) else {
+            return;
+        };
+        let having = Having {
+            name: connection.conversation().map(str::to_owned),
+            folder: connection.folder().to_owned(),
+        };
+        if self.told_having.as_ref() != Some(&having) {
+            self.told_having = Some(having.clone());
+            self.report(Report::Having(having)).await;
+        }
+    }
+
+    /// What its sessions have said outlives this program.
+    pub(super) fn keeps(&self) -> bool {
+        self.recipe.resumes && self.recipe.options.keep_in.is_some()
     }
 
     /// Tells what has changed beside the state.

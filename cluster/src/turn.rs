@@ -12,7 +12,7 @@ use toolpool_pool_core::prompt::{Prompt, TurnId};
 use toolpool_pool_core::protocol::Answer;
 
 use crate::breaker::BreakerState;
-use crate::dispatcher::Addition;
+use crate::dispatcher::{Addition, Having};
 use crate::error::ControlError;
 use crate::explain::Explanation;
 use crate::fit::{Asked, GroupSet};
@@ -119,6 +119,12 @@ pub(crate) enum Report {
     },
     /// The process that was to go on with a conversation has begun another.
     Forgot,
+    /// It goes on with it.
+    Resumed {
+        generation: u64,
+    },
+    /// The conversation that its process has.
+    Having(Having),
     Changed {
         generation: u64,
         from: InstanceState,
@@ -214,6 +220,8 @@ pub(crate) enum Order {
     Replace(String, Heard),
     /// Start, if it has failed.
     Revive,
+    /// A new process that goes on with that conversation.
+    TakeUp(Having),
     Drain,
     /// Stop, and end the task once the process is gone.
     Stop,

@@ -88,7 +88,9 @@ impl<S> Sticky<S> {
         self.pins.is_empty()
     }
 
-    fn pin(&mut self, session: &str, id: InstanceId) {
+    /// Has a session live on an instance from now on, whatever the inner strategy would say: one that was known before.
+    pub fn pin(&mut self, session: &str, id: InstanceId) {
+        self.unpin(session);
         self.pins.insert(session.into(), id);
         *self.per_instance.entry(id).or_default() += 1;
     }

@@ -213,6 +213,7 @@ impl Dispatcher {
 
     /// A turn comes back from an instance: nothing of it was written.
     pub(super) fn take_back(&mut self, now: Instant, instance: usize, turn: Box<Turn>) {
+        self.note_session_end(&turn, instance);
         let event = EventKind::TurnHandedBack {
             turn: turn.id,
             instance: Arc::clone(&self.roster[instance].name),
@@ -487,6 +488,7 @@ impl Dispatcher {
         let out = &mut self.decisions;
         self.scheduler
             .on_turn_ended(now, instance, &outcome, available, out);
+        self.note_session_end(&turn, instance);
         turn.end = Some(End::of(outcome));
         self.end(turn, false);
     }

@@ -12,6 +12,7 @@ use toolpool_pool_core::outcome::{FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_pool_core::{Printed, rss_bytes};
 
+use super::sessions::Having;
 use crate::error::ControlError;
 use crate::explain::{Evidence, Explanation, Held, Next, Situation};
 use crate::fit::Groups;
@@ -22,8 +23,8 @@ use crate::status::{InstanceStatus, KeptWork, WaitingFor};
 use crate::turn::{Order, Turn};
 
 /// Places in an instance's mailbox that are kept for the orders which nobody could be told the refusal of: the cancel of a
-/// turn that has just ended, the turn after it and the cancel of that, one drain, and one start.
-pub(crate) const KEPT_PLACES: usize = 5;
+/// turn that has just ended, the turn after it and the cancel of that, one drain, one start, and one conversation to go on with.
+pub(crate) const KEPT_PLACES: usize = 6;
 
 /// What never changes in a cluster's life.
 pub(crate) struct Facts {
@@ -80,8 +81,12 @@ pub(crate) struct Entry {
     /// It has left.
     pub(crate) left: bool,
     pub(crate) waiters: Vec<(u64, oneshot::Sender<Result<(), ControlError>>)>,
-    cwd: String,
+    pub(crate) cwd: String,
     branch: Option<String>,
+    /// Its processes can go on with a conversation of another.
+    pub(crate) resumes: bool,
+    /// What its process has told of its conversation; with books on disk alone.
+    pub(crate) having: Having,
 }
 
 /// A question that waits for somebody's answer.
@@ -136,6 +141,8 @@ impl Entry {
             waiters: Vec::new(),
             cwd,
             branch,
+            resumes: false,
+            having: Having::default(),
         }
     }
 

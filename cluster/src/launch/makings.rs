@@ -98,7 +98,7 @@ impl Makings {
             branch = Some(worktree.branch().to_owned());
         }
         let (orders, taken) = mpsc::channel(ORDERS);
-        let entry = Entry::new(
+        let mut entry = Entry::new(
             Arc::clone(&name),
             Arc::from(plan.profile.name.as_str()),
             group,
@@ -107,12 +107,13 @@ impl Makings {
             branch,
             crate::clock::now(),
         );
+        // A process that is shared has one folder for the conversations of several instances.
+        entry.resumes = plan.profile.resumes() && (self.capacity <= 1 || !plan.profile.shares());
         let recipe = Recipe {
             profile: Arc::clone(&plan.profile),
             options,
             launcher: Arc::clone(&plan.launcher),
-            // A process that is shared has one folder for the conversations of several instances.
-            resumes: plan.profile.resumes() && (self.capacity <= 1 || !plan.profile.shares()),
+            resumes: entry.resumes,
             permissions: Arc::clone(&self.permissions),
             journal: self.journal.clone(),
         };

@@ -69,22 +69,49 @@ impl Scheduler {
             } else {
                 None
             };
-            if let Some(session) = ticket.session.clone()
+            let session = ticket.session.clone();
+            if let Some(session) = &session
                 && (home_down || end.is_some())
             {
-                // What else it has queued waited behind this one, and may begin it anew.
+                // What else it has queued waited behind this one.
                 moves = true;
                 if home_down {
-                    self.forget(&session, out);
+                    self.forget(session, out);
                 }
             }
-            match end {
-                Some(reason) => self.end_queued(at, now, unroutable(reason), out),
-                None => at += 1,
+            match (end, session) {
+                (Some(reason), Some(session)) if home_down => {
+                    self.end_queued(at, now, unroutable(reason), out);
+                    self.end_lost(at, now, &session, &unroutable(reason), out);
+                }
+                (Some(reason), _) => self.end_queued(at, now, unroutable(reason), out),
+                (None, _) => at += 1,
             }
         }
         if moves {
             self.route_all(now, out);
+        }
+    }
+
+    /// Ends a prompt whose session is lost, and all behind it that were written for the same conversation: those of the
+    /// session up to one that begins anew.
+    pub(super) fn end_lost(
+        &mut self,
+        mut at: usize,
+        now: Instant,
+        session: &str,
+        outcome: &Outcome,
+        out: &mut Vec<Decision>,
+    ) {
+        while let Some(queued) = self.queue.get(at) {
+            let ticket = &queued.ticket;
+            if ticket.session.as_deref() != Some(session) {
+                at += 1;
+            } else if ticket.fresh || ticket.on_loss != OnLoss::Fail {
+                break;
+            } else {
+                self.end_queued(at, now, outcome.clone(), out);
+            }
         }
     }
 

@@ -60,6 +60,9 @@ impl Scheduler {
 
     /// Tries to place one queued prompt.
     fn place(&mut self, at: usize, now: Instant, out: &mut Vec<Decision>) -> Placed {
+        if let Some(placed) = self.take_up(at, now, out) {
+            return placed;
+        }
         let queued = &self.queue[at];
         let ticket = &queued.ticket;
         let home = self.pinned_to(ticket);
@@ -127,9 +130,9 @@ impl Scheduler {
             && ticket.on_loss == OnLoss::Fail
             && !ticket.fresh
         {
-            self.forget(session, out);
             let left = self.slots[instance].retired;
-            self.end_queued(at, now, session_lost(left), out);
+            self.forget(session, out);
+            self.end_lost(at, now, session, &session_lost(left), out);
             return Placed::Gone;
         }
         if newly_bound && session.is_some() {
@@ -145,6 +148,7 @@ impl Scheduler {
         let Some(queued) = self.take(at) else {
             return Placed::Waits;
         };
+        let begins_anew = is_lost && !queued.ticket.fresh;
         if queued.ticket.fresh {
             self.lose_conversation(instance, out);
         }
@@ -161,6 +165,7 @@ impl Scheduler {
             instance,
             queued: now.saturating_duration_since(queued.since),
             route: how,
+            begins_anew,
         });
         Placed::Gone
     }
@@ -178,7 +183,7 @@ impl Scheduler {
     }
 }
 
-enum Placed {
+pub(super) enum Placed {
     /// It left the queue.
     Gone,
     /// It stays where it is.

@@ -41,11 +41,14 @@ impl Scheduler {
     }
 
     pub(super) fn forget(&mut self, session: &str, out: &mut Vec<Decision>) {
-        let before = self.strategy.len();
-        self.conversations.remove(session);
+        let pinned = self.strategy.pinned(session).is_some();
+        let known = self.conversations.remove(session).is_some();
+        let shelved = self.shelf.remove(session);
         self.strategy.forget(session);
-        if self.strategy.len() < before {
-            out.push(Decision::SessionClosed);
+        if pinned || known || shelved {
+            out.push(Decision::SessionClosed {
+                session: session.to_owned(),
+            });
         }
     }
 

@@ -35,6 +35,11 @@ impl Memory {
         };
     }
 
+    /// The next process is to go on with the conversation of a session that it never had.
+    pub(super) fn take_up(&mut self) {
+        self.in_session = true;
+    }
+
     /// It is ready. True if it was to go on with a conversation and does not.
     pub(super) fn on_ready(&mut self, resumed: bool) -> bool {
         let forgot = std::mem::take(&mut self.awaited) && !resumed;

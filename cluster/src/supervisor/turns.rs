@@ -21,6 +21,8 @@ impl Supervisor {
             Some(refusal) => Some(refusal),
             None => self.write(turn),
         };
+        // A conversation that begins anew may have another name now.
+        self.tell_having().await;
         if let Some(refusal) = refusal {
             self.machine
                 .handle(now(), Input::Refused(turn), &mut self.actions);
@@ -34,9 +36,17 @@ impl Supervisor {
     }
 
     fn write(&mut self, turn: TurnId) -> Option<Refusal> {
+        let keeps = self.keeps();
         match (&mut self.connection, &self.running) {
             (Some(connection), Some(running)) => {
                 let asked = &running.turn;
+                if keeps && asked.ticket.session.is_some() {
+                    // What cannot be kept is lost with this program, and missed by the next.
+                    connection.keep_folder().ok();
+                }
+                if asked.prompt.fresh {
+                    self.told_having = None;
+                }
                 let refusal = connection.submit(turn, &asked.prompt).err();
                 if refusal.is_none() {
                     let in_session = asked.ticket.session.is_some();

@@ -11,6 +11,7 @@ mod healing;
 mod jobs;
 mod journaling;
 mod keys;
+mod lives;
 mod operating;
 mod pausing;
 mod permissions;

@@ -135,6 +135,8 @@ pub(super) struct Model {
     prompts: HashMap<TurnId, Prompt>,
     /// Where each session's conversation is.
     homes: HashMap<u8, (usize, u64)>,
+    /// The sessions whose loss was told in this step: what was queued behind goes with the one that was told.
+    told: Vec<u8>,
     books: Books,
     offered: u64,
     queue_limit: usize,
@@ -165,6 +167,7 @@ impl Model {
             queue: Vec::new(),
             prompts: HashMap::new(),
             homes: HashMap::new(),
+            told: Vec::new(),
             books: Books::default(),
             offered: 0,
             queue_limit,
@@ -190,6 +193,7 @@ impl Model {
 
     pub(super) fn take(&mut self, step: Step) {
         let mut out = Vec::new();
+        self.told.clear();
         match step {
             Step::Submit(wish) => self.submit(wish, &mut out),
             Step::Cancel(choice) => self.cancel(choice, &mut out),
@@ -557,7 +561,8 @@ impl Model {
                     assert_eq!(self.places[*instance].running, Some(*turn));
                 }
                 Decision::SessionPinned { .. }
-                | Decision::SessionClosed
+                | Decision::SessionClosed { .. }
+                | Decision::TakeUp { .. }
                 | Decision::SessionsLost { .. }
                 | Decision::Reopened { .. }
                 | Decision::Relieved { .. } => {}
@@ -643,6 +648,10 @@ impl Model {
                 let wish = &prompt.wish;
                 let elsewhere = home.is_some_and(|(at, _)| !self.fits(wish, at));
                 let home_down = home.is_some_and(|(at, _)| self.is_down(at));
+                let told = wish.on_loss == OnLoss::Fail
+                    && wish
+                        .session
+                        .is_some_and(|session| self.told.contains(&session));
                 let target_down = wish.target.is_some_and(|at| self.is_down(at));
                 let none_left =
                     (0..self.places.len()).all(|at| self.is_down(at) || !self.fits(wish, at));
@@ -651,12 +660,12 @@ impl Model {
                         let lost =
                             home.is_some_and(|(at, known)| self.places[at].conversation != known);
                         assert!(
-                            lost && wish.on_loss == OnLoss::Fail && !wish.fresh,
+                            (lost || told) && wish.on_loss == OnLoss::Fail && !wish.fresh,
                             "{turn}: {home:?}"
                         );
                     }
                     FailureClass::Unroutable => assert!(
-                        none_left || home_down || target_down || elsewhere,
+                        none_left || home_down || target_down || elsewhere || told,
                         "{turn} could run: {failure:?}"
                     ),
                     other => panic!("{turn} failed for {other:?}"),
@@ -666,6 +675,7 @@ impl Model {
                     && (lost || home_down)
                 {
                     self.homes.remove(&session);
+                    self.told.push(session);
                 }
             }
             other => panic!("{turn} did not run, and ended {other:?}"),

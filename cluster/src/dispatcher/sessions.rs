@@ -1,0 +1,239 @@
+//! What the books on disk say about sessions, and what the dispatcher tells them.
+//!
+//! Owns the last record of each session. Must not decide where a session goes on. Invariants: a session is in the books
+//! before the first byte of its first turn is written; a folder that no session needs is removed.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::prompt::TurnId;
+
+use super::{Dispatcher, Entry};
+use crate::event::EventKind;
+use crate::scheduler::Shelved;
+use crate::store::{Conversing, Record, Store, StoreError};
+use crate::turn::{Order, Turn};
+
+/// A keeper ends everything within a second, or gives it up.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often to look whether it has; nothing tells.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What the books on disk know of this cluster's sessions.
+pub(crate) struct Sessions {
+    store: Arc<dyn Store>,
+    cluster: Arc<str>,
+    known: HashMap<String, Conversing>,
+}
+
+/// The conversation that an instance's process has, as far as that can be gone on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Having {
+    /// The tool's own name for it.
+    pub(crate) name: Option<String>,
+    /// The private folder of the process.
+    pub(crate) folder: PathBuf,
+}
+
+impl Sessions {
+    /// Reads what earlier clusters of that name have left.
+    pub(crate) fn open(store: Arc<dyn Store>, cluster: Arc<str>) -> Result<Self, StoreError> {
+        let known = store.sessions(&cluster)?;
+        let keyed = known
+            .into_iter()
+            .map(|known| (known.session.clone(), known));
+        Ok(Self {
+            known: keyed.collect(),
+            store,
+            cluster,
+        })
+    }
+
+    /// For each session the instances that could go on with its conversation: those of its tool that work in its folder,
+    /// and first the one that it lived on.
+    pub(crate) fn shelved(&self, roster: &[Entry]) -> Vec<Shelved> {
+        let mut conversations: HashMap<(&str, &Path), usize> = HashMap::new();
+        let mut shelved = Vec::new();
+        for known in self.known.values() {
+            let next = conversations.len();
+            let name = known.conversation.as_deref();
+            let homes = match name {
+                Some(_) if known.folder.is_dir() => homes(known, roster),
+                _ => Vec::new(),
+            };
+            shelved.push(Shelved {
+                session: known.session.clone(),
+                conversation: *conversations
+                    .entry((name.unwrap_or(&known.session), &known.folder))
+                    .or_insert(next),
+                homes,
+            });
+        }
+        shelved
+    }
+
+    /// A turn of a session is about to be written to an instance. `fresh`: to a conversation that has no name yet; `anew`:
+    /// to another one than before.
+    fn on_assign(&mut self, session: &str, turn: TurnId, entry: &Entry, fresh: bool, anew: bool) {
+        let before = self.known.get(session).filter(|_| !(fresh || anew));
+        let name = entry.having.name.clone().filter(|_| !fresh);
+        let known = Conversing {
+            cluster: Arc::clone(&self.cluster),
+            session: session.to_owned(),
+            instance: Arc::clone(&entry.name),
+            tool: Arc::clone(&entry.tool),
+            cwd: PathBuf::from(&entry.cwd),
+            conversation: name,
+            folder: entry.having.folder.clone(),
+            since: before.map_or(turn, |before| before.since),
+            last: turn,
+            in_doubt: true,
+            at: SystemTime::now(),
+        };
+        self.put(known);
+    }
+
+    /// It has its end.
+    fn on_end(&mut self, session: &str, turn: TurnId, entry: &Entry, in_doubt: bool) {
+        let Some(known) = self.known.get(session).filter(|known| known.last == turn) else {
+            // It was closed in the meantime.
+            return;
+        };
+        let mut known = known.clone();
+        if entry.having.folder == known.folder {
+            // Some tools name a conversation only in its first turn.
+            known.conversation.clone_from(&entry.having.name);
+        }
+        known.in_doubt = in_doubt;
+        known.at = SystemTime::now();
+        self.put(known);
+    }
+
+    fn put(&mut self, known: Conversing) {
+        self.store
+            .put(Record::Session(Box::new(known.clone())), None);
+        self.known.insert(known.session.clone(), known);
+    }
+
+    fn close(&mut self, session: &str) {
+        if let Some(known) = self.known.remove(session) {
+            let record = Record::SessionClosed {
+                cluster: Arc::clone(&self.cluster),
+                session: known.session,
+            };
+            self.store.put(record, None);
+        }
+    }
+
+    /// Where the processes of this cluster have their private folders. Its own: another one may have the same books at
+    /// another time.
+    pub(crate) fn root(&self) -> Option<PathBuf> {
+        Some(self.store.folders()?.join(&*self.cluster))
+    }
+
+    /// Waits until what a killed program has left is ended by its keepers: a conversation is never two processes'. What is
+    /// not over then survives SIGKILL, and keeps its folder. The folders that no session needs are removed.
+    pub(crate) async fn settled(self) -> Self {
+        if let Some(root) = self.root() {
+            let until = tokio::time::Instant::now() + PATIENCE;
+            while tokio::time::Instant::now() < until && !are_free(&root) {
+                tokio::time::sleep(LOOK).await;
+            }
+            self.sweep().await;
+        }
+        self
+    }
+
+    /// Removes the folders that no session needs. Only while nothing of the cluster runs.
+    pub(crate) async fn sweep(&self) {
+        let Some(root) = self.root() else { return };
+        let known = self.known.values();
+        let needed: HashSet<PathBuf> = known.map(|known| known.folder.clone()).collect();
+        // They may be large.
+        let sweep = move || {
+            for folder in folders(&root) {
+                let is_free = || toolpool_pool_core::is_free(&folder).unwrap_or(false);
+                if !needed.contains(&folder) && is_free() {
+                    // What cannot be removed is tried again the next time.
+                    std::fs::remove_dir_all(&folder).ok();
+                }
+            }
+        };
+        tokio::task::spawn_blocking(sweep).await.ok();
+    }
+}
+
+/// Whether no process works in any folder below.
+fn are_free(root: &Path) -> bool {
+    folders(root).all(|folder| toolpool_pool_core::is_free(&folder).unwrap_or(true))
+}
+
+fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+fn homes(known: &Conversing, roster: &[Entry]) -> Vec<usize> {
+    let fits = |entry: &&Entry| {
+        entry.resumes && entry.tool == known.tool && Path::new(&entry.cwd) == known.cwd
+    };
+    let mut homes: Vec<usize> = (0..roster.len())
+        .filter(|index| fits(&&roster[*index]))
+        .collect();
+    homes.sort_by_key(|index| roster[*index].name != known.instance);
+    homes
+}
+
+impl Dispatcher {
+    /// A turn is about to be written. `begins_anew`: its session has lost the conversation, and goes on in another.
+    pub(super) fn note_session_turn(&mut self, turn: &Turn, instance: usize, begins_anew: bool) {
+        let entry = &self.roster[instance];
+        let Some(session) = &turn.ticket.session else {
+            return;
+        };
+        if begins_anew {
+            self.history.record(EventKind::ContextLost {
+                turn: turn.id,
+                instance: Arc::clone(&entry.name),
+            });
+        }
+        if let Some(sessions) = &mut self.sessions {
+            let fresh = turn.prompt.fresh;
+            sessions.on_assign(session, turn.id, entry, fresh, begins_anew);
+        }
+    }
+
+    /// It is over, or nothing of it was written. Before its end goes into the books.
+    pub(super) fn note_session_end(&mut self, turn: &Turn, instance: usize) {
+        if let (Some(sessions), Some(session)) = (&mut self.sessions, &turn.ticket.session) {
+            let outcome = turn.end.as_ref().map(|end| &end.outcome);
+            let in_doubt = matches!(outcome, Some(Outcome::Indeterminate(_)));
+            sessions.on_end(session, turn.id, &self.roster[instance], in_doubt);
+        }
+    }
+
+    pub(super) fn close_session(&mut self, session: &str) {
+        if let Some(sessions) = &mut self.sessions {
+            sessions.close(session);
+        }
+        self.history.record(EventKind::SessionClosed {
+            sessions: self.scheduler.sessions(),
+        });
+    }
+
+    /// An instance is to go on with the conversation of a session.
+    pub(super) fn take_up(&mut self, instance: usize, session: &str) {
+        let sessions = self.sessions.as_ref();
+        let known = sessions.and_then(|sessions| sessions.known.get(session));
+        if let Some(known) = known {
+            self.roster[instance].order(Order::TakeUp(Having {
+                name: known.conversation.clone(),
+                folder: known.folder.clone(),
+            }));
+        }
+    }
+}
