@@ -148,6 +148,9 @@ pub(crate) fn read_accepted(connection: &Connection, turn: TurnId) -> Result<Acc
             .find(|choice| choice.word() == on_loss)
             .ok_or_else(|| strange("word for its session's loss"))?,
         retry: retry.parse().map_err(|_| strange("retry policy"))?,
+        attempts: read_attempts(connection, turn)?
+            .last()
+            .map_or(0, |(dispatching, _)| dispatching.attempt),
     })
 }
 

@@ -205,6 +205,7 @@ fn what_a_dead_owner_left_open_is_queued_again_or_in_doubt_by_how_far_it_had_com
     let queued = journal.queued("main").expect("it can be read");
     let turns: Vec<_> = queued.iter().map(|accepted| accepted.turn.0).collect();
     assert_eq!(turns, [1, 3]);
+    assert_eq!((queued[0].attempts, queued[1].attempts), (0, 1));
     let cut = recorded(&journal, "k4");
     assert_eq!((cut.text.as_str(), cut.lossy), ("so far\u{fffd}", true));
     assert!(

@@ -40,6 +40,7 @@ pub(crate) fn accepted(turn: u64, text: &str) -> Accepted {
         land: None,
         on_loss: OnLoss::Fail,
         retry: RetryPolicy::Once,
+        attempts: 0,
     }
 }
 
