@@ -366,6 +366,7 @@ impl Settings {
                 args: group.args.clone(),
                 env: self.env.clone(),
                 trust_folder: self.trust_folder,
+                ..LaunchOptions::default()
             };
             toolpool::check(&group.profile, &options)?;
         }

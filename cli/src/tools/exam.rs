@@ -74,7 +74,7 @@ pub(crate) async fn run(args: ExamArgs, format: ListFormat) -> Result<Exit, CliE
         cwd: folder.path().to_owned(),
         args: args.arg.clone(),
         env: args.env.clone(),
-        trust_folder: false,
+        ..LaunchOptions::default()
     };
     toolpool::check(&profile, &options)?;
     make_repository(folder.path()).await;
