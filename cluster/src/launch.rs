@@ -301,7 +301,7 @@ impl ClusterBuilder {
     }
 
     /// How many prompts the queue holds; more are refused. Default 1,024. In a mixed cluster it holds so many for each
-    /// tool, so that prompts for one that is stuck do not keep out the others.
+    /// tool, so that prompts for one that is stuck do not keep out the others. Several callers: see [`Submission::client`](crate::Submission::client).
     pub fn queue_limit(mut self, limit: usize) -> Self {
         self.queue_limit = limit;
         self

@@ -122,6 +122,7 @@ impl ClusterManager {
         let turn = Turn {
             id,
             ticket: Ticket {
+                client: submission.client,
                 session: submission.session,
                 on_loss: submission.on_loss,
                 target: submission.target,

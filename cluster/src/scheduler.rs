@@ -13,6 +13,7 @@ mod ending;
 mod hold;
 mod load;
 mod placing;
+mod queue;
 mod revoking;
 mod sessions;
 mod shelf;
@@ -20,7 +21,8 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use toolpool_pool_core::outcome::{Doubt, DoubtCause, Outcome};
@@ -35,6 +37,7 @@ use crate::session::OnLoss;
 pub use books::Books;
 pub(crate) use hold::Closed;
 use hold::Hold;
+use queue::{Place, Queue, Queued};
 use shelf::Shelf;
 pub(crate) use shelf::Shelved;
 use slot::Slot;
@@ -42,6 +45,8 @@ use slot::Slot;
 /// What the scheduler knows of a prompt.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
+    /// Who asks, if that was said.
+    pub(crate) client: Option<Arc<str>>,
     pub(crate) session: Option<String>,
     pub(crate) on_loss: OnLoss,
     pub(crate) target: Option<usize>,
@@ -51,16 +56,6 @@ pub(crate) struct Ticket {
     pub(crate) fresh: bool,
     pub(crate) bytes: usize,
     pub(crate) queue_timeout: Option<Duration>,
-}
-
-#[derive(Debug)]
-struct Queued {
-    turn: TurnId,
-    ticket: Ticket,
-    since: Instant,
-    deadline: Option<Instant>,
-    /// The instance that it waits for and no other, once that is known.
-    waits_for: Option<usize>,
 }
 
 /// What the dispatcher is to do.
@@ -103,11 +98,8 @@ pub(crate) enum Decision {
 
 /// The pure core of the dispatcher.
 pub(crate) struct Scheduler {
-    queue: VecDeque<Queued>,
+    queue: Queue,
     queue_limit: usize,
-    /// How many queued prompts may run on each group.
-    waiting: Vec<usize>,
-    deadlines: BTreeSet<(Instant, TurnId)>,
     /// What each group's tool has said last.
     holds: Vec<Hold>,
     /// How many instances of each group are to be on duty.
@@ -136,10 +128,8 @@ impl Scheduler {
     ) -> Self {
         let count = groups.iter().max().map_or(0, |last| last + 1);
         Self {
-            queue: VecDeque::new(),
+            queue: Queue::new(count),
             queue_limit,
-            deadlines: BTreeSet::new(),
-            waiting: vec![0; count],
             duty: (0..count)
                 .map(|group| groups.iter().filter(|of| **of == group).count())
                 .collect(),
@@ -178,7 +168,7 @@ impl Scheduler {
 
     /// When [`Scheduler::on_timer`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let expires = self.deadlines.first().map(|(when, _)| *when);
+        let expires = self.queue.deadline().map(|(when, _)| when);
         let reopens = self.holds.iter().filter_map(Hold::until).min();
         expires.into_iter().chain(reopens).min()
     }
@@ -193,7 +183,7 @@ impl Scheduler {
     ) -> Result<(), SubmitError> {
         let admitted = if self.draining {
             Err(SubmitError::Draining)
-        } else if self.is_full_for(ticket.groups) {
+        } else if !self.has_room_for(&ticket) {
             Err(SubmitError::QueueFull {
                 limit: self.queue_limit,
             })
@@ -211,38 +201,23 @@ impl Scheduler {
         }
         self.books.accepted += 1;
         let deadline = ticket.queue_timeout.map(|timeout| after(now, timeout));
-        let last = self.queue.len();
-        let follows = ticket.session.is_some()
-            && self
-                .queue
-                .iter()
-                .any(|queued| queued.ticket.session == ticket.session);
-        self.count_waiting(ticket.groups, |count| count + 1);
-        self.queue.push_back(Queued {
+        let place = self.queue.push_back(Queued {
             turn,
             ticket,
             since: now,
             deadline,
             waits_for: None,
         });
-        // Behind another prompt of its session it waits, whatever is free.
-        if !follows {
-            self.route_from(last, now, out);
-        }
-        // A prompt that started at once never needs its deadline.
-        if let (Some(deadline), Some(last)) = (deadline, self.queue.back())
-            && last.turn == turn
-        {
-            self.deadlines.insert((deadline, turn));
-        }
-        self.end_unreachable(last, now, out);
+        // Whatever else could run does so already, or has been asked about.
+        self.route_one(place, now, out);
+        self.end_unreachable(place, now, out);
         Ok(())
     }
 
     /// The caller withdraws a prompt.
     pub(crate) fn on_cancel(&mut self, now: Instant, turn: TurnId, out: &mut Vec<Decision>) {
-        if let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) {
-            self.end_queued(at, now, Outcome::Cancelled, out);
+        if let Some(place) = self.queue.place_of(turn) {
+            self.end_queued(place, now, Outcome::Cancelled, out);
             self.route_all(now, out);
         } else if let Some(instance) = self.slots.iter().position(|slot| slot.runs(turn))
             && !std::mem::replace(&mut self.slots[instance].withdrawn, true)
@@ -278,7 +253,7 @@ impl Scheduler {
         self.view(instance, now);
         self.lose_conversation(instance, out);
         self.muster(now, out);
-        self.end_unreachable(0, now, out);
+        self.end_unreachable(Place::FIRST, now, out);
         self.route_all(now, out);
         self.reopen_renewed(now, self.slots[instance].group, out);
     }
@@ -303,7 +278,7 @@ impl Scheduler {
         if self.slots[instance].is_available() && !was_ready {
             self.route_all(now, out);
         }
-        self.end_unreachable(0, now, out);
+        self.end_unreachable(Place::FIRST, now, out);
         if state.is_down() {
             // A fresh prompt may have waited for it rather than wipe the sessions of another.
             self.route_all(now, out);
@@ -377,12 +352,7 @@ impl Scheduler {
             return;
         }
         let deadline = ticket.queue_timeout.map(|timeout| after(since, timeout));
-        if let Some(deadline) = deadline
-            && !planted("deadline_forgotten")
-        {
-            self.deadlines.insert((deadline, turn));
-        }
-        self.count_waiting(ticket.groups, |count| count + 1);
+        let deadline = deadline.filter(|_| !planted("deadline_forgotten"));
         self.queue.push_front(Queued {
             turn,
             ticket,
@@ -391,7 +361,7 @@ impl Scheduler {
             waits_for: None,
         });
         self.route_all(now, out);
-        self.end_unreachable(0, now, out);
+        self.end_unreachable(Place::FIRST, now, out);
     }
 
     /// An instance does not have its turn any more, and nothing of it was written.
@@ -424,33 +394,14 @@ impl Scheduler {
         self.draining = true;
     }
 
-    /// Takes a prompt out of the queue, with all that was noted about it there.
-    fn take(&mut self, at: usize) -> Option<Queued> {
-        let queued = self.queue.remove(at)?;
-        if !planted("place_leaked") {
-            self.count_waiting(queued.ticket.groups, |count| count - 1);
-        }
-        if let Some(deadline) = queued.deadline {
-            self.deadlines.remove(&(deadline, queued.turn));
-        }
-        if let Some(instance) = queued.waits_for {
-            self.candidates[instance].pinned_waiting -= 1;
-        }
-        Some(queued)
-    }
-
-    fn is_full_for(&self, groups: GroupSet) -> bool {
-        let each = self.waiting.iter().enumerate();
-        each.filter(|(group, _)| groups.contains(*group))
-            .all(|(_, waiting)| *waiting >= self.queue_limit)
-    }
-
-    fn count_waiting(&mut self, groups: GroupSet, change: impl Fn(usize) -> usize) {
-        for (group, waiting) in self.waiting.iter_mut().enumerate() {
-            if groups.contains(group) {
-                *waiting = change(*waiting);
-            }
-        }
+    /// A full queue has no room, but for a client with less than its share of it; beyond the limit there are as many places
+    /// again for those.
+    fn has_room_for(&self, ticket: &Ticket) -> bool {
+        let waiting = self.queue.waiting_for(ticket.groups);
+        let (queued, clients) = self.queue.share(&ticket.client);
+        let share = (self.queue_limit / clients).max(1);
+        waiting < self.queue_limit
+            || (queued < share && waiting < self.queue_limit.saturating_mul(2))
     }
 
     /// The groups that have such an instance.

@@ -3,6 +3,7 @@
 //! Owns [`Submission`]. Must not know queues. Invariant: a wish that is not set means the cluster's own default.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toolpool_pool_core::prompt::Prompt;
@@ -14,6 +15,7 @@ use crate::session::OnLoss;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
     pub(crate) prompt: Prompt,
+    pub(crate) client: Option<Arc<str>>,
     pub(crate) session: Option<String>,
     pub(crate) target: Option<usize>,
     pub(crate) asked: Asked,
@@ -34,6 +36,15 @@ impl Submission {
     /// One of the tool's own commands, such as aider's `/tokens`. Only those that the profile allows are sent.
     pub fn command(text: impl Into<String>) -> Self {
         Prompt::command(text).into()
+    }
+
+    /// Says who asks. The queue serves its clients in turn, one prompt each, so that one who asks much does not make the
+    /// others wait; all without a name share one. A client that holds less than its share of a full queue (the limit
+    /// divided among those that wait) is taken in all the same, until twice the limit wait.
+    #[must_use]
+    pub fn client(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.client = Some(name.into());
+        self
     }
 
     /// Runs it in the conversation of that key: on the same instance as all others of the key, in order.
@@ -139,6 +150,7 @@ impl From<Prompt> for Submission {
     fn from(prompt: Prompt) -> Self {
         Self {
             prompt,
+            client: None,
             session: None,
             target: None,
             asked: Asked::default(),

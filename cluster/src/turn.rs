@@ -60,6 +60,8 @@ impl Turn {
         Self {
             id: accepted.turn,
             ticket: Ticket {
+                // Who sent it is not in the books; what is left of many shares one place.
+                client: None,
                 session: accepted.session,
                 on_loss: accepted.on_loss,
                 target: accepted.target,

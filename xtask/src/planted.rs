@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::runner::cargo;
 
 /// The bugs, each under its name in `cluster/src`, and what it would do to people.
-const BUGS: [(&str, &str); 26] = [
+const BUGS: [(&str, &str); 27] = [
     (
         "sent_again",
         "a prompt that was read by a dead process is sent again",
@@ -60,6 +60,10 @@ const BUGS: [(&str, &str); 26] = [
     (
         "place_leaked",
         "a prompt that left the queue keeps its place",
+    ),
+    (
+        "client_unfair",
+        "a client that asks much is served as long as it asks",
     ),
     ("ended_twice", "a turn that did not run ends twice"),
     (

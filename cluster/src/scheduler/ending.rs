@@ -8,6 +8,7 @@ use std::time::Instant;
 use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 
+use super::queue::{Place, Queued};
 use super::slot::Slot;
 use super::{Decision, Scheduler};
 use crate::planted::planted;
@@ -21,14 +22,10 @@ impl Scheduler {
     /// Deadlines may have passed.
     pub(crate) fn on_timer(&mut self, now: Instant, out: &mut Vec<Decision>) {
         let queued = self.queue.len();
-        while let Some(&(when, turn)) = self.deadlines.first() {
-            if when > now {
-                break;
-            }
-            self.deadlines.pop_first();
-            if let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) {
-                self.end_queued(at, now, Outcome::Expired, out);
-            }
+        while let Some((when, turn)) = self.queue.deadline() {
+            let place = self.queue.place_of(turn).filter(|_| when <= now);
+            let Some(place) = place else { break };
+            self.end_queued(place, now, Outcome::Expired, out);
         }
         if self.queue.len() < queued {
             self.route_all(now, out);
@@ -43,20 +40,26 @@ impl Scheduler {
     /// Ends everything that is still queued, and what will be handed back.
     pub(crate) fn end_queue(&mut self, now: Instant, outcome: &Outcome, out: &mut Vec<Decision>) {
         self.closed = Some(outcome.clone());
-        while !self.queue.is_empty() {
-            self.end_queued(0, now, outcome.clone(), out);
+        while let Some((place, _)) = self.queue.from(Place::FIRST) {
+            self.end_queued(place, now, outcome.clone(), out);
         }
     }
 
-    /// Ends what is queued from `at` on and waits for an instance that will not come back by itself.
-    pub(super) fn end_unreachable(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
+    /// Ends what is queued from there on and waits for an instance that will not come back by itself.
+    pub(super) fn end_unreachable(
+        &mut self,
+        mut from: Place,
+        now: Instant,
+        out: &mut Vec<Decision>,
+    ) {
         if !self.slots.iter().any(Slot::is_down) {
             return;
         }
         let left = self.groups_with(|slot| !slot.is_down());
         let mut moves = false;
-        while at < self.queue.len() {
-            let ticket = &self.queue[at].ticket;
+        while let Some((place, queued)) = self.queue.from(from) {
+            from = place.next();
+            let ticket = &queued.ticket;
             let is_down = |instance: Option<usize>| {
                 instance.is_some_and(|instance| self.slots[instance].is_down())
             };
@@ -81,11 +84,11 @@ impl Scheduler {
             }
             match (end, session) {
                 (Some(reason), Some(session)) if home_down => {
-                    self.end_queued(at, now, unroutable(reason), out);
-                    self.end_lost(at, now, &session, &unroutable(reason), out);
+                    self.end_queued(place, now, unroutable(reason), out);
+                    self.end_lost(now, &session, &unroutable(reason), out);
                 }
-                (Some(reason), _) => self.end_queued(at, now, unroutable(reason), out),
-                (None, _) => at += 1,
+                (Some(reason), _) => self.end_queued(place, now, unroutable(reason), out),
+                (None, _) => {}
             }
         }
         if moves {
@@ -97,36 +100,47 @@ impl Scheduler {
     /// session up to one that begins anew.
     pub(super) fn end_lost(
         &mut self,
-        mut at: usize,
         now: Instant,
         session: &str,
         outcome: &Outcome,
         out: &mut Vec<Decision>,
     ) {
-        while let Some(queued) = self.queue.get(at) {
-            let ticket = &queued.ticket;
-            if ticket.session.as_deref() != Some(session) {
-                at += 1;
-            } else if ticket.fresh || ticket.on_loss != OnLoss::Fail {
+        while let Some((place, queued)) = self.queue.next_of(session) {
+            if queued.ticket.fresh || queued.ticket.on_loss != OnLoss::Fail {
                 break;
-            } else {
-                self.end_queued(at, now, outcome.clone(), out);
             }
+            self.end_queued(place, now, outcome.clone(), out);
         }
     }
 
     pub(super) fn end_queued(
         &mut self,
-        at: usize,
+        place: Place,
         now: Instant,
         outcome: Outcome,
         out: &mut Vec<Decision>,
     ) {
-        let Some(queued) = self.take(at) else { return };
+        let Some(queued) = self.take(place) else {
+            return;
+        };
         if planted("ended_twice") {
             self.end(queued.turn, queued.since, now, outcome.clone(), out);
         }
         self.end(queued.turn, queued.since, now, outcome, out);
+    }
+
+    /// Takes a prompt out of the queue that does not run.
+    pub(super) fn take(&mut self, place: Place) -> Option<Queued> {
+        let queued = self.queue.take(place)?;
+        self.waits_no_more(&queued);
+        Some(queued)
+    }
+
+    /// It has left the queue.
+    pub(super) fn waits_no_more(&mut self, queued: &Queued) {
+        if let Some(instance) = queued.waits_for {
+            self.candidates[instance].pinned_waiting -= 1;
+        }
     }
 
     pub(super) fn end(

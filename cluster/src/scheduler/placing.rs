@@ -6,9 +6,11 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use toolpool_pool_core::outcome::Outcome;
 use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Strategy as _};
 
 use super::ending::{session_lost, unroutable};
+use super::queue::{Place, Queued};
 use super::slot::Slot;
 use super::{Decision, Scheduler, Ticket};
 use crate::fit::GroupSet;
@@ -19,51 +21,58 @@ const LIVES_ELSEWHERE: &str = "its session lives on another instance; leave the 
 const NOT_SHOWN: &str = "the strategy named an instance that it was not shown";
 
 impl Scheduler {
+    /// Asks the strategy for everything that can be looked at, each client in turn, while any instance can take a prompt.
+    /// What waits for one group is passed over, so that it holds up nobody who can run on another.
     pub(super) fn route_all(&mut self, now: Instant, out: &mut Vec<Decision>) {
-        self.route_from(0, now, out);
-    }
-
-    /// Asks the strategy for every queued prompt from `at` on, in order, while any instance can take one. What waits for
-    /// one group is passed over, so that it holds up nobody who can run on another.
-    pub(super) fn route_from(&mut self, mut at: usize, now: Instant, out: &mut Vec<Decision>) {
         // Every end of a turn comes here, mostly with nothing queued: then nobody looks at the view.
-        if at >= self.queue.len() {
+        if self.queue.is_empty() {
             return;
         }
         self.view_all(now);
         let mut free = self.groups_with(Slot::is_available);
-        // Prompts of one session must not overtake each other, so one that has to wait holds its whole session.
-        let mut held: Vec<String> = Vec::new();
-        while at < self.queue.len() && !free.is_empty() {
-            let ticket = &self.queue[at].ticket;
-            let session = ticket.session.as_deref();
-            if session.is_some_and(|session| held.iter().any(|key| key == session)) {
-                at += 1;
-                continue;
-            }
-            let placed = if ticket.groups.meets(free) {
-                self.place(at, now, out)
-            } else {
-                Placed::Waits
-            };
-            match placed {
-                Placed::Gone => free = self.groups_with(Slot::is_available),
-                Placed::Waits => {
-                    if let Some(session) = self.queue[at].ticket.session.clone() {
-                        held.push(session);
-                    }
-                    at += 1;
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            let mut look = self.queue.look();
+            while !free.is_empty()
+                && let Some(place) = self.queue.next(&mut look)
+            {
+                match self.place(place, free, now, out) {
+                    Placed::Waits => {}
+                    Placed::Runs => free = self.groups_with(Slot::is_available),
+                    // What follows it in its session may be another client's, who was looked at before.
+                    Placed::Ended { in_session } => again |= in_session,
                 }
             }
         }
     }
 
+    /// Asks for one prompt only, if nothing of its session is before it.
+    pub(super) fn route_one(&mut self, place: Place, now: Instant, out: &mut Vec<Decision>) {
+        let free = self.groups_with(Slot::is_available);
+        if self.queue.is_next(place) && !free.is_empty() {
+            self.view_all(now);
+            self.place(place, free, now, out);
+        }
+    }
+
     /// Tries to place one queued prompt.
-    fn place(&mut self, at: usize, now: Instant, out: &mut Vec<Decision>) -> Placed {
-        if let Some(placed) = self.take_up(at, now, out) {
+    fn place(
+        &mut self,
+        place: Place,
+        free: GroupSet,
+        now: Instant,
+        out: &mut Vec<Decision>,
+    ) -> Placed {
+        let fits = |queued: &&Queued| queued.ticket.groups.meets(free);
+        if self.queue.get(place).filter(fits).is_none() {
+            return Placed::Waits;
+        }
+        if let Some(placed) = self.take_up(place, now, out) {
             return placed;
         }
-        let queued = &self.queue[at];
+        let Some(queued) = self.queue.get(place) else {
+            return Placed::Waits;
+        };
         let ticket = &queued.ticket;
         let home = self.pinned_to(ticket);
         if let Some(home) = home.filter(|home| !self.slots[*home].fits(*home, ticket)) {
@@ -71,8 +80,7 @@ impl Scheduler {
                 // What its end means for the session is decided for all of its prompts alike.
                 return Placed::Waits;
             }
-            self.end_queued(at, now, unroutable(LIVES_ELSEWHERE), out);
-            return Placed::Gone;
+            return self.end_unrun(place, now, unroutable(LIVES_ELSEWHERE), out);
         }
         let route = match (ticket.target, &ticket.session) {
             (Some(target), None) => Route::To(InstanceId(target)),
@@ -94,32 +102,28 @@ impl Scheduler {
         };
         match route {
             Route::Wait => Placed::Waits,
-            Route::Reject(reason) => {
-                self.end_queued(at, now, unroutable(reason), out);
-                Placed::Gone
-            }
+            Route::Reject(reason) => self.end_unrun(place, now, unroutable(reason), out),
             Route::To(InstanceId(instance)) => match self.slots.get(instance) {
                 Some(slot) if slot.fits(instance, ticket) => {
-                    self.place_on(at, instance, home.is_none(), how, now, out)
+                    self.place_on(place, instance, home.is_none(), how, now, out)
                 }
-                _ => {
-                    self.end_queued(at, now, unroutable(NOT_SHOWN), out);
-                    Placed::Gone
-                }
+                _ => self.end_unrun(place, now, unroutable(NOT_SHOWN), out),
             },
         }
     }
 
     fn place_on(
         &mut self,
-        at: usize,
+        place: Place,
         instance: usize,
         newly_bound: bool,
         how: &'static str,
         now: Instant,
         out: &mut Vec<Decision>,
     ) -> Placed {
-        let ticket = &self.queue[at].ticket;
+        let Some(Queued { ticket, .. }) = self.queue.get(place) else {
+            return Placed::Waits;
+        };
         let session = ticket.session.clone();
         let known = session
             .as_ref()
@@ -132,23 +136,23 @@ impl Scheduler {
         {
             let left = self.slots[instance].retired;
             self.forget(session, out);
-            self.end_lost(at, now, session, &session_lost(left), out);
-            return Placed::Gone;
+            self.end_lost(now, session, &session_lost(left), out);
+            return Placed::Ended { in_session: true };
         }
         if newly_bound && session.is_some() {
             out.push(Decision::SessionPinned { instance });
         }
         if !self.slots[instance].is_available() {
-            if self.queue[at].waits_for.is_none() {
-                self.queue[at].waits_for = Some(instance);
+            if self.queue.wait_for(place, instance) {
                 self.candidates[instance].pinned_waiting += 1;
             }
             return Placed::Waits;
         }
-        let Some(queued) = self.take(at) else {
+        let Some(queued) = self.queue.serve(place) else {
             return Placed::Waits;
         };
         let begins_anew = is_lost && !queued.ticket.fresh;
+        self.waits_no_more(&queued);
         if queued.ticket.fresh {
             self.lose_conversation(instance, out);
         }
@@ -167,7 +171,20 @@ impl Scheduler {
             route: how,
             begins_anew,
         });
-        Placed::Gone
+        Placed::Runs
+    }
+
+    fn end_unrun(
+        &mut self,
+        place: Place,
+        now: Instant,
+        outcome: Outcome,
+        out: &mut Vec<Decision>,
+    ) -> Placed {
+        let queued = self.queue.get(place);
+        let in_session = queued.is_some_and(|queued| queued.ticket.session.is_some());
+        self.end_queued(place, now, outcome, out);
+        Placed::Ended { in_session }
     }
 
     /// Brings the strategy's view of an instance up to date.
@@ -184,8 +201,10 @@ impl Scheduler {
 }
 
 pub(super) enum Placed {
-    /// It left the queue.
-    Gone,
+    /// It left the queue and runs.
+    Runs,
+    /// It left the queue, with an end.
+    Ended { in_session: bool },
     /// It stays where it is.
     Waits,
 }

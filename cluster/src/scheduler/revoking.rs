@@ -29,10 +29,10 @@ impl Scheduler {
 
     /// Takes a prompt out of the queue without an end.
     pub(crate) fn revoke(&mut self, now: Instant, turn: TurnId, out: &mut Vec<Decision>) {
-        let Some(at) = self.queue.iter().position(|queued| queued.turn == turn) else {
+        let Some(place) = self.queue.place_of(turn) else {
             return;
         };
-        self.take(at);
+        self.take(place);
         self.unaccept();
         self.route_all(now, out);
     }

@@ -10,6 +10,7 @@ use toolpool_routing::InstanceId;
 
 use super::ending::unroutable;
 use super::placing::Placed;
+use super::queue::Place;
 use super::slot::Slot;
 use super::{Decision, Scheduler};
 use crate::instance::InstanceState;
@@ -65,11 +66,11 @@ impl Scheduler {
     /// is to be placed as any other.
     pub(super) fn take_up(
         &mut self,
-        at: usize,
+        place: Place,
         now: Instant,
         out: &mut Vec<Decision>,
     ) -> Option<Placed> {
-        let ticket = &self.queue[at].ticket;
+        let ticket = &self.queue.get(place)?.ticket;
         let session = ticket.session.clone()?;
         let homes = &self.shelf.0.get(&session)?.homes;
         if ticket.fresh {
@@ -91,8 +92,8 @@ impl Scheduler {
         let is_spare = |home: &&usize| self.strategy.sessions_on(InstanceId(**home)) == 0;
         let mut spare = possible.iter().filter(is_spare).peekable();
         if spare.peek().is_none() {
-            self.end_queued(at, now, unroutable(ALL_IN_USE), out);
-            return Some(Placed::Gone);
+            self.end_queued(place, now, unroutable(ALL_IN_USE), out);
+            return Some(Placed::Ended { in_session: true });
         }
         if let Some(home) = spare.find(|home| Slot::is_available(&self.slots[**home])) {
             let home = *home;

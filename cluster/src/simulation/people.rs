@@ -106,6 +106,7 @@ impl People {
             since: stage.now,
             generation: 0,
             ticket: Ticket {
+                client: None,
                 on_loss: session
                     .as_ref()
                     .map_or(OnLoss::Fail, |(_, on_loss)| *on_loss),

@@ -99,6 +99,7 @@ async fn the_end_of_another_turn_leaves_the_worktree_alone() {
             id: running,
             prompt: Prompt::text("write a file"),
             ticket: Ticket {
+                client: None,
                 session: None,
                 on_loss: OnLoss::default(),
                 target: None,

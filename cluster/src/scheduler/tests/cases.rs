@@ -15,6 +15,7 @@ use crate::session::OnLoss;
 
 pub(super) fn plain() -> Wish {
     Wish {
+        client: None,
         session: None,
         target: None,
         group: None,
@@ -33,6 +34,7 @@ pub(super) fn of_session(session: u8) -> Wish {
 
 pub(super) fn ticket(session: Option<&str>) -> Ticket {
     Ticket {
+        client: None,
         session: session.map(str::to_owned),
         on_loss: OnLoss::Fail,
         target: None,

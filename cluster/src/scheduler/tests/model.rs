@@ -17,6 +17,7 @@ use crate::session::OnLoss;
 /// What a caller wishes, small enough to meet often.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
+    pub(super) client: Option<u8>,
     pub(super) session: Option<u8>,
     pub(super) target: Option<usize>,
     /// The group of instances that it asks for.
@@ -58,6 +59,7 @@ pub(super) enum Step {
 
 pub(super) fn steps() -> impl Strategy<Value = Step> {
     let wish = (
+        prop::option::weighted(0.6, 0u8..3),
         prop::option::weighted(0.5, 0u8..3),
         prop::option::weighted(0.2, 0usize..4),
         prop::option::weighted(0.4, 0usize..3),
@@ -65,14 +67,17 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         prop::bool::weighted(0.3),
         prop::option::weighted(0.3, 1u64..100),
     )
-        .prop_map(|(session, target, group, fresh, anew, timeout)| Wish {
-            session,
-            target,
-            group,
-            fresh,
-            on_loss: if anew { OnLoss::Fresh } else { OnLoss::Fail },
-            timeout,
-        });
+        .prop_map(
+            |(client, session, target, group, fresh, anew, timeout)| Wish {
+                client,
+                session,
+                target,
+                group,
+                fresh,
+                on_loss: if anew { OnLoss::Fresh } else { OnLoss::Fail },
+                timeout,
+            },
+        );
     prop_oneof![
         10 => wish.prop_map(Step::Submit),
         3 => (0usize..12).prop_map(Step::Cancel),
@@ -133,6 +138,8 @@ pub(super) struct Model {
     said: Vec<Said>,
     queue: Vec<TurnId>,
     prompts: HashMap<TurnId, Prompt>,
+    /// How often a client that could have run was passed over for another since it was served.
+    passed: HashMap<(Option<u8>, Option<u8>), usize>,
     /// Where each session's conversation is.
     homes: HashMap<u8, (usize, u64)>,
     /// The sessions whose loss was told in this step: what was queued behind goes with the one that was told.
@@ -166,6 +173,7 @@ impl Model {
             said: vec![Said::default(); groups.iter().max().map_or(0, |last| last + 1)],
             queue: Vec::new(),
             prompts: HashMap::new(),
+            passed: HashMap::new(),
             homes: HashMap::new(),
             told: Vec::new(),
             books: Books::default(),
@@ -313,19 +321,27 @@ impl Model {
         wish
     }
 
-    /// Every group that could run it has as many prompts waiting as a queue may hold.
+    /// Every group that could run it has as many prompts waiting as a queue may hold, and its client more than its share;
+    /// or twice as many.
     fn is_full_for(&self, wish: &Wish) -> bool {
-        let full = |group: &usize| {
-            let waiting = self.queue.iter().filter(|turn| {
-                let asked = self.prompts[turn].wish.group;
-                asked.is_none_or(|asked| asked == *group)
-            });
-            waiting.count() >= self.queue_limit
+        let asked = |turn: &TurnId| &self.prompts[turn].wish;
+        let waiting = |group: usize| {
+            let asking = self.queue.iter().map(asked);
+            let asking = asking.filter(|other| other.group.is_none_or(|asked| asked == group));
+            asking.count()
         };
-        match wish.group {
-            Some(group) => full(&group),
-            None => (0..self.groups).all(|group| full(&group)),
-        }
+        let least = match wish.group {
+            Some(group) => waiting(group),
+            None => (0..self.groups).map(waiting).min().unwrap_or(0),
+        };
+        let mut clients: Vec<_> = self.queue.iter().map(|turn| asked(turn).client).collect();
+        let own = clients.iter().filter(|client| **client == wish.client);
+        let own = own.count();
+        clients.push(wish.client);
+        clients.sort_unstable();
+        clients.dedup();
+        let has_less = own < (self.queue_limit / clients.len()).max(1);
+        least >= self.queue_limit * if has_less { 2 } else { 1 }
     }
 
     /// Whether the wish allows it to run there, whatever is going on.
@@ -531,7 +547,9 @@ impl Model {
                 self.hand_back(instance, turn, out);
             }
         }
-        self.look_whether_renewed(self.places[instance].group);
+        if state.is_down() {
+            self.look_whether_renewed(self.places[instance].group);
+        }
     }
 
     fn hand_back(&mut self, instance: usize, turn: TurnId, out: &mut Vec<Decision>) {
@@ -547,8 +565,11 @@ impl Model {
             self.homes.remove(&session);
         }
         self.queue.insert(0, turn);
+        let (since, client) = (prompt.since, prompt.wish.client);
+        // Its client has a turn to get back.
+        self.passed.retain(|(_, by), _| *by != client);
         self.scheduler
-            .on_handed_back(self.now, instance, turn, ticket, prompt.since, out);
+            .on_handed_back(self.now, instance, turn, ticket, since, out);
     }
 
     /// Judges each decision at the moment at which it was taken.
@@ -576,7 +597,31 @@ impl Model {
         let at = self.queue.iter().position(|queued| *queued == turn);
         let at = at.unwrap_or_else(|| panic!("{turn} is not queued: it has an end, or runs"));
         self.queue.remove(at);
+        let client = self.prompts[&turn].wish.client;
+        let waits = |queued: &TurnId| {
+            let wish = &self.prompts[queued].wish;
+            wish.client == client && wish.is_free()
+        };
+        if !self.queue.iter().any(waits) {
+            self.passed.retain(|(passed, _), _| *passed != client);
+        }
         at
+    }
+
+    /// Clients are served in turn: who could have run there is passed over once for each of the others.
+    fn judge_turn(&mut self, turn: TurnId, instance: usize) {
+        let wish = self.prompts[&turn].wish.clone();
+        self.passed.retain(|(passed, _), _| *passed != wish.client);
+        let others = self.queue.iter().map(|queued| &self.prompts[queued].wish);
+        let could = others.filter(|other| other.is_free() && self.fits(other, instance));
+        let mut clients: Vec<_> = could.map(|other| other.client).collect();
+        clients.sort_unstable();
+        clients.dedup();
+        for client in clients.into_iter().filter(|other| *other != wish.client) {
+            let passed = self.passed.entry((client, wish.client)).or_default();
+            *passed += 1;
+            assert!(*passed <= 1, "{turn}: {client:?} was passed over twice");
+        }
     }
 
     fn judge_assignment(&mut self, turn: TurnId, instance: usize) {
@@ -593,12 +638,12 @@ impl Model {
                 wish.session.is_none() || other.session != wish.session,
                 "{turn} overtakes {earlier} of its session"
             );
-            let is_bound = other.session.is_some() || other.fresh;
             assert!(
-                is_bound || !self.fits(other, instance),
+                !other.is_free() || other.client != wish.client || !self.fits(other, instance),
                 "{turn} overtakes {earlier}, which could run there"
             );
         }
+        self.judge_turn(turn, instance);
         let place = &mut self.places[instance];
         let before = place.conversation;
         if wish.fresh {
@@ -804,8 +849,16 @@ impl Model {
     }
 }
 
+impl Wish {
+    /// It may run wherever it fits.
+    fn is_free(&self) -> bool {
+        self.session.is_none() && !self.fresh
+    }
+}
+
 fn ticket_of(wish: &Wish) -> Ticket {
     Ticket {
+        client: wish.client.map(|client| format!("c{client}").into()),
         session: wish.session.map(key),
         on_loss: wish.on_loss,
         target: wish.target,
