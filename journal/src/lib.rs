@@ -3,7 +3,7 @@
 //! Owns the file, its schema, its one writer and its readers. Must not know how prompts are run: of a cluster it knows the
 //! records that it is given. Invariant: what a caller was told is in the file.
 //!
-//! [`Journal`] is the store of a cluster.
+//! [`Journal`] is the store of a cluster; [`History`] reads what is there, also while a journal writes.
 
 mod error;
 mod file;
@@ -11,14 +11,20 @@ mod history;
 mod journal;
 mod record;
 mod recovery;
+mod retention;
 mod schema;
 mod seal;
+mod settle;
 mod stamp;
+mod words;
 mod writer;
 
 pub use error::JournalError;
 pub use history::{
-    Attempt, Batch, EventRow, Item, Life, PromptRow, Query, Settlement, Shown, State, Table, Text,
+    Attempt, Batch, EventRow, History, Item, Life, PromptRow, Query, Settlement, Shown, State,
+    Table, Text,
 };
 pub use journal::{Bodies, Journal, Options};
 pub use recovery::Recovered;
+pub use retention::{Pruned, Retention};
+pub use settle::Settle;

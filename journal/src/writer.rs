@@ -14,20 +14,23 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use toolpool_cluster::{Done, Event, Record, StoreError, TurnId};
 
-use crate::error::Trouble;
+use crate::error::{JournalError, Trouble};
 use crate::file::Lock;
 use crate::journal::Bodies;
-use crate::{record, stamp};
+use crate::{record, stamp, words};
 use checkpoints::Checkpoints;
 use pending::{Pending, Piece};
 use queue::{Job, Queue, Taken};
 use reserve::Reserve;
+
+/// How long nobody puts anything before words are indexed.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// What the handles of a journal share with its writer.
 pub(crate) struct Shared {
@@ -103,6 +106,8 @@ pub(crate) struct Writer {
     pending: Pending,
     /// Open prompts of which pieces are in the file.
     in_pieces: HashSet<TurnId>,
+    /// There may be ended turns whose words are not indexed.
+    is_behind: bool,
     checkpoints: Checkpoints,
     /// The last thing to go.
     _lock: Lock,
@@ -128,6 +133,7 @@ impl Writer {
             is_scarce,
             pending: Pending::default(),
             in_pieces: HashSet::new(),
+            is_behind: true,
             checkpoints,
             _lock: lock,
         }
@@ -137,13 +143,46 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let _guard = Guard(Arc::clone(&self.shared));
         loop {
-            match self.shared.queue.take(self.pending.due()) {
+            match self.shared.queue.take(self.until()) {
                 Taken::Jobs(jobs) => self.work(jobs),
-                Taken::Nothing => self.commit(Vec::new()),
+                Taken::Nothing if self.pending.is_due(Instant::now()) => self.commit(Vec::new()),
+                Taken::Nothing => self.index(),
                 Taken::Closed => break,
             }
         }
         self.close();
+    }
+
+    /// When there is something to do even if nobody puts anything.
+    fn until(&self) -> Option<Instant> {
+        let index = self.is_behind.then(|| Instant::now() + IDLE);
+        self.pending.due().into_iter().chain(index).min()
+    }
+
+    /// Indexes some words. Searching does without, so having no space for it is no failure.
+    fn index(&mut self) {
+        if self.shared.failed().is_some() || self.is_scarce {
+            self.is_behind = false;
+            return;
+        }
+        match words::follow(&mut self.connection) {
+            Ok(more) => {
+                self.is_behind = more;
+                self.checkpoints.committed();
+            }
+            Err(trouble) if trouble.is_full() => self.is_behind = false,
+            Err(trouble) => drop(self.shared.fail(&trouble)),
+        }
+    }
+
+    /// Something other than a record could not be written: having no space may pass, all else ends the journal's life.
+    pub(crate) fn refused(&self, trouble: &Trouble) -> JournalError {
+        let error = if trouble.is_full() {
+            self.shared.full("the disk is full")
+        } else {
+            self.shared.fail(trouble)
+        };
+        error.into()
     }
 
     fn work(&mut self, jobs: Vec<Job>) {
@@ -300,6 +339,7 @@ impl Writer {
             .extend(pieces.iter().map(|((turn, _), _)| *turn));
         for record in records {
             if let Record::Ended { reply, .. } = record {
+                self.is_behind = true;
                 self.in_pieces.remove(&reply.turn);
             }
         }

@@ -1,0 +1,183 @@
+//! How long things are kept.
+//!
+//! Owns what [`Journal::prune`] removes. Must not know who wants it gone. Invariants: an open prompt is never removed; a prompt
+//! goes with all that belongs to it or not at all; its number is never given again.
+
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::{JournalError, Trouble};
+use crate::journal::Journal;
+use crate::stamp;
+use crate::writer::checkpoints;
+
+/// Prompts, or events, that go in one transaction: what is put meanwhile waits for no more.
+const CHUNK: i64 = 500;
+
+/// Pages that are given back to the system at a time.
+const PAGES: i64 = 2000;
+
+/// What is to be kept. What one of the two wants gone is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Prompts that ended, and events that happened, no longer ago than this.
+    pub older_than: Option<Duration>,
+    /// The newest, so that the journal holds no more bytes than this. Its file is smaller afterwards, and may be larger
+    /// for as long as somebody reads.
+    pub keep_bytes: Option<u64>,
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// Prompts, with all that belonged to them.
+    pub prompts: u64,
+    /// Events.
+    pub events: u64,
+    /// Bytes that the journal holds less.
+    pub bytes: u64,
+}
+
+/// One step of pruning.
+enum Step {
+    Removed(Pruned),
+    Done,
+}
+
+impl Journal {
+    /// Removes what is older than wanted or more than wanted, and gives the space back, in small steps between other records.
+    /// Never removes a prompt that is open. Blocks until it is done.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn prune(&self, keep: &Retention) -> Result<Pruned, JournalError> {
+        let mut pruned = Pruned::default();
+        let before = self.on_writer(|writer| {
+            used(&writer.connection).map_err(|trouble| writer.refused(&trouble))
+        })?;
+        let cutoff = keep
+            .older_than
+            .map(|age| stamp::of_time(SystemTime::now()).saturating_sub(stamp::of_duration(age)));
+        let keep_bytes = keep.keep_bytes;
+        loop {
+            let step = self.on_writer(move |writer| {
+                step(&mut writer.connection, cutoff, keep_bytes)
+                    .map_err(|trouble| writer.refused(&trouble))
+            })?;
+            match step {
+                Step::Removed(more) => {
+                    pruned.prompts += more.prompts;
+                    pruned.events += more.events;
+                }
+                Step::Done => break,
+            }
+        }
+        while self.on_writer(|writer| {
+            give_back(&writer.connection).map_err(|trouble| writer.refused(&trouble))
+        })? {}
+        let after = self.on_writer(|writer| {
+            used(&writer.connection).map_err(|trouble| writer.refused(&trouble))
+        })?;
+        pruned.bytes = before.saturating_sub(after);
+        Ok(pruned)
+    }
+}
+
+/// Bytes of the pages that hold something.
+fn used(connection: &Connection) -> Result<u64, Trouble> {
+    let number = |pragma| -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, pragma, |row| row.get(0))
+    };
+    let pages = number("page_count")? - number("freelist_count")?;
+    Ok((pages * number("page_size")?).cast_unsigned())
+}
+
+/// Removes some of the oldest prompts that ended, and the events up to their time.
+fn step(
+    connection: &mut Connection,
+    cutoff: Option<i64>,
+    keep_bytes: Option<u64>,
+) -> Result<Step, Trouble> {
+    let is_large = match keep_bytes {
+        Some(most) => used(connection)? > most,
+        None => false,
+    };
+    // With too many bytes, age does not matter.
+    let Some(cutoff) = (if is_large { Some(i64::MAX) } else { cutoff }) else {
+        return Ok(Step::Done);
+    };
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS going (turn INTEGER PRIMARY KEY); DELETE FROM temp.going;",
+    )?;
+    let prompts = transaction
+        .prepare_cached(
+            "INSERT INTO temp.going SELECT turn FROM ends WHERE at < ?1 ORDER BY turn LIMIT ?2",
+        )?
+        .execute([cutoff, CHUNK])?;
+    let until: i64 = if is_large {
+        transaction.query_row(
+            "SELECT coalesce(max(at), 0) FROM ends JOIN temp.going USING (turn)",
+            [],
+            |row| row.get(0),
+        )?
+    } else {
+        cutoff
+    };
+    if prompts > 0 {
+        let last: i64 =
+            transaction.query_row("SELECT max(turn) FROM temp.going", [], |row| row.get(0))?;
+        transaction.execute(
+            "UPDATE numbers SET last = max(last, ?1) WHERE name = 'turn'",
+            [last],
+        )?;
+        transaction.execute(
+            "DELETE FROM words WHERE rowid IN (SELECT turn FROM temp.going
+               WHERE turn <= (SELECT last FROM numbers WHERE name = 'indexed'))",
+            [],
+        )?;
+        for table in [
+            "prompts",
+            "prompt_texts",
+            "reply_texts",
+            "ends",
+            "attempts",
+            "settlements",
+            "outputs",
+        ] {
+            let sql = format!("DELETE FROM {table} WHERE turn IN (SELECT turn FROM temp.going)");
+            transaction.prepare_cached(&sql)?.execute([])?;
+        }
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let until = until as f64 / 1e6;
+    transaction.execute(
+        "UPDATE numbers SET last = max(last, (SELECT coalesce(max(id), 0) FROM events)) WHERE name = 'event'",
+        [],
+    )?;
+    let events = transaction
+        .prepare_cached(
+            "DELETE FROM events WHERE id IN (
+               SELECT id FROM (SELECT id, body FROM events ORDER BY id LIMIT ?2) WHERE body ->> 'unix_s' < ?1)",
+        )?
+        .execute((until, 4 * CHUNK))?;
+    transaction.commit()?;
+    if prompts == 0 && events == 0 {
+        return Ok(Step::Done);
+    }
+    Ok(Step::Removed(Pruned {
+        prompts: prompts as u64,
+        events: events as u64,
+        bytes: 0,
+    }))
+}
+
+/// Gives some of the free pages back; false if there is none left.
+fn give_back(connection: &Connection) -> Result<bool, Trouble> {
+    connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    checkpoints::checkpoint(connection)?;
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    Ok(free > 0)
+}
