@@ -176,7 +176,12 @@ fn step(
 
 /// Gives some of the free pages back; false if there is none left.
 fn give_back(connection: &Connection) -> Result<bool, Trouble> {
-    connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+    {
+        // It frees a page with each step.
+        let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+        let mut pages = vacuum.query([])?;
+        while pages.next()?.is_some() {}
+    }
     checkpoints::checkpoint(connection)?;
     let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     Ok(free > 0)
