@@ -15,6 +15,7 @@ mod left;
 mod lifecycle;
 mod limits;
 mod load;
+mod names;
 mod permissions;
 mod pipes;
 mod probes;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
         crowds::CASES,
         lifecycle::CASES,
+        names::CASES,
     ]
     .into_iter()
     .flatten()

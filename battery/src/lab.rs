@@ -16,8 +16,9 @@ use toolpool_testkit::ledgers::Closing;
 use crate::case::{CannotBe, Case, Verdict};
 use crate::rig::Rig;
 
-/// Longer than anything takes on a machine that is merely slow: a case that reaches it has failed.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// Longer than anything takes on a machine that is merely slow: a case that reaches it has failed. With a bug that was put
+/// in cases are to fail, and soon.
+pub(crate) const LONG: Duration = Duration::from_secs(if cfg!(planted) { 10 } else { 60 });
 
 /// How long what a case used may take to be given back, once its clusters have stopped: threads end by and by.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -30,7 +31,9 @@ pub(crate) const STANDIN: &str = "standin";
 
 /// What a case has to work with.
 pub(crate) struct Lab {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removed with the laboratory, if it is its own.
+    _own: Option<TempDir>,
     census: Census,
     seed: String,
 }
@@ -94,16 +97,27 @@ fn settled(is_right: impl Fn(&Holdings) -> bool) -> Holdings {
 
 impl Lab {
     fn new(number: u16, census: Census) -> Result<Self> {
+        let own = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let lab = Self::at(own.path(), &format!("battery-{number}"), census);
         Ok(Self {
-            folder: tempfile::tempdir().context("cannot make a temporary folder")?,
-            census,
-            seed: format!("battery-{number}"),
+            _own: Some(own),
+            ..lab
         })
+    }
+
+    /// One in a folder of somebody else's.
+    pub(crate) fn at(folder: &Path, seed: &str, census: Census) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            _own: None,
+            census,
+            seed: seed.to_owned(),
+        }
     }
 
     /// A folder for files of the case's own.
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// The processes of this case.
@@ -143,7 +157,7 @@ impl Lab {
     }
 
     fn profile(&self, name: &str, rest: &str) -> Result<ToolProfile> {
-        let path = self.folder.path().join(format!("{name}.toml"));
+        let path = self.folder.join(format!("{name}.toml"));
         std::fs::write(
             &path,
             format!("name = {name:?}\nprogram = \"replaced\"\n{rest}"),
@@ -180,7 +194,7 @@ impl Lab {
 
     /// Where the stand-ins write down what they read.
     pub(crate) fn ledger(&self) -> PathBuf {
-        self.folder.path().join("ledger")
+        self.folder.join("ledger")
     }
 
     /// Launches a cluster of which every account is kept. Only one at a time.

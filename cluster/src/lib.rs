@@ -64,6 +64,8 @@ pub use status::{
 };
 pub use store::{Accepted, Conversing, Dispatching, Done, Known, Record, Said, Store, StoreError};
 pub use submission::Submission;
+#[doc(hidden)]
+pub use toolpool_pool_core::planted;
 // The fields of events, records and replies can be named without the crate below.
 pub use toolpool_pool_core::outcome::{
     Attribution, Doubt, DoubtCause, Failure, FailureClass, Grade, Outcome, Usage,

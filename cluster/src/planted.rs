@@ -1,20 +1,3 @@
-//! Bugs that can be put in, to see that the tests find them.
-//!
-//! Owns the switch. Must not know the bugs: each is in the place where it could have been made, under its name. Invariant:
-//! outside of this crate's own tests there is no switch, and the compiler leaves nothing of the bugs.
-//!
-//! `cargo xtask planted` puts in one after the other.
+//! The switch for bugs that can be put in: that of the crate below, under this crate's name.
 
-/// Whether that bug is in.
-#[cfg(not(test))]
-pub(crate) const fn planted(_bug: &str) -> bool {
-    false
-}
-
-/// Whether that bug is in: the one that `TOOLPOOL_PLANTED` names.
-#[cfg(test)]
-pub(crate) fn planted(bug: &str) -> bool {
-    static PLANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    let named = PLANTED.get_or_init(|| std::env::var("TOOLPOOL_PLANTED").ok());
-    named.as_deref() == Some(bug)
-}
+pub(crate) use toolpool_pool_core::planted;

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, PauseCause};
+use metrics::Label;
+use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, PauseCause, planted};
 
 use crate::queue::Queue;
 use crate::registry::Metrics;
@@ -256,6 +257,10 @@ impl Fold {
             EventKind::SessionPinned { sessions, .. }
             | EventKind::SessionClosed { sessions }
             | EventKind::SessionsLost { sessions, .. } => {
+                if planted("session_label") {
+                    let label = Label::new("session", sessions.to_string());
+                    self.metrics.gauge("toolpool_session", vec![label]).set(1.0);
+                }
                 self.series.sessions.set(*sessions as f64);
             }
             // The start has been taken before; what is not known yet counts nowhere.

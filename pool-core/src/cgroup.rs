@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::planted::planted;
+
 const KILL: &str = "cgroup.kill";
 const PROCESSES: &str = "cgroup.procs";
 
@@ -47,8 +49,10 @@ impl Cgroup {
 
     /// Ends every process in it, at once. They may be there for a moment yet.
     pub(crate) fn kill(&self) {
-        // Without the word, the keeper still has its own way.
-        fs::write(self.0.join(KILL), "1").ok();
+        if !planted("pid_only") {
+            // Without the word, the keeper still has its own way.
+            fs::write(self.0.join(KILL), "1").ok();
+        }
     }
 
     /// Removes it, if no process is in it; whether it is gone.

@@ -16,6 +16,7 @@ use crate::conversation::Conversation;
 use crate::folder::Folder;
 use crate::launch::{LaunchError, LaunchOptions, prepare};
 use crate::launcher::{Exit, GroupSignal, Launcher, Process};
+use crate::planted::planted;
 use crate::profile::ToolProfile;
 use crate::prompt::{Prompt, Refusal, TurnId};
 use crate::protocol::{Action, Answer, Outbox, Protocol, RequestId, SideFile, Stream, TurnEvent};
@@ -350,10 +351,14 @@ impl Connection {
                         self.outbox.set_now(now);
                         self.protocol.receive(Stream::Stdout, bytes, &mut self.outbox);
                     }
+                    None if planted("eof_is_exit") => {
+                        self.exit.get_or_insert(Exit { code: Some(0), signal: None });
+                        self.stderr.open = false;
+                    }
                     None => self.half_closed("output"),
                 }
             }
-            count = self.process.stderr.read(&mut self.stderr.buffer), if self.stderr.open => {
+            count = self.process.stderr.read(&mut self.stderr.buffer), if self.stderr.open && !planted("stderr_undrained") => {
                 if let Some(bytes) = self.stderr.take(count)
                     && !self.deaf
                 {

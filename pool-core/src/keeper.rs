@@ -25,6 +25,7 @@ use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIG
 use signal_hook::iterator::Signals;
 
 use crate::cgroup::Cgroup;
+use crate::planted::planted;
 use crate::{folder, procfs, shim};
 
 /// Asks a keeper to end the tool and everything else, at once.
@@ -164,7 +165,7 @@ impl Family {
 
     /// Kills until none is left.
     fn end(&mut self) {
-        if !self.collect() {
+        if !self.collect() || planted("pid_only") {
             return;
         }
         let until = Instant::now() + GIVE_UP;

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::cgroup::Cgroup;
 use crate::folder::Folder;
+use crate::planted::planted;
 use crate::spawner::{self, Spawned};
 use crate::{keeper, procfs, pty, shim};
 
@@ -196,13 +197,19 @@ impl ProcessGroup for OsGroup {
     fn signal(&self, signal: GroupSignal) {
         let Some(group) = self.number() else { return };
         let send = |signal| {
-            kill_process_group(group, signal).ok();
+            if planted("pid_only") {
+                rustix::process::kill_process(group, signal).ok();
+            } else {
+                kill_process_group(group, signal).ok();
+            }
         };
         match signal {
             GroupSignal::Interrupt => send(Signal::INT),
             GroupSignal::Terminate => {
                 send(Signal::TERM);
-                send(Signal::CONT);
+                if !planted("cont_forgotten") {
+                    send(Signal::CONT);
+                }
             }
             GroupSignal::Kill => send(Signal::KILL),
         }

@@ -14,6 +14,7 @@ mod launch;
 pub mod launcher;
 mod open_files;
 pub mod outcome;
+mod planted;
 pub mod process_pool;
 mod procfs;
 pub mod profile;
@@ -33,6 +34,8 @@ pub use conversation::Conversation;
 pub use folder::is_free;
 pub use launch::{LaunchError, LaunchOptions, check, login_mark};
 pub use open_files::{TooFewOpenFiles, reserve_open_files};
+#[doc(hidden)]
+pub use planted::planted;
 pub use process_pool::{
     PoolError, PoolHealth, ProcessPool, ProcessStatus, Response, ShutdownReport,
 };

@@ -23,6 +23,7 @@ use signal_hook::consts::signal::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use crate::planted::planted;
 use crate::turn_runner::{self, RUN_ARGUMENT};
 use crate::{cgroup, job, keeper};
 
@@ -238,7 +239,9 @@ pub(crate) fn parse_pid(text: &OsStr) -> Option<Pid> {
 
 /// What this program's parent, or a library in it, left open must not reach the tool.
 pub(crate) fn close_foreign_files() {
-    close_fds::set_fds_cloexec(FIRST_FOREIGN_FD, &[]);
+    if !planted("files_passed_on") {
+        close_fds::set_fds_cloexec(FIRST_FOREIGN_FD, &[]);
+    }
 }
 
 /// A core file would hold prompts and keys.

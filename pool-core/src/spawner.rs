@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::planted::planted;
 use crate::standstill;
 
 struct Job {
@@ -19,6 +20,16 @@ struct Job {
     at_drop: Signal,
     runtime: Handle,
     answer: oneshot::Sender<io::Result<Spawned>>,
+}
+
+impl Job {
+    fn run(mut self) {
+        let _in_runtime = self.runtime.enter();
+        let at_drop = self.at_drop;
+        let spawned = self.command.spawn().map(|child| Spawned { child, at_drop });
+        // If the caller has gone, the child comes back and is dropped here.
+        self.answer.send(spawned).ok();
+    }
 }
 
 /// A child that gets a signal when it is dropped while it lives. (tokio's own `kill_on_drop` knows SIGKILL alone, of
@@ -68,12 +79,12 @@ fn start() -> mpsc::Sender<Job> {
     standstill::watch();
     let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
     let run = move || {
-        while let Some(mut job) = queue.blocking_recv() {
-            let _in_runtime = job.runtime.enter();
-            let at_drop = job.at_drop;
-            let spawned = job.command.spawn().map(|child| Spawned { child, at_drop });
-            // If the caller has gone, the child comes back and is dropped here.
-            job.answer.send(spawned).ok();
+        while let Some(job) = queue.blocking_recv() {
+            if planted("spawned_by_passer_by") {
+                std::thread::spawn(|| job.run());
+            } else {
+                job.run();
+            }
         }
     };
     // Where no thread can be made the sender's queue is closed and every spawn answers with an error.

@@ -6,6 +6,7 @@
 //! taken for itself, and none is believed because another one says the same.
 
 mod closing;
+mod lives;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 pub use closing::Closing;
+pub use lives::{Kept, Lives, Survived};
 use sources::{Facts, counted};
 pub use sources::{Read, reads};
 

@@ -48,8 +48,8 @@ enum Task {
     Conformance(conformance::Options),
     /// Run the numbered fault cases, and compare the table in docs/reliability.md.
     Battery(battery::Options),
-    /// Put known bugs into the cores, one after the other: the tests must find each.
-    Planted,
+    /// Put known bugs in, one after the other: the tests and the battery must find each.
+    Planted(planted::Options),
     /// Install the pinned tools into the user's cache and print the paths of their executables.
     Tools {
         /// Only this one.
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run_targets(target.as_deref(), seconds),
         Task::Conformance(options) => conformance::examine(&options),
         Task::Battery(options) => battery::run_cases(&options),
-        Task::Planted => planted::find_all(),
+        Task::Planted(options) => planted::find_all(&options),
         Task::Tools { name } => tools::print_paths(name),
     };
     match result {

@@ -1,175 +1,478 @@
-//! Puts known bugs into the cores, one after the other, to see that the tests find them.
+//! Puts known bugs in, one after the other, to see that the tests and the battery find them.
 //!
-//! Owns the list of bugs and the verdict. Must not know the tests: whichever fails has found it. Invariant: a name without
-//! a bug behind it changes nothing, so that it survives and is seen.
+//! Owns the list of bugs, who is to find each, and the verdict. Must not know the tests. Invariants: a name without a bug
+//! behind it changes nothing, so that it survives and is seen; whoever is to find a bug passes without it.
+//!
+//! All bugs are in one build with `--cfg planted`; the variable `TOOLPOOL_PLANTED` chooses one.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::runner::cargo;
+use crate::runner::{cargo, run, workspace};
 
-/// The bugs, each under its name in `cluster/src`, and what it would do to people.
-const BUGS: [(&str, &str); 27] = [
+/// Who is to find a bug.
+#[derive(Clone, Copy)]
+enum By {
+    /// This test of a core: made-up processes, bytes and clocks.
+    Test(&'static str),
+    /// This case of the battery: real processes.
+    Case(u16),
+    /// Each of the two by itself.
+    Both(&'static str, u16),
+}
+
+use By::{Both, Case, Test};
+
+impl By {
+    fn test(self) -> Option<&'static str> {
+        match self {
+            Case(_) => None,
+            Test(test) | Both(test, _) => Some(test),
+        }
+    }
+
+    fn case(self) -> Option<u16> {
+        match self {
+            Test(_) => None,
+            Case(case) | Both(_, case) => Some(case),
+        }
+    }
+}
+
+/// The bugs, each under its name in the sources, what it would do to people, and who is to find it.
+const BUGS: &[(&str, &str, By)] = &[
     (
         "sent_again",
         "a prompt that was read by a dead process is sent again",
+        Both("a_limit_without_end_is_no_overflow", 4),
     ),
     (
         "kept_after_timeout",
         "a process lives on after its turn timed out",
+        Both(
+            "a_kill_for_a_cancel_feeds_the_breaker_only_where_the_tool_could_have_been_interrupted",
+            31,
+        ),
     ),
     (
         "second_process",
         "a restart does not wait for the old process",
+        Test("a_limit_without_end_is_no_overflow"),
     ),
-    ("start_while_open", "a start while the breaker is open"),
-    ("probe_early", "a probe before its time"),
-    ("backoff_zero", "no wait before a restart"),
+    (
+        "start_while_open",
+        "a start while the breaker is open",
+        Both("a_limit_without_end_is_no_overflow", 41),
+    ),
+    (
+        "probe_early",
+        "a probe before its time",
+        Test("a_failed_probe_opens_it_again_for_longer_and_a_good_one_closes_it"),
+    ),
+    (
+        "backoff_zero",
+        "no wait before a restart",
+        Test("delays_stay_in_their_envelope"),
+    ),
     (
         "restarts_unlimited",
         "one that works a little and dies is restarted for ever",
+        Both(
+            "one_that_works_a_little_and_dies_again_and_again_is_found_though_its_breaker_never_trips",
+            1,
+        ),
     ),
     (
         "permanent_restarted",
         "a tool that says that another start cannot help is started again",
+        Both("an_end_and_a_policy_say_what_follows", 8),
     ),
     (
         "silence_ignored",
         "a tool that shows no life keeps its turn",
+        Both(
+            "every_input_in_every_reachable_state_keeps_every_promise",
+            10,
+        ),
     ),
     (
         "human_counted",
         "a turn is killed as silent because a human thought for long",
+        Test("who_waits_for_a_human_is_not_silent_and_has_all_its_time_again_afterwards"),
     ),
     (
         "wait_without_timer",
         "a stop that waits for the process for ever",
+        Both(
+            "a_kill_for_a_cancel_feeds_the_breaker_only_where_the_tool_could_have_been_interrupted",
+            13,
+        ),
     ),
-    ("stale_end", "the late end of another turn ends this one"),
+    (
+        "stale_end",
+        "the late end of another turn ends this one",
+        Test("a_limit_without_end_is_no_overflow"),
+    ),
     (
         "turn_lost",
         "a turn for an instance that is not ready vanishes",
+        Both("a_limit_without_end_is_no_overflow", 18),
     ),
     (
         "process_unchecked",
         "a turn for an old process runs on the new one",
+        Test("a_limit_without_end_is_no_overflow"),
     ),
     (
         "answer_to_another",
         "a person's answer goes to another question",
+        Test("a_limit_without_end_is_no_overflow"),
     ),
     (
         "place_leaked",
         "a prompt that left the queue keeps its place",
+        Both(
+            "a_random_life_keeps_the_books_the_order_and_every_promise",
+            57,
+        ),
     ),
     (
         "client_unfair",
         "a client that asks much is served as long as it asks",
+        Both(
+            "a_random_life_keeps_the_books_the_order_and_every_promise",
+            56,
+        ),
     ),
-    ("ended_twice", "a turn that did not run ends twice"),
+    (
+        "ended_twice",
+        "a turn that did not run ends twice",
+        Both(
+            "a_random_life_keeps_the_books_the_order_and_every_promise",
+            58,
+        ),
+    ),
     (
         "withdrawn_sent",
         "a turn is sent elsewhere after its cancel",
+        Test("a_turn_that_was_withdrawn_and_then_handed_back_is_not_run_elsewhere"),
     ),
     (
         "deadline_forgotten",
         "a turn that was handed back never expires",
+        Test("a_random_life_keeps_the_books_the_order_and_every_promise"),
     ),
     (
         "loss_untold",
         "a session goes on in a process that does not know it",
+        Test("a_random_life_keeps_the_books_the_order_and_every_promise"),
     ),
     (
         "all_at_once",
         "more starts at once than the machine can take",
+        Both(
+            "never_more_than_the_limit_and_every_asker_gets_its_turn",
+            46,
+        ),
     ),
-    ("place_kept", "a start that is over keeps its place"),
+    (
+        "place_kept",
+        "a start that is over keeps its place",
+        Both("never_more_than_the_limit_and_every_asker_gets_its_turn", 6),
+    ),
     (
         "each_for_itself",
         "instances that fail alike are restarted each for itself",
+        Test("a_pause_takes_two_instances_that_fail_alike_with_no_success_between_them"),
     ),
-    ("probes_together", "a pause lets every start out as a probe"),
+    (
+        "probes_together",
+        "a pause lets every start out as a probe",
+        Test("one_probes_at_a_time_later_and_later_until_one_is_ready"),
+    ),
     (
         "limit_ignored",
         "a tool that named a time is asked before it",
+        Test("a_random_life_keeps_the_books_the_order_and_every_promise"),
     ),
-    ("spare_idle", "a spare stays idle while another is missing"),
+    (
+        "spare_idle",
+        "a spare stays idle while another is missing",
+        Test("as_many_as_wanted_are_on_duty_and_none_is_missing_while_a_spare_is_ready"),
+    ),
+    (
+        "half_open_unlimited",
+        "a half-open breaker lets out a second prompt behind its probe",
+        Case(41),
+    ),
+    (
+        "permit_leaked",
+        "a probe whose caller goes away takes the only permit with it",
+        Case(43),
+    ),
+    (
+        "session_spills",
+        "a session whose instance is busy is served by another one, and nobody is told",
+        Case(55),
+    ),
+    (
+        "session_label",
+        "each session has a series of metrics of its own",
+        Case(82),
+    ),
+    (
+        "mark_anywhere",
+        "an end mark counts anywhere, whosever it is",
+        Case(28),
+    ),
+    (
+        "lines_raw",
+        "a prompt of several lines is typed as several prompts",
+        Case(30),
+    ),
+    (
+        "keys_typed",
+        "escape sequences of a prompt are typed into a terminal",
+        Case(37),
+    ),
+    (
+        "line_unbounded",
+        "a line without an end is kept as long as it grows",
+        Case(23),
+    ),
+    ("stderr_undrained", "nobody reads standard error", Case(24)),
+    (
+        "eof_is_exit",
+        "an output that is closed counts as the end of its process",
+        Case(16),
+    ),
+    (
+        "cont_forgotten",
+        "a stopped process is asked to end and not woken for it",
+        Case(12),
+    ),
+    (
+        "pid_only",
+        "a tool is killed, and what it has started is not",
+        Case(14),
+    ),
+    (
+        "spawned_by_passer_by",
+        "a thread that ends starts the processes, which the kernel then ends with it",
+        Case(6),
+    ),
+    (
+        "files_passed_on",
+        "a tool inherits what somebody has left open",
+        Case(77),
+    ),
 ];
 
-/// The tests of the cores, by the beginnings of their names.
-const CORES: [&str; 7] = [
-    "instance::",
-    "scheduler::",
-    "simulation::",
-    "starting::",
-    "breaker::",
-    "backoff::",
-    "restarts::",
-];
+/// What `cargo xtask planted` takes.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only these bugs.
+    bugs: Vec<String>,
+}
 
-/// Runs the tests of the cores with each bug in them, and says which found it.
+/// Runs what is to find each bug with the bug in it, and prints a table of what did.
 ///
 /// # Errors
-/// If the tests fail without a bug, or pass with one.
-pub(crate) fn find_all() -> Result<()> {
-    if let Some(found) = failed(None)? {
-        bail!(
-            "without any bug these fail: {}; `cargo test -p toolpool-cluster --lib` tells more",
-            found.join(", ")
-        );
+/// If something fails without a bug, or a bug is not found.
+pub(crate) fn find_all(options: &Options) -> Result<()> {
+    let is_wanted = |bug: &str| options.bugs.is_empty() || options.bugs.iter().any(|it| it == bug);
+    if let Some(unknown) = options
+        .bugs
+        .iter()
+        .find(|name| BUGS.iter().all(|(bug, ..)| bug != name))
+    {
+        bail!("no bug is named {unknown}");
     }
+    let wanted: Vec<_> = BUGS.iter().filter(|(bug, ..)| is_wanted(bug)).collect();
+    let begun = Instant::now();
+    let planted = Planted::build()?;
+    for test in wanted.iter().filter_map(|(.., by)| by.test()) {
+        if planted.is_failed_by(test, None)? {
+            bail!("without any bug {test} fails");
+        }
+    }
+    let cases = wanted.iter().filter_map(|(.., by)| by.case());
+    planted.all_pass(cases)?;
+    println!(
+        "without a bug everything passes ({:.0} s)",
+        begun.elapsed().as_secs_f64()
+    );
     let mut survivors = Vec::new();
-    for (bug, harm) in BUGS {
-        match failed(Some(bug))? {
-            Some(found) => println!("found    {bug}: {harm} ({})", told(&found)),
+    for (bug, harm, by) in &wanted {
+        println!("{bug}: {harm}");
+        let mut tell = |who: String, found: Option<String>| match found {
+            Some(found) => println!("  found by {who}: {found}"),
             None => {
-                println!("SURVIVED {bug}: {harm}");
-                survivors.push(bug);
+                println!("  SURVIVED {who}");
+                survivors.push(*bug);
             }
+        };
+        if let Some(test) = by.test() {
+            let is_found = planted.is_failed_by(test, Some(bug))?;
+            tell(test.to_owned(), is_found.then(|| "it fails".to_owned()));
+        }
+        if let Some(case) = by.case() {
+            tell(format!("case {case}"), planted.case(case, bug)?);
         }
     }
     if !survivors.is_empty() {
-        bail!("no test has found {}", survivors.join(", "));
+        bail!("these were not found: {}", survivors.join(", "));
     }
-    println!("all of {} planted bugs were found", BUGS.len());
+    println!(
+        "all of {} planted bugs were found in {:.0} s",
+        wanted.len(),
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
-/// Who found it, short enough for a line.
-fn told(found: &[String]) -> String {
-    match found {
-        [only] => only.clone(),
-        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
-        [] => "nobody".to_owned(),
+/// The build that all bugs are in.
+struct Planted {
+    battery: PathBuf,
+}
+
+impl Planted {
+    fn build() -> Result<Self> {
+        run(&mut with_bugs(&["build", "--package", "toolpool-battery"]))?;
+        let targets = std::env::var_os("CARGO_TARGET_DIR");
+        let targets = targets.map_or_else(|| workspace().join("target"), PathBuf::from);
+        let battery = targets.join(FOLDER).join("debug/battery");
+        Ok(Self { battery })
+    }
+
+    /// Whether a test of the cores fails.
+    fn is_failed_by(&self, test: &str, bug: Option<&str>) -> Result<bool> {
+        let mut command = with_bugs(&["test", "-p", "toolpool-cluster", "--lib", "--"]);
+        command
+            .arg(test)
+            // What a bug makes fail is no lesson for later runs.
+            .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
+            .env("PROPTEST_MAX_SHRINK_ITERS", "0");
+        let (good, text, complaints) = run_with(&mut command, bug)?;
+        let ended = |word: &str| {
+            let is_its = |line: &str| line.contains(test) && line.ends_with(word);
+            text.lines().any(is_its)
+        };
+        match (good, ended("... ok"), ended("... FAILED")) {
+            (true, true, false) => Ok(false),
+            (false, _, true) => Ok(true),
+            _ => bail!("{test} neither passed nor failed:\n{text}{complaints}"),
+        }
+    }
+
+    /// What a case saw, short enough for a line; None if it passes.
+    fn case(&self, case: u16, bug: &str) -> Result<Option<String>> {
+        let mut command = Command::new(&self.battery);
+        command.args(["--case", &case.to_string()]);
+        let (_, text, complaints) = run_with(&mut command, Some(bug))?;
+        match verdict(&text, case) {
+            Some(("pass", _)) => Ok(None),
+            Some(("FAIL", saw)) => Ok(Some(saw.chars().take(LONGEST).collect())),
+            _ => bail!("case {case} was not run: {text}{complaints}"),
+        }
+    }
+
+    /// Demands that the cases pass without a bug.
+    fn all_pass(&self, cases: impl Iterator<Item = u16>) -> Result<()> {
+        let mut cases: Vec<u16> = cases.collect();
+        cases.sort_unstable();
+        cases.dedup();
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.battery);
+        for case in &cases {
+            command.args(["--case", &case.to_string()]);
+        }
+        let (_, text, complaints) = run_with(&mut command, None)?;
+        for case in cases {
+            if !matches!(verdict(&text, case), Some(("pass", _))) {
+                bail!("without any bug case {case} fails:\n{text}{complaints}");
+            }
+        }
+        Ok(())
     }
 }
 
-/// The tests of the cores that fail; None if all pass.
-fn failed(bug: Option<&str>) -> Result<Option<Vec<String>>> {
-    let mut command = cargo(&["test", "-p", "toolpool-cluster", "--lib", "--"]);
+/// Below the folder of all builds.
+const FOLDER: &str = "planted";
+
+/// How much of what a case saw is shown.
+const LONGEST: usize = 160;
+
+/// Cargo, for the build with bugs.
+fn with_bugs(arguments: &[&str]) -> Command {
+    let (task, rest) = arguments.split_at(1);
+    // Not `--quiet`, by which the tests' names would be lost.
+    let targets = std::env::var_os("CARGO_TARGET_DIR");
+    let targets = targets.map_or_else(|| workspace().join("target"), PathBuf::from);
+    let mut command = cargo(task);
     command
-        .args(CORES)
-        .env_remove("TOOLPOOL_PLANTED")
-        // What a bug makes fail is no lesson for later runs.
-        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
-        .env("PROPTEST_MAX_SHRINK_ITERS", "0");
+        .arg("--target-dir")
+        .arg(targets.join(FOLDER))
+        .args(rest)
+        .env("RUSTFLAGS", "--cfg planted");
+    command
+}
+
+/// Runs a command with a bug, and gives whether it ended well and what it printed on its two streams.
+fn run_with(command: &mut Command, bug: Option<&str>) -> Result<(bool, String, String)> {
+    command.env_remove("TOOLPOOL_PLANTED");
     if let Some(bug) = bug {
         command.env("TOOLPOOL_PLANTED", bug);
     }
-    let output = command.output().context("cannot start cargo")?;
-    if output.status.success() {
-        return Ok(None);
+    let output = command.stdin(Stdio::null()).current_dir(workspace());
+    let output = output.output().context("cannot start what is to find it")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((
+        output.status.success(),
+        text(&output.stdout),
+        text(&output.stderr),
+    ))
+}
+
+/// The word of a case's line, and what the case saw.
+fn verdict(text: &str, case: u16) -> Option<(&str, &str)> {
+    text.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix(&case.to_string())?;
+        let (word, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+        let saw = rest.splitn(3, "; ").nth(2).unwrap_or(rest);
+        Some((word, saw))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_case_gives_its_word_and_what_was_seen() {
+        let text = "  4 pass a crash; injected: exit 3; counted: 1 (0.1 s)\n 41 FAIL half; injected: 64; 2 prompts; 1 more (1 s)\n2 cases";
+        assert_eq!(verdict(text, 4), Some(("pass", "counted: 1 (0.1 s)")));
+        assert_eq!(verdict(text, 41), Some(("FAIL", "2 prompts; 1 more (1 s)")));
+        assert_eq!(verdict(text, 1), None);
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let found = text.lines().filter_map(|line| {
-        let test = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
-        test.rsplit("::").next().map(str::to_owned)
-    });
-    let found: Vec<String> = found.collect();
-    if found.is_empty() {
-        bail!(
-            "no test failed, and neither did they pass:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+
+    #[test]
+    fn the_document_tells_of_each_bug_and_who_is_to_find_it() {
+        let document = std::fs::read_to_string(workspace().join("docs/reliability.md"));
+        let document = document.expect("it is there");
+        for (bug, harm, by) in BUGS {
+            let who = match by {
+                Test(test) => format!("`{test}`"),
+                Case(case) => format!("case {case}"),
+                Both(test, case) => format!("`{test}`, case {case}"),
+            };
+            let row = format!("| `{bug}` | {harm} | {who} |");
+            assert!(document.contains(&row), "this row is missing:\n{row}");
+        }
     }
-    Ok(Some(found))
 }

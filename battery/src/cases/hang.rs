@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use toolpool::Submission;
+use toolpool::{EventKind, Submission};
 use toolpool_testkit::ledgers::Answer;
 
 use super::doubt::is_stopped;
 use crate::case::{Case, Counted};
 use crate::lab::Lab;
 use crate::rig::Rig;
+use crate::witness::Witness;
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -41,10 +42,13 @@ pub(super) const CASES: &[Case] = &[
 
 async fn stopped(lab: &Lab) -> Result<Counted> {
     const EACH: usize = 10;
+    // Nobody waits for its end: a stopped process goes on to see the signal that ends it.
+    const GRACE: Duration = Duration::from_secs(5);
+    let witness = Witness::default();
     let profile = lab.standin(&["on prompt ~stop signal STOP"])?;
     let rig = lab
         .launch(profile, 2, |builder| {
-            builder.stop_grace(Duration::from_millis(500))
+            builder.stop_grace(GRACE).sink(witness.clone())
         })
         .await?;
     for number in 0..EACH {
@@ -64,6 +68,15 @@ async fn stopped(lab: &Lab) -> Result<Counted> {
         let prompt = format!("stop for ever {number}");
         let never = rig.ask_so(&prompt, Answer::Formula, limited).await?;
         never.must_be("indeterminate", "timed_out")?;
+        let terminated = witness.count(|event| {
+            let signal = Signal::TERM.as_raw();
+            matches!(event, EventKind::InstanceExited { signal: Some(it), .. } if *it == signal)
+        });
+        ensure!(
+            terminated == number + 1,
+            "{terminated} of {} ended by SIGTERM",
+            number + 1
+        );
         // A failure in between would be the fifth in a row, at which the breaker trips.
         let fine = rig
             .ask_on(1, &format!("fine {number}"))

@@ -9,7 +9,7 @@ use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause};
 use toolpool_pool_core::prompt::TurnId;
 
-use super::{Action, Instance, Intent, Phase, after};
+use super::{Action, Instance, Intent, LONGEST_WAIT, Phase, after};
 use crate::breaker::BreakerState;
 use crate::planted::planted;
 use crate::restarts::RestartPolicy;
@@ -164,6 +164,10 @@ impl Instance {
             (Intent::Down, _) => self.set_phase(Phase::Stopped, reason, out),
             // How it ended after a signal of ours tells less than why it was sent.
             (Intent::Up, Some(failure)) => self.fail(now, format!("{failure}; {reason}"), out),
+            _ if self.breaker.state() == BreakerState::HalfOpen && planted("permit_leaked") => {
+                let until = after(now, LONGEST_WAIT);
+                self.set_phase(Phase::Tripped { until }, "its probe has not come back", out);
+            }
             (Intent::Bounce | Intent::Up, _) => self.spawn(now, "restarting", out),
         }
     }

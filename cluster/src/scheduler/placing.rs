@@ -124,12 +124,18 @@ impl Scheduler {
         let Some(Queued { ticket, .. }) = self.queue.get(place) else {
             return Placed::Waits;
         };
+        let spills = planted("session_spills") && !self.slots[instance].is_available();
+        let instance = match self.slots.iter().position(Slot::is_available) {
+            Some(free) if spills => free,
+            _ => instance,
+        };
         let session = ticket.session.clone();
         let known = session
             .as_ref()
             .and_then(|session| self.conversations.get(session).copied());
         let is_lost = known.is_some_and(|known| known != self.slots[instance].conversation)
-            && !planted("loss_untold");
+            && !planted("loss_untold")
+            && !planted("session_spills");
         if let (true, Some(session)) = (is_lost, &session)
             && ticket.on_loss == OnLoss::Fail
             && !ticket.fresh

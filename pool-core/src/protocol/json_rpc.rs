@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Outbox;
+use crate::planted::planted;
 
 /// The longest line that is taken from a tool, in bytes. Whole answers and whole diffs come on one line; lines of
 /// several MiB were seen.
@@ -57,7 +58,7 @@ impl LineSplitter {
     ) -> Result<Option<Cow<'a, [u8]>>, LineTooLong> {
         let end = memchr::memchr(b'\n', bytes);
         let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-        if self.begun.len() + piece.len() > self.limit {
+        if self.begun.len() + piece.len() > self.limit && !planted("line_unbounded") {
             return Err(LineTooLong { limit: self.limit });
         }
         *bytes = rest.get(1..).unwrap_or_default();

@@ -23,6 +23,7 @@ pub use config::{Interrupt, LinesConfig, LinesFile, Multiline};
 
 use super::{Outbox, Protocol, Stream, TurnEvent};
 use crate::outcome::{Attribution, Grade, Outcome};
+use crate::planted::planted;
 use crate::prompt::{Prompt, PromptKind, Refusal, TurnId};
 
 /// This much of an unfinished line is looked at for readiness.
@@ -33,6 +34,9 @@ const LONGEST_PROMPT_LINE: usize = 4 << 10;
 
 /// A signal may come too early, before the program works on the prompt, or stop only a part of it; so it is sent again.
 const SIGINT_SPACING: Duration = Duration::from_secs(1);
+
+/// How long a nonce is as text.
+const NONCE_DIGITS: usize = 32;
 
 /// The `lines` protocol for one process.
 pub struct Lines {
@@ -351,6 +355,11 @@ impl Protocol for Lines {
 /// Where `mark` stands in `bytes` as a line of its own, with its line end and the `\n` before it, which belongs to the
 /// framing. `at_start`: the first byte begins a line.
 fn find_mark(bytes: &[u8], mark: &[u8], at_start: bool) -> Option<Range<usize>> {
+    if planted("mark_anywhere") {
+        let words = &mark[mark.len().min(NONCE_DIGITS)..];
+        let from = |at: usize| at.saturating_sub(NONCE_DIGITS + 1);
+        return memmem::find(bytes, words).map(|at| from(at)..at + words.len());
+    }
     memmem::find_iter(bytes, mark).find_map(|at| {
         let after = at + mark.len();
         let end = match &bytes[after..] {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::planted::planted;
 use crate::profile::parse_duration;
 use crate::prompt::Refusal;
 
@@ -176,6 +177,7 @@ impl LinesConfig {
             let trimmed = text.strip_suffix('\n').unwrap_or(text);
             if trimmed.contains(['\n', '\r']) {
                 match self.multiline {
+                    Multiline::Refuse if planted("lines_raw") => joined = Some(trimmed.to_owned()),
                     Multiline::Refuse => return Err(Refusal::Multiline),
                     Multiline::Join => joined = Some(trimmed.lines().collect::<Vec<_>>().join(" ")),
                     Multiline::Raw => joined = Some(trimmed.to_owned()),
