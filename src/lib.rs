@@ -28,6 +28,9 @@ pub use toolpool_cluster::{
     ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Submission,
     SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
 };
+pub use toolpool_cluster::{
+    Accepted, Dispatching, Done, Known, Record, RetryPolicy, Store, StoreError,
+};
 pub use toolpool_journal as journal;
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
 pub use toolpool_pool_core::launcher;

@@ -11,8 +11,12 @@ use crate::bench::BenchArgs;
 use crate::console::{Format, ListFormat};
 use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
+use crate::events::EventsArgs;
 use crate::help::HelpArgs;
+use crate::history::HistoryArgs;
+use crate::logs::LogsArgs;
 use crate::rehearse::RehearseArgs;
+use crate::resolve::ResolveArgs;
 use crate::schema::SchemaArgs;
 use crate::tools::ToolsArgs;
 
@@ -63,11 +67,53 @@ Examples:
   toolpool batch --tool aider -n 3 'src/**/*.py' -p 'Add docstrings to {file}'
   toolpool batch --tool aider 'src/*.rs' -p 'Port {file} to the new API' --dry-run
   toolpool batch --tool bash --items hosts.txt -p 'ping -c1 {item}' -o jsonl
+  toolpool batch --resume b3f9
+  toolpool batch --resume b3f9 --rerun failed -n 6
 
+A batch that was interrupted or killed goes on with what is left when the same command is run again in the same \
+folder, or with --resume. What is in doubt is listed and not run.
 Each item gets an empty conversation, and its changes land as one commit on the branch that is checked out. \
 The first Ctrl-C finishes the running items, the second stops them, the third leaves at once.
 ")]
     Batch(BatchArgs),
+    /// Search what was asked and answered, and what became of it
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool history
+  toolpool history 'token refresh' --tool aider --outcome completed --since 3d
+  toolpool history --batch b3f9 --outcome indeterminate
+  toolpool history show t17
+  toolpool history show t17 --answer > note.md
+  toolpool history batches
+  toolpool history --sql 'select tool, state, count(*) from history group by 1, 2'
+  toolpool history export > all.jsonl
+  toolpool history prune --older-than 30d
+
+Batches keep a journal of their own for each working folder, and `ask --journal FILE` one in a file. It can be read \
+while they write.
+")]
+    History(HistoryArgs),
+    /// Show when instances were started and how they ended
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool logs
+  toolpool logs main/2 --since 2h
+")]
+    Logs(LogsArgs),
+    /// Print what happened, event by event
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool events
+  toolpool events --since 881 --follow -o jsonl
+")]
+    Events(EventsArgs),
+    /// Say what became of a prompt that is in doubt
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  toolpool resolve t17 --as completed --note 'the commit is there'
+  toolpool resolve t17 --as failed
+")]
+    Resolve(ResolveArgs),
     /// List the tools that are known here, show one, or try one
     #[command(help_template = TEMPLATE, before_help = "\
 Examples:
@@ -98,6 +144,10 @@ impl Command {
         match self {
             Self::Ask(args) => args.output != Format::Text,
             Self::Batch(args) => args.output != Format::Text,
+            Self::History(args) => args.wants_json(),
+            Self::Logs(args) => args.output != Format::Text,
+            Self::Events(args) => args.output != Format::Text,
+            Self::Resolve(args) => args.output != Format::Text,
             Self::Tools(args) => args.output == ListFormat::Json,
             Self::Doctor(args) => args.output == ListFormat::Json,
             Self::Rehearse(args) => args.output == ListFormat::Json,

@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::running::{self, Running};
 use crate::settings::{ClusterArgs, Settings};
-use crate::{prompt, story};
+use crate::{journal, prompt, story};
 use pieces::Pieces;
 
 /// Told at the second signal; the third needs no words.
@@ -47,6 +47,9 @@ pub(crate) struct AskArgs {
     /// Ask every instance, or with --role every one that has it; what they change does not land but stays on a branch each
     #[arg(long)]
     all: bool,
+    /// Keep the prompt and its end in this file, where `toolpool history` finds it
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -54,12 +57,15 @@ pub(crate) struct AskArgs {
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
     let console = Console::new(args.quiet);
     let mut interrupts = Interrupts::listen()?;
-    let settings = args.cluster.resolve().await?;
+    let mut settings = args.cluster.resolve().await?;
     let text = tokio::select! {
         text = prompt::read(args.prompt, settings.max_prompt_bytes(), console) => text?,
         _ = interrupts.next() => return Err(interrupts.error()),
     };
     let submission = submission(&settings, &text, args.command, &args.file)?;
+    if let Some(path) = &args.journal {
+        settings.journal = Some(journal::open(path)?);
+    }
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
     let answered = if args.all {
         everyone::ask(

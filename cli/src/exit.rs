@@ -44,11 +44,11 @@ impl Exit {
             Self::TurnFailed => {
                 "the turn failed or is in doubt (tool error, crash), or its changes could not land"
             }
-            Self::Usage => "wrong usage, settings, profile or folder; nothing was done",
+            Self::Usage => "wrong usage, settings, profile, folder or journal; nothing was done",
             Self::NotReady => "no instance became ready",
             Self::Timeout => "the turn ran out of time; what there is of its answer was printed",
             Self::TryLater => {
-                "refused for now: the queue is full, a rate limit, an overloaded provider"
+                "refused for now: the queue is full, a rate limit, an overloaded provider, a journal that another command writes"
             }
             Self::SomeFailed => {
                 "some or all items of a batch, instances of `ask --all`, or cases of `tools test` did not make it; the summary has the counts"

@@ -14,16 +14,22 @@ mod doctor;
 mod documents;
 mod duration;
 mod error;
+mod events;
 mod exit;
 mod exporter;
 mod groups;
 mod help;
+mod history;
 mod inherited;
 mod interrupts;
+mod journal;
+mod kept;
+mod logs;
 mod person;
 mod probe;
 mod prompt;
 mod rehearse;
+mod resolve;
 mod running;
 mod schema;
 mod settings;
@@ -31,6 +37,7 @@ mod story;
 mod table;
 mod tools;
 mod version;
+mod when;
 mod whole_file;
 
 use std::ffi::OsString;
@@ -90,6 +97,10 @@ fn run(command: Option<Command>) -> Result<Exit, CliError> {
         Some(Command::Rehearse(args)) => wait_for(rehearse::run(args)),
         Some(Command::Ask(args)) => wait_for(ask::run(args)),
         Some(Command::Batch(args)) => wait_for(batch::run(args)),
+        Some(Command::History(args)) => history::run(args),
+        Some(Command::Logs(args)) => logs::run(&args),
+        Some(Command::Events(args)) => wait_for(events::run(args)),
+        Some(Command::Resolve(args)) => resolve::run(&args),
         Some(Command::Tools(args)) => wait_for(tools::run(args)),
         Some(Command::Doctor(args)) => wait_for(doctor::run(args)),
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
+use toolpool::journal::Journal;
 use toolpool::{
     Approvals, ClusterManager, DoubtCause, Event, EventKind, EventSink, InstanceState, Outcome,
     Reply, ShutdownReport, ToolProfile,
@@ -46,6 +47,8 @@ pub(crate) struct Running {
     ended: HashMap<Arc<str>, u64>,
     /// A stop that is under way, with its report.
     stopping: Option<JoinHandle<ShutdownReport>>,
+    /// Where prompts and their ends are kept.
+    journal: Option<Journal>,
     /// Groups of instances, and how many of them have a refused login.
     groups: usize,
     refused: usize,
@@ -142,6 +145,7 @@ pub(crate) async fn launch(
         looks,
         ended: HashMap::new(),
         stopping: None,
+        journal: settings.journal.clone(),
         groups: settings.groups.len(),
         refused: 0,
     })
@@ -298,6 +302,10 @@ impl Running {
             Some(stopping) => stopping.await.unwrap_or_default(),
             None => ShutdownReport::default(),
         };
+        // The last events are no end of a prompt, so nobody has waited for them.
+        if let Some(Err(error)) = self.journal.take().map(|journal| journal.flush()) {
+            console.tell(Tone::Bad, &error.to_string());
+        }
         for kept in &report.kept {
             console.tell(
                 Tone::Note,

@@ -13,8 +13,14 @@ use crate::console::{Document, Envelope, print};
 use crate::doctor::DoctorReport;
 use crate::documents::{TurnReplies, TurnReply, TurnStarted, TurnText};
 use crate::error::{CliError, ErrorReport};
+use crate::events::EventDocument;
 use crate::exit::Exit;
+use crate::history::{
+    BatchDocument, BatchList, PromptDetail, PromptDocument, PromptList, Pruned, SqlRow, SqlTable,
+};
+use crate::logs::{LifeDocument, LifeList};
 use crate::rehearse::RehearsalReport;
+use crate::resolve::Resolved;
 use crate::tools::{ToolDetail, ToolList, ToolTest};
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +62,18 @@ fn all() -> BTreeMap<&'static str, Value> {
         of::<Plan>(),
         of::<BatchItem>(),
         of::<BatchSummary>(),
+        of::<PromptList>(),
+        of::<PromptDocument>(),
+        of::<PromptDetail>(),
+        of::<SqlTable>(),
+        of::<SqlRow>(),
+        of::<BatchList>(),
+        of::<BatchDocument>(),
+        of::<Pruned>(),
+        of::<LifeList>(),
+        of::<LifeDocument>(),
+        of::<EventDocument>(),
+        of::<Resolved>(),
         of::<ToolList>(),
         of::<ToolDetail>(),
         of::<ToolTest>(),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toolpool::journal::Journal;
 use toolpool::worktree::{Repository, WorktreeError};
 use toolpool::{
     Approvals, BreakerConfig, Catalog, ClusterBuilder, ClusterError, Isolation, LaunchError,
@@ -18,7 +19,7 @@ use crate::error::CliError;
 use crate::groups::{self, Role, ToolGroup};
 
 /// Options of the cluster that a command launches for itself.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ClusterArgs {
     /// The tool: a name from `toolpool tools`, or the path of a profile ending in .toml; with how many instances, such as
@@ -166,6 +167,8 @@ pub(crate) struct Settings {
     pub(crate) env: Vec<(String, String)>,
     /// Other limits than the library's own, for a rehearsal.
     pub(crate) limits: Option<Limits>,
+    /// Where prompts and their ends are kept.
+    pub(crate) journal: Option<Journal>,
 }
 
 /// Limits that have no option.
@@ -224,6 +227,7 @@ impl ClusterArgs {
             start_timeout: self.start_timeout,
             env: self.env,
             limits: None,
+            journal: None,
         })
     }
 }
@@ -258,6 +262,7 @@ impl Settings {
             start_timeout: None,
             env: Vec::new(),
             limits: None,
+            journal: None,
         })
     }
 
@@ -340,6 +345,9 @@ impl Settings {
             .approvals(self.approvals)
             .approval_timeout(self.approval_timeout)
             .turn_timeout(self.turn_timeout);
+        if let Some(journal) = &self.journal {
+            builder = builder.journal(journal.clone());
+        }
         if let Some(timeout) = self.silence_timeout {
             builder = builder.silence_timeout(timeout);
         }

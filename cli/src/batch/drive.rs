@@ -12,10 +12,10 @@ use tokio::task::{Id, JoinSet};
 use toolpool::Reply;
 use toolpool::worktree::Landed;
 
+use super::earlier::Todo;
 use super::item::{self, Done, Wishes};
-use super::items::Item;
 use super::progress::Progress;
-use super::report::BatchItem;
+use super::report::{BatchItem, ItemEnd};
 use crate::console::{Console, Format, Tone, print, print_answer, print_document, printable};
 use crate::duration;
 use crate::error::CliError;
@@ -32,33 +32,38 @@ pub(super) struct Driven {
     pub(super) written: Result<(), CliError>,
 }
 
-/// `retries` and `drain_timeout` as the options of these names say.
+impl Driven {
+    /// A batch of which nothing is left to run.
+    pub(super) fn nothing(items: Vec<Todo>) -> Self {
+        Self {
+            items: items.into_iter().filter_map(|todo| todo.before).collect(),
+            took: Duration::ZERO,
+            written: Ok(()),
+        }
+    }
+}
+
+/// `drain_timeout` as the option of that name says.
 pub(super) async fn all(
     running: &mut Running,
     settings: &Settings,
-    items: Vec<Item>,
-    (retries, drain_timeout): (u32, Duration),
+    items: Vec<Todo>,
+    (wishes, drain_timeout): (Wishes, Duration),
     format: Format,
     interrupts: &mut Interrupts,
     console: Console,
 ) -> Driven {
     let started = Instant::now();
     let width = settings.asked_instances().len();
-    let wishes = Wishes {
-        retries,
-        land: settings.landing.is_some(),
-        name_file: settings.takes_no_files().is_none(),
-        role: settings.role.clone(),
-    };
     let branch = settings
         .landing
         .as_ref()
         .map(|landing| landing.branch.as_str());
     let mut ends: Vec<Option<BatchItem>> = Vec::new();
     ends.resize_with(items.len(), || None);
+    let mut progress = Progress::new(&items, console);
     let mut pending = missing_in_worktree(running, settings, &items, &mut ends).await;
     pending.reverse();
-    let mut progress = Progress::new(items.len(), console);
     for end in ends.iter().flatten() {
         progress.refused(end);
     }
@@ -70,7 +75,7 @@ pub(super) async fn all(
         while active.len() < width
             && let Some(place) = pending.pop()
         {
-            let item = items[place].clone();
+            let item = items[place].item.clone();
             progress.started(&item.name);
             let task = active.spawn(item::run(
                 running.cluster.clone(),
@@ -146,7 +151,13 @@ pub(super) async fn all(
     let items = items
         .into_iter()
         .zip(ends)
-        .map(|(item, end)| end.unwrap_or_else(|| BatchItem::not_started(item.name, None)))
+        .map(|(todo, end)| match (todo.before, end) {
+            // What did not come to run again stays as it was.
+            (Some(before), None) => before,
+            (Some(before), Some(end)) if end.end == ItemEnd::NotStarted => before,
+            (_, Some(end)) => end,
+            (None, None) => BatchItem::not_started(todo.item.name, None),
+        })
         .collect();
     Driven {
         items,
@@ -155,11 +166,12 @@ pub(super) async fn all(
     }
 }
 
-/// Sorts out the files that an instance would not find, because they are not committed. Gives the places of the others.
+/// Sorts out the files that an instance would not find, because they are not committed. Gives the places of the others
+/// that are to be run.
 async fn missing_in_worktree(
     running: &Running,
     settings: &Settings,
-    items: &[Item],
+    items: &[Todo],
     ends: &mut [Option<BatchItem>],
 ) -> Vec<usize> {
     let mut worktree = None;
@@ -173,7 +185,8 @@ async fn missing_in_worktree(
             .map(|instance| instance.cwd.clone());
     }
     let mut there = Vec::new();
-    for (place, item) in items.iter().enumerate() {
+    for (place, todo) in items.iter().enumerate().filter(|(_, todo)| todo.runs) {
+        let item = &todo.item;
         match &worktree {
             Some(cwd) if item.is_file && !Path::new(cwd).join(&item.name).exists() => {
                 let why = "it is not committed, so the instances do not have it; `git add` and commit it first";

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use toolpool::worktree::Landed;
 use toolpool::{AskError, ClusterManager, Failure, FailureClass, Outcome, Reply, Submission};
 
+use super::earlier;
 use super::items::Item;
 use super::report::{BatchItem, ItemEnd, KeptReport};
 use crate::documents::TurnReply;
@@ -28,6 +28,8 @@ pub(super) struct Done {
 /// How an item is to be run.
 #[derive(Clone)]
 pub(super) struct Wishes {
+    /// The batch's name, if it is kept.
+    pub(super) batch: Option<String>,
     pub(super) retries: u32,
     pub(super) land: bool,
     pub(super) name_file: bool,
@@ -43,18 +45,19 @@ pub(super) async fn run(
 ) -> Done {
     let started = Instant::now();
     let mut kept = Vec::new();
-    let mut attempts = 0;
+    let mut tries = 0;
     loop {
-        attempts += 1;
-        let answer = cluster.ask(submission(&item, &wishes)).await;
+        tries += 1;
+        let run = item.run + tries - 1;
+        let answer = cluster.ask(submission(&item, run, &wishes)).await;
         let (reply, refusal) = match answer {
             Ok(reply) => (Some(reply), None),
             Err(AskError::Turn(reply)) => (Some(*reply), None),
             Err(refused) => (None, Some(refused)),
         };
         if let Some(reply) = &reply {
-            kept.extend(kept_work(reply));
-            if attempts <= wishes.retries
+            kept.extend(KeptReport::of(reply));
+            if tries <= wishes.retries
                 && let Outcome::Failed(failure) = &reply.outcome
                 && may_help(failure.class)
                 && pause(failure, &mut closing).await
@@ -67,7 +70,8 @@ pub(super) async fn run(
             item: item.name,
             end,
             ok: end == ItemEnd::Ok,
-            attempts,
+            // One that was refused was never sent.
+            attempts: run - u32::from(reply.is_none()),
             from_earlier_run: false,
             total_s: started.elapsed().as_secs_f64(),
             refusal: refusal.as_ref().map(ToString::to_string),
@@ -92,8 +96,14 @@ pub(super) async fn run(
     }
 }
 
-fn submission(item: &Item, wishes: &Wishes) -> Submission {
+fn submission(item: &Item, run: u32, wishes: &Wishes) -> Submission {
     let mut submission = Submission::text(&item.prompt).fresh();
+    if let Some(batch) = &wishes.batch {
+        submission = submission
+            .key(earlier::key(batch, &item.name, run))
+            .label("batch", batch)
+            .label("item", &item.name);
+    }
     if item.is_file && wishes.name_file {
         submission = submission.file(&item.name);
     }
@@ -127,38 +137,6 @@ async fn pause(failure: &Failure, closing: &mut watch::Receiver<bool>) -> bool {
         // Whoever would say so has gone: that is as good.
         () = async { drop(closing.wait_for(|closing| *closing).await) } => false,
         () = tokio::time::sleep(pause) => true,
-    }
-}
-
-/// Work of a turn that did not land.
-fn kept_work(reply: &Reply) -> Option<KeptReport> {
-    match reply.landed.as_ref()? {
-        Ok(Landed::Conflict {
-            branch,
-            files,
-            show,
-        }) => Some(KeptReport {
-            branch: branch.clone(),
-            reason: format!(
-                "others changed {} meanwhile",
-                files
-                    .iter()
-                    .map(|file| file.display().to_string())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
-            show: show.clone(),
-        }),
-        Ok(Landed::Blocked {
-            branch,
-            reason,
-            show,
-        }) => Some(KeptReport {
-            branch: branch.clone(),
-            reason: reason.clone(),
-            show: show.clone(),
-        }),
-        Ok(Landed::Nothing | Landed::Commit { .. }) | Err(_) => None,
     }
 }
 

@@ -7,17 +7,25 @@ use std::io::Read as _;
 use std::path::Path;
 
 use glob::{MatchOptions, Pattern};
+use serde::{Deserialize, Serialize};
 
 use crate::ask::inside;
 use crate::error::CliError;
 
 /// One turn to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Item {
     /// The file's path relative to the working folder, or the line.
     pub(super) name: String,
     pub(super) prompt: String,
     pub(super) is_file: bool,
+    /// Counts its prompts over all runs of the batch: the number of the next one.
+    #[serde(skip, default = "first")]
+    pub(super) run: u32,
+}
+
+fn first() -> u32 {
+    1
 }
 
 const FILE: &str = "{file}";
@@ -60,6 +68,7 @@ pub(super) fn from_patterns(
             prompt: prompt.replace(FILE, &name),
             name,
             is_file: true,
+            run: first(),
         })
         .collect())
 }
@@ -148,6 +157,7 @@ fn split(lines: &str, prompt: &str) -> Vec<Item> {
             name: line.to_owned(),
             prompt: prompt.replace(ITEM, line),
             is_file: false,
+            run: first(),
         })
         .collect()
 }

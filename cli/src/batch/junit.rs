@@ -110,6 +110,8 @@ mod tests {
         let failed = reply("failed", Some("rate_limit"), Some("slow down"));
         let report = BatchReport {
             summary: BatchSummary {
+                batch: None,
+                journal: None,
                 tool: "aider".to_owned(),
                 instances: 2,
                 lands_on: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use toolpool::Outcome;
 
+use super::earlier::Todo;
 use super::item::Done;
 use super::report::BatchItem;
 use crate::console::{Console, Tone, shortened};
@@ -23,9 +24,15 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(total: usize, console: Console) -> Self {
+    /// Items whose end is known already are counted, and do not make the others look quick.
+    pub(super) fn new(items: &[Todo], console: Console) -> Self {
+        let total = items.len();
+        let known = items.iter().filter(|todo| !todo.runs);
+        let known: Vec<&BatchItem> = known.filter_map(|todo| todo.before.as_ref()).collect();
+        let done = known.len();
         let bar = console.is_live().then(|| {
-            let bar = ProgressBar::new(total as u64);
+            let bar = ProgressBar::new(total as u64).with_position(done as u64);
+            bar.reset_eta();
             let style = ProgressStyle::with_template(
                 "{bar:24} {pos}/{len}{prefix}  {elapsed}, {eta} to go  {wide_msg}",
             )
@@ -40,8 +47,8 @@ impl Progress {
             bar,
             console,
             total,
-            done: 0,
-            bad: 0,
+            done,
+            bad: known.iter().filter(|end| !end.ok).count(),
             running: Vec::new(),
         }
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use toolpool::worktree::Landed;
 use toolpool::{Outcome, Reply, ShutdownReport};
 
+use super::Kept;
 use crate::console::Document;
 use crate::documents::{BooksReport, TurnReply};
 use crate::settings::Settings;
@@ -30,6 +32,10 @@ impl Document for BatchReport {
 /// The counts of a batch; the last line of `-o jsonl`.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct BatchSummary {
+    /// Its name in the journal, if it is kept in one.
+    pub(crate) batch: Option<String>,
+    /// The journal's file.
+    pub(crate) journal: Option<String>,
     pub(crate) tool: String,
     pub(crate) instances: usize,
     /// The branch that work lands on, if it does.
@@ -107,6 +113,22 @@ impl BatchItem {
         }
     }
 
+    /// An item whose end was known before this run.
+    pub(super) fn from_earlier_run(item: &str, attempts: u32, reply: &Reply) -> Self {
+        let end = ItemEnd::of(reply);
+        Self {
+            item: item.to_owned(),
+            end,
+            ok: end == ItemEnd::Ok,
+            attempts,
+            from_earlier_run: true,
+            total_s: reply.took.as_secs_f64(),
+            refusal: None,
+            kept: KeptReport::of(reply).into_iter().collect(),
+            reply: Some(TurnReply::from(reply)),
+        }
+    }
+
     /// What is to be said about an item that is not ok.
     pub(super) fn complaint(&self) -> Option<String> {
         let of_turn = self.reply.as_ref().and_then(|reply| reply.message.clone());
@@ -170,12 +192,48 @@ pub(crate) struct KeptReport {
     pub(crate) show: String,
 }
 
+impl KeptReport {
+    /// Work of a turn that did not land.
+    pub(super) fn of(reply: &Reply) -> Option<Self> {
+        let (branch, reason, show) = match reply.landed.as_ref()? {
+            Ok(Landed::Conflict {
+                branch,
+                files,
+                show,
+            }) => {
+                let files: Vec<String> = files
+                    .iter()
+                    .map(|file| file.display().to_string())
+                    .collect();
+                let reason = format!("others changed {} meanwhile", files.join(", "));
+                (branch, reason, show)
+            }
+            Ok(Landed::Blocked {
+                branch,
+                reason,
+                show,
+            }) => (branch, reason.clone(), show),
+            Ok(Landed::Nothing | Landed::Commit { .. }) | Err(_) => return None,
+        };
+        Some(Self {
+            branch: branch.clone(),
+            reason,
+            show: show.clone(),
+        })
+    }
+}
+
 /// What a batch would do.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct BatchPlan {
+    /// Its name in the journal, if there is one.
+    pub(crate) batch: Option<String>,
+    /// Items whose end is known and that would not be run again.
+    pub(crate) known: usize,
     pub(crate) tool: String,
     pub(crate) instances: usize,
     pub(crate) lands_on: Option<String>,
+    /// Those that would be run.
     pub(crate) items: Vec<PlanItem>,
 }
 
@@ -193,6 +251,7 @@ pub(crate) struct PlanItem {
 impl BatchReport {
     pub(super) fn new(
         settings: &Settings,
+        kept: Option<&Kept>,
         items: Vec<BatchItem>,
         took: Duration,
         shutdown: &ShutdownReport,
@@ -206,6 +265,8 @@ impl BatchReport {
         ]
         .map(count);
         let summary = BatchSummary {
+            batch: kept.map(|kept| kept.batch.clone()),
+            journal: kept.map(|kept| kept.path.display().to_string()),
             tool: settings.tool(),
             instances: settings.count(),
             lands_on: settings

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::Kept;
 use super::report::{BatchItem, BatchPlan, BatchReport, BatchSummary, ItemEnd};
 use crate::console::shortened;
 use crate::documents::LandedReport;
@@ -14,7 +15,7 @@ use crate::{duration, story};
 /// Files of a commit that are named.
 const FILES: usize = 3;
 
-pub(super) fn text(report: &BatchReport) -> String {
+pub(super) fn text(report: &BatchReport, kept: Option<&Kept>) -> String {
     let mut table = Table::new(&["ITEM", "OUTCOME", "INSTANCE", "TIME", "RESULT"]);
     for item in &report.items {
         let reply = item.reply.as_ref();
@@ -34,23 +35,69 @@ pub(super) fn text(report: &BatchReport) -> String {
     let mut text = table.text();
     let summary = &report.summary;
     text.push_str(&format!(
-        "\n{} items: {} · {}\n",
+        "\n{} items: {}{} · {}\n",
         summary.total,
         counts(summary),
+        earlier(summary),
         duration::show(Duration::from_secs_f64(summary.took_s))
     ));
-    let kept = report
+    let works = report
         .items
         .iter()
         .flat_map(|item| item.kept.iter().map(|kept| (item.item.as_str(), kept)))
         .chain(summary.kept.iter().map(|kept| (kept.branch.as_str(), kept)));
-    for (name, kept) in kept {
+    for (name, work) in works {
         text.push_str(&format!(
             "\n{}: {}\n  {}\n",
             shortened(name, 60),
-            kept.reason,
-            kept.show
+            work.reason,
+            work.show
         ));
+    }
+    if let Some(kept) = kept {
+        text.push_str(&next(report, kept));
+    }
+    text
+}
+
+/// What a batch that is kept can do about what is not ok.
+fn next(report: &BatchReport, kept: &Kept) -> String {
+    let (summary, mut text) = (&report.summary, String::new());
+    let journal = kept.option();
+    let in_doubt = |item: &&BatchItem| item.end == ItemEnd::Indeterminate;
+    for item in report.items.iter().filter(in_doubt) {
+        let Some(reply) = &item.reply else { continue };
+        text.push_str(&format!(
+            "\n{}: t{} is in doubt ({}): it may have run, so it is not run again by itself\n  toolpool history show t{}{journal}\n",
+            shortened(&item.item, 60),
+            reply.turn,
+            reply.cause.unwrap_or_default(),
+            reply.turn,
+        ));
+    }
+    let unfinished = summary.cancelled + summary.expired + summary.not_started > 0;
+    let resume = format!("toolpool batch --resume {}", kept.batch);
+    let steps = [
+        (unfinished, resume.clone()),
+        (
+            summary.failed + summary.not_landed > 0,
+            format!("{resume} --rerun failed"),
+        ),
+        (
+            summary.indeterminate > 0,
+            format!("{resume} --rerun indeterminate"),
+        ),
+        (
+            summary.indeterminate > 0,
+            format!("toolpool resolve TURN --as completed|failed|cancelled{journal}"),
+        ),
+    ];
+    let steps: Vec<String> = steps
+        .into_iter()
+        .filter_map(|(fits, step)| fits.then_some(step))
+        .collect();
+    if !steps.is_empty() {
+        text.push_str(&format!("\nnext: {}\n", steps.join("\n      ")));
     }
     text
 }
@@ -72,6 +119,15 @@ pub(super) fn counts(summary: &BatchSummary) -> String {
         .map(|(count, end)| format!("{count} {}", end.words()))
         .collect();
     counts.join(", ")
+}
+
+/// ` (2 of them in earlier runs)`
+fn earlier(summary: &BatchSummary) -> String {
+    match summary.from_earlier_runs {
+        0 => String::new(),
+        count if count == summary.total => " (all of them in earlier runs)".to_owned(),
+        count => format!(" ({count} of them in earlier runs)"),
+    }
 }
 
 fn outcome(item: &BatchItem) -> String {
@@ -126,8 +182,12 @@ pub(super) fn plan(plan: &BatchPlan) -> String {
         1 => "1 instance".to_owned(),
         count => format!("{count} instances"),
     };
+    let known = match plan.known {
+        0 => String::new(),
+        known => format!("; {known} more have their end and would not be run"),
+    };
     format!(
-        "{}\n{} items, {instances} of {}{place}\n",
+        "{}\n{} items, {instances} of {}{place}{known}\n",
         table.text(),
         plan.items.len(),
         plan.tool

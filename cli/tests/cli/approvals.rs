@@ -248,7 +248,16 @@ fn a_batch_asks_one_question_at_a_time() {
     let arguments = ["batch", "--tool", "asker", "-n", "2", "--items", "items"];
     let arguments = [
         &arguments[..],
-        &["-p", "{item}", "--approvals", "ask", "-o", "jsonl"],
+        &[
+            "-p",
+            "{item}",
+            "--approvals",
+            "ask",
+            "--rerun",
+            "all",
+            "-o",
+            "jsonl",
+        ],
     ]
     .concat();
     // With a bar, without one, and where it refuses to draw.

@@ -9,6 +9,7 @@ mod errors;
 mod exam;
 mod inherited;
 mod interrupts;
+mod journal;
 mod jules;
 mod killed;
 mod mixed;

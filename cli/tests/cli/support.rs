@@ -180,7 +180,7 @@ impl Place {
             .replace(&self.path("").display().to_string(), "[PLACE]/")
             .replace(env!("CARGO_BIN_EXE_toolpool"), "[TOOLPOOL]");
         text.lines()
-            .map(|line| mask_times(&mask_lists(line)) + "\n")
+            .map(|line| mask_times(&mask_hashes(&mask_lists(line))) + "\n")
             .collect()
     }
 }
@@ -195,6 +195,24 @@ fn mask_lists(line: &str) -> String {
         }
     }
     line.to_owned()
+}
+
+/// Eight digits that are made from a path, behind the letter of a batch or the name of a journal, become `[HASH]`.
+fn mask_hashes(line: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find(['b', '-']) {
+        let (before, behind) = rest.split_at(at + 1);
+        masked.push_str(before);
+        let digits = behind.find(|c: char| !c.is_ascii_hexdigit());
+        rest = if digits.unwrap_or(behind.len()) == 8 {
+            masked.push_str("[HASH]");
+            &behind[8..]
+        } else {
+            behind
+        };
+    }
+    masked + rest
 }
 
 /// `0.3 s` becomes `[TIME]`.

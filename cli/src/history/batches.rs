@@ -1,0 +1,93 @@
+//! `toolpool history batches`.
+//!
+//! Owns the list, and finding a batch by the beginning of its name. Must not know how a batch is run.
+
+use toolpool::journal::{Batch, History};
+
+use super::documents::{BatchDocument, BatchList};
+use crate::console::{Format, print, print_document};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::journal::JournalArgs;
+use crate::table::Table;
+use crate::when;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BatchesArgs {
+    #[command(flatten)]
+    journal: JournalArgs,
+    /// Form of the list
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(super) output: Format,
+}
+
+pub(super) fn run(args: &BatchesArgs) -> Result<Exit, CliError> {
+    let batches = args.journal.history()?.batches()?;
+    let items: Vec<BatchDocument> = batches.iter().map(BatchDocument::from).collect();
+    match args.output {
+        Format::Text => print(text(&batches).as_bytes())?,
+        Format::Json => print_document(&BatchList { items })?,
+        Format::Jsonl => items.iter().try_for_each(print_document)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn text(batches: &[Batch]) -> String {
+    if batches.is_empty() {
+        return "there is no batch\n".to_owned();
+    }
+    let mut table = Table::new(&["BATCH", "BEGAN", "ITEMS", "ITS ITEMS"]);
+    for batch in batches {
+        let counts = [
+            (batch.completed, "completed"),
+            (batch.failed, "failed"),
+            (batch.indeterminate, "in doubt"),
+            (batch.cancelled, "cancelled"),
+            (batch.expired, "expired"),
+            (batch.queued, "queued"),
+            (batch.running, "running"),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        table.row([
+            batch.batch.clone(),
+            when::show(batch.first),
+            batch.items.to_string(),
+            counts.join(", "),
+        ]);
+    }
+    table.text()
+}
+
+/// The name of the batch that begins so.
+pub(super) fn named(history: &History, begin: &str) -> Result<String, CliError> {
+    let known: Vec<String> = history
+        .batches()?
+        .into_iter()
+        .map(|batch| batch.batch)
+        .collect();
+    let found: Vec<&String> = known
+        .iter()
+        .filter(|name| name.starts_with(begin))
+        .collect();
+    match found[..] {
+        [name] => Ok(name.clone()),
+        _ if known.iter().any(|name| name == begin) => Ok(begin.to_owned()),
+        [] => Err(CliError::usage(
+            "unknown_batch",
+            format!("no batch of this journal begins with {begin:?}"),
+        )
+        .next("toolpool history batches")),
+        _ => Err(CliError::usage(
+            "ambiguous_batch",
+            format!(
+                "{} batches begin with {begin:?}; write more of the name",
+                found.len()
+            ),
+        )
+        .next("toolpool history batches")),
+    }
+}

@@ -1,0 +1,131 @@
+//! `toolpool history show`: one prompt in full.
+//!
+//! Owns its look. Must not know how it is kept. Invariant: with `--answer` stdout gets the answer and nothing else.
+
+use toolpool::journal::Shown;
+
+use super::documents::PromptDetail;
+use crate::console::{Format, print, print_answer, print_document, printable};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::journal::{self, JournalArgs, turn};
+use crate::{duration, when};
+use toolpool::TurnId;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// The turn, such as t17
+    #[arg(value_name = "TURN", value_parser = turn)]
+    turn: TurnId,
+    /// Print the answer alone
+    #[arg(long)]
+    answer: bool,
+    #[command(flatten)]
+    journal: JournalArgs,
+    /// Form of the answer
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        conflicts_with = "answer"
+    )]
+    pub(super) output: Format,
+}
+
+pub(super) fn run(args: &ShowArgs) -> Result<Exit, CliError> {
+    let history = args.journal.history()?;
+    let shown = history
+        .show(args.turn)?
+        .ok_or_else(|| journal::no_turn(args.turn))?;
+    match args.output {
+        _ if args.answer => print_answer(answer(&shown).as_bytes())?,
+        Format::Text => print(printable(&text(&shown)).as_bytes())?,
+        Format::Json | Format::Jsonl => print_document(&PromptDetail::from(&shown))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn answer(shown: &Shown) -> &str {
+    let reply = shown.prompt.reply.as_ref();
+    reply
+        .and_then(|reply| reply.text.as_deref())
+        .unwrap_or_default()
+}
+
+fn text(shown: &Shown) -> String {
+    let row = &shown.prompt;
+    let mut lines = vec![format!("{} is {}", row.turn, row.state)];
+    let mut fact = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| format!("  {name:<10}{value}")));
+    };
+    let why = row.cause.iter().chain(&row.detail);
+    let why: Vec<&str> = why.map(String::as_str).collect();
+    fact("why", (!why.is_empty()).then(|| why.join(": ")));
+    for settled in &shown.settlements {
+        let note = settled
+            .note
+            .as_ref()
+            .map_or_else(String::new, |note| format!(": {note}"));
+        let line = format!(
+            "as {} by {} at {}, was {}{note}",
+            settled.state,
+            settled.by,
+            when::show(settled.at),
+            settled.was
+        );
+        fact("resolved", Some(line));
+    }
+    fact("accepted", Some(when::show(row.accepted)));
+    fact("ended", row.ended.map(when::show));
+    fact("queued", row.queued.map(duration::show));
+    fact("took", row.took.map(duration::show));
+    fact("session", row.session.clone());
+    fact("batch", row.batch.clone());
+    fact("item", row.item.clone());
+    fact(
+        "files",
+        (!shown.files.is_empty()).then(|| shown.files.join(", ")),
+    );
+    let grade = shown.attribution.as_ref();
+    fact(
+        "grade",
+        grade.map(|(grade, by)| format!("{grade}, by {by}")),
+    );
+    fact("landed", shown.landed.as_ref().map(ToString::to_string));
+    for attempt in &shown.tries {
+        let back = if attempt.handed_back {
+            ", handed back unread"
+        } else {
+            ""
+        };
+        let line = format!(
+            "{} to {} ({}), process {}, at {}{back}",
+            attempt.attempt,
+            attempt.instance,
+            attempt.tool,
+            attempt.generation,
+            when::show(attempt.at)
+        );
+        fact("given", Some(line));
+    }
+    let mut text = lines.join("\n") + "\n";
+    let parts = [
+        ("prompt", Some(&row.prompt)),
+        ("answer", row.reply.as_ref()),
+    ];
+    let outputs = shown
+        .tries
+        .iter()
+        .map(|attempt| ("partial answer", attempt.output.as_ref()));
+    for (name, part) in parts.into_iter().chain(outputs) {
+        let Some(part) = part else { continue };
+        let kept = part.text.as_deref();
+        let body = kept.map_or_else(
+            || format!("(not kept: {} bytes, SHA-256 {})", part.bytes, part.sha256),
+            str::to_owned,
+        );
+        text.push_str(&format!("── {name}\n{}\n", body.trim_end_matches('\n')));
+    }
+    text
+}
