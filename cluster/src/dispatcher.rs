@@ -30,6 +30,7 @@ use crate::instance::{InstanceState, Standing, after};
 use crate::replacing::{Replacements, Wish};
 use crate::reply::End;
 use crate::scheduler::{Decision, Scheduler};
+use crate::session::OnLoss;
 use crate::starting::Starts;
 use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 use crate::turn::{Control, Heard, Message, Order, Report, Turn};
@@ -150,6 +151,9 @@ impl Dispatcher {
             Ok(groups) => groups,
         };
         turn.ticket.groups = groups;
+        if !self.can_replay(&turn) {
+            turn.ticket.on_loss = OnLoss::Fail;
+        }
         let (ticket, out) = (turn.ticket.clone(), &mut self.decisions);
         let admitted = match turn.is_kept {
             true => self.scheduler.on_submit_again(now, id, ticket, out),
@@ -442,7 +446,9 @@ impl Dispatcher {
             return;
         };
         turn.run.queued = queued;
-        self.note_session_turn(&turn, instance, begins_anew);
+        if let Err(outcome) = self.note_session_turn(&mut turn, instance, begins_anew) {
+            return self.end_unsent(turn, instance, outcome);
+        }
         let entry = &mut self.roster[instance];
         entry.on_turn_started(id);
         let event = EventKind::TurnStarted {

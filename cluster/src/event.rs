@@ -357,6 +357,18 @@ pub enum EventKind {
         /// The instance.
         instance: Arc<str>,
     },
+    /// The conversation of a turn's session is gone, and the turn begins another with a record of what was said before
+    /// its prompt, as its caller chose. Told before the turn begins.
+    ContextReplayed {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// How many turns are in the record.
+        turns: usize,
+        /// Its length.
+        bytes: usize,
+    },
     /// Sessions lost their conversation, because their instance has a new process or was made to forget.
     SessionsLost {
         /// The instance.

@@ -65,6 +65,7 @@ pub(crate) struct Offer {
     pub(crate) count: usize,
     pub(crate) max_prompt_bytes: usize,
     pub(crate) keeps_conversations: bool,
+    pub(crate) talks_to_a_model: bool,
 }
 
 /// All groups of a cluster. At first their instances are counted through, group after group.
@@ -106,6 +107,17 @@ impl Groups {
     /// How to log in to the tool of a group.
     pub(crate) fn login_of(&self, group: usize) -> Option<&str> {
         self.0[group].login.as_deref()
+    }
+
+    /// The longest text of a prompt for a group, in bytes.
+    pub(crate) fn limit_of(&self, group: usize) -> usize {
+        self.0[group].max_prompt_bytes
+    }
+
+    /// Whether a text is a message to a model in all of these groups.
+    pub(crate) fn talk_to_models(&self, groups: GroupSet) -> bool {
+        let mut each = self.0.iter().enumerate();
+        each.all(|(group, offer)| !groups.contains(group) || offer.talks_to_a_model)
     }
 
     /// The name for all tools together: `aider`, or `aider+codex`.
@@ -215,6 +227,7 @@ mod tests {
             count,
             max_prompt_bytes,
             keeps_conversations: true,
+            talks_to_a_model: true,
         };
         Groups::new(vec![
             offer("aider", &[], 2, 100),

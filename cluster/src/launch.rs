@@ -738,6 +738,7 @@ impl Plan {
             count: self.count,
             max_prompt_bytes: self.profile.max_prompt_bytes,
             keeps_conversations: self.profile.keeps_conversations(),
+            talks_to_a_model: self.profile.talks_to_a_model(),
         }
     }
 }

@@ -24,6 +24,7 @@ mod manager;
 mod permission;
 mod planted;
 mod replacing;
+mod replaying;
 mod reply;
 mod restarts;
 mod retry;
@@ -57,7 +58,7 @@ pub use reply::Reply;
 pub use restarts::{RestartLimit, RestartPolicy};
 pub use retry::{NoRetryPolicy, RetryPolicy};
 pub use scheduler::Books;
-pub use session::{OnLoss, Session};
+pub use session::{NoOnLoss, OnLoss, Session};
 pub use status::{
     ClusterStatus, Health, InstanceStatus, KeptWork, PauseCause, Paused, Scaled, ShutdownReport,
     WaitingFor,

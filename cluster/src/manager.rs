@@ -140,6 +140,7 @@ impl ClusterManager {
             is_kept: false,
             retry: RetryPolicy::default(),
             attempts: 0,
+            context: None,
             since: Instant::now(),
             writer,
             run: Run::default(),

@@ -4,6 +4,9 @@
 //! never lost silently: what happens when its instance loses it and cannot resume it is the caller's choice, and failing
 //! is the default.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::error::AskError;
 use crate::manager::{ClusterManager, ReplyStream};
 use crate::reply::Reply;
@@ -13,27 +16,66 @@ use crate::submission::Submission;
 ///
 /// When its process ends, the next one goes on with the conversation where the tool can
 /// ([`ToolProfile::resumes`](toolpool_pool_core::profile::ToolProfile::resumes)) and the instance shares its process with
-/// no other. Only if it does not is the conversation lost. After a turn that ended in doubt, what the tool has kept may
+/// no other. With a journal that holds for the next life of the cluster too: a session is known again, and its first
+/// prompt gives an instance a new process that goes on with it. Only if it does not is the conversation lost. After a turn that ended in doubt, what the tool has kept may
 /// hold that turn or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLoss {
-    /// The next prompt fails without being sent; the one after it begins anew.
+    /// The next prompt fails without being sent, and so does what is queued behind it; the one after them begins anew.
     #[default]
     Fail,
-    /// The next prompt begins a new conversation.
+    /// The next prompt begins a new conversation. The event [`ContextLost`](crate::EventKind::ContextLost) tells.
     Fresh,
+    /// The next prompt begins a new conversation, and what was said before stands before it in the same message, as a
+    /// record that is not to be acted on again: the newest turns that fit. Only for a cluster with a journal that keeps
+    /// texts, for tools that take any text as a message to a model, and for prompts that are texts; elsewhere, and if not
+    /// even the last turn fits, it is [`Fail`](Self::Fail). The event
+    /// [`ContextReplayed`](crate::EventKind::ContextReplayed) tells.
+    Replay {
+        /// How long the record may be.
+        max_bytes: usize,
+    },
 }
 
 impl OnLoss {
-    /// All choices.
-    pub const ALL: [Self; 2] = [Self::Fail, Self::Fresh];
+    /// As much of a record as most models read without a thought: 64 KiB.
+    pub const REPLAY_BYTES: usize = 64 << 10;
+}
 
-    /// The choice's word in the journal.
-    pub fn word(self) -> &'static str {
+impl fmt::Display for OnLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fail => "fail",
-            Self::Fresh => "fresh",
+            Self::Fail => f.write_str("fail"),
+            Self::Fresh => f.write_str("fresh"),
+            Self::Replay { max_bytes } => write!(f, "replay:{max_bytes}"),
         }
+    }
+}
+
+/// A text that is no [`OnLoss`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no choice for a lost session; write fail, fresh, replay or replay:N (N bytes at most)"
+)]
+pub struct NoOnLoss(String);
+
+impl FromStr for OnLoss {
+    type Err = NoOnLoss;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let choice = match text.split_once(':') {
+            None if text == "fail" => Some(Self::Fail),
+            None if text == "fresh" => Some(Self::Fresh),
+            None if text == "replay" => Some(Self::Replay {
+                max_bytes: Self::REPLAY_BYTES,
+            }),
+            Some(("replay", bytes)) => bytes
+                .parse()
+                .ok()
+                .map(|max_bytes| Self::Replay { max_bytes }),
+            _ => None,
+        };
+        choice.ok_or_else(|| NoOnLoss(text.to_owned()))
     }
 }
 
@@ -83,5 +125,24 @@ impl Session {
         submission.session = Some(self.key.clone());
         submission.on_loss = self.on_loss;
         submission
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_reads_back_from_its_words_and_nothing_else_is_one() {
+        for choice in [OnLoss::Fail, OnLoss::Fresh, OnLoss::Replay { max_bytes: 7 }] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        let short = OnLoss::Replay {
+            max_bytes: OnLoss::REPLAY_BYTES,
+        };
+        assert_eq!("replay".parse(), Ok(short));
+        for text in ["", "Fail", "replay:", "replay:-1", "fresh:1", "replay:1k"] {
+            assert!(text.parse::<OnLoss>().is_err(), "{text}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::explain::Explanation;
 use crate::fit::{Asked, GroupSet};
 use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question, Settlement};
+use crate::replaying::Context;
 use crate::reply::{self, End, ReplyWriter, Run};
 use crate::retry::RetryPolicy;
 use crate::scheduler::Ticket;
@@ -42,6 +43,8 @@ pub(crate) struct Turn {
     pub(crate) retry: RetryPolicy,
     /// How often it was given to a tool.
     pub(crate) attempts: u32,
+    /// What was said before in its session, if that has to be told, and since which turn.
+    pub(crate) context: Option<(Context, TurnId)>,
     /// When it came in.
     pub(crate) since: Instant,
     pub(crate) writer: ReplyWriter,
@@ -84,6 +87,7 @@ impl Turn {
             is_kept: true,
             retry: accepted.retry,
             attempts: accepted.attempts,
+            context: None,
             since: now,
             writer,
             run: Run::default(),

@@ -208,6 +208,17 @@ impl ToolProfile {
         !matches!(self.protocol, ProtocolKind::Oneshot(_) | ProtocolKind::Job)
     }
 
+    /// Whether a text is a message to a model, whatever it says, and is never run.
+    pub fn talks_to_a_model(&self) -> bool {
+        matches!(
+            self.protocol,
+            ProtocolKind::Aider
+                | ProtocolKind::Codex(_)
+                | ProtocolKind::Claude
+                | ProtocolKind::Acp(_)
+        )
+    }
+
     /// Whether the pieces of a reply are the reply and nothing else. aider writes lines of its own between them, for a person
     /// at a terminal; the whole reply is without those.
     pub fn streams_exactly(&self) -> bool {

@@ -497,6 +497,7 @@ impl Dispatcher {
     fn forsake(&mut self, now: Instant, turn: &Turn, instance: usize) {
         self.scheduler.on_not_given(instance);
         self.roster[instance].on_turn_not_given();
+        self.note_session_end(turn, instance);
         let out = &mut self.decisions;
         self.scheduler
             .revoke_assigned(now, instance, &turn.ticket, out);

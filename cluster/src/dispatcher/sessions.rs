@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use toolpool_pool_core::outcome::Outcome;
-use toolpool_pool_core::prompt::TurnId;
+use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
+use toolpool_pool_core::prompt::{PromptKind, TurnId};
 
 use super::{Dispatcher, Entry};
+use crate::clock;
 use crate::event::EventKind;
+use crate::replaying::{self, Context};
+use crate::reply::End;
 use crate::scheduler::Shelved;
+use crate::session::OnLoss;
 use crate::store::{Conversing, Record, Store, StoreError};
 use crate::turn::{Order, Turn};
 
@@ -76,25 +80,46 @@ impl Sessions {
         shelved
     }
 
-    /// A turn of a session is about to be written to an instance. `fresh`: to a conversation that has no name yet; `anew`:
-    /// to another one than before.
-    fn on_assign(&mut self, session: &str, turn: TurnId, entry: &Entry, fresh: bool, anew: bool) {
+    /// A turn of a session is about to be written to an instance. `anew`: to another conversation than before.
+    fn on_assign(&mut self, session: &str, turn: &Turn, entry: &Entry, anew: bool) {
+        let (id, fresh) = (turn.id, turn.prompt.fresh);
+        let replayed = turn.context.as_ref().map(|(_, since)| *since);
         let before = self.known.get(session).filter(|_| !(fresh || anew));
-        let name = entry.having.name.clone().filter(|_| !fresh);
-        let known = Conversing {
+        let since = replayed.or(before.map(|before| before.since));
+        self.put(Conversing {
             cluster: Arc::clone(&self.cluster),
             session: session.to_owned(),
             instance: Arc::clone(&entry.name),
             tool: Arc::clone(&entry.tool),
             cwd: PathBuf::from(&entry.cwd),
-            conversation: name,
+            // One that begins with this turn has no name yet.
+            conversation: entry.having.name.clone().filter(|_| !fresh),
             folder: entry.having.folder.clone(),
-            since: before.map_or(turn, |before| before.since),
-            last: turn,
+            since: since.unwrap_or(id),
+            last: id,
             in_doubt: true,
             at: SystemTime::now(),
+        });
+    }
+
+    /// What was said in a session, as far as there is room for it, and since which turn.
+    ///
+    /// # Errors
+    /// Why there is nothing to tell.
+    fn context(&self, session: &str, room: usize) -> Result<(Context, TurnId), String> {
+        let known = self.known.get(session).ok_or(NOTHING_KEPT)?;
+        let said = self
+            .store
+            .said(&self.cluster, session, known.since, room)
+            .map_err(|error| error.to_string())?;
+        let Some(last) = said.last() else {
+            return Err(NOTHING_KEPT.to_owned());
         };
-        self.put(known);
+        let longest = last.prompt.len() + last.reply.len();
+        let context = replaying::context(&said, rand::random(), room).ok_or_else(|| {
+            format!("its last turn alone has {longest} bytes, and there is room for {room}")
+        })?;
+        Ok((context, known.since))
     }
 
     /// It has its end.
@@ -188,23 +213,83 @@ fn homes(known: &Conversing, roster: &[Entry]) -> Vec<usize> {
     homes
 }
 
+const NOTHING_KEPT: &str = "the journal has no text of it";
+
+fn lost(why: &str) -> Outcome {
+    Outcome::Failed(Failure {
+        class: FailureClass::SessionLost,
+        message: format!(
+            "the conversation is gone and what was said in it cannot be replayed: {why}; nothing was sent. Ask again to begin anew"
+        ),
+        retry_after: None,
+    })
+}
+
 impl Dispatcher {
+    /// Whether what was said before could stand before that prompt, if it is to.
+    pub(super) fn can_replay(&self, turn: &Turn) -> bool {
+        let OnLoss::Replay { .. } = turn.ticket.on_loss else {
+            return true;
+        };
+        let text = turn.prompt.kind == PromptKind::Text;
+        text && self.sessions.is_some() && self.facts.groups.talk_to_models(turn.ticket.groups)
+    }
+
     /// A turn is about to be written. `begins_anew`: its session has lost the conversation, and goes on in another.
-    pub(super) fn note_session_turn(&mut self, turn: &Turn, instance: usize, begins_anew: bool) {
+    ///
+    /// # Errors
+    /// With what it ends if what was said before was to be told, and cannot be.
+    pub(super) fn note_session_turn(
+        &mut self,
+        turn: &mut Turn,
+        instance: usize,
+        begins_anew: bool,
+    ) -> Result<(), Outcome> {
         let entry = &self.roster[instance];
         let Some(session) = &turn.ticket.session else {
-            return;
+            return Ok(());
         };
         if begins_anew {
-            self.history.record(EventKind::ContextLost {
-                turn: turn.id,
-                instance: Arc::clone(&entry.name),
-            });
+            let (id, name) = (turn.id, Arc::clone(&entry.name));
+            if let OnLoss::Replay { max_bytes } = turn.ticket.on_loss {
+                let limit = self.facts.groups.limit_of(entry.group);
+                let room = limit.saturating_sub(turn.ticket.bytes).min(max_bytes);
+                let sessions = self.sessions.as_ref();
+                let context = sessions.map(|sessions| sessions.context(session, room));
+                let context = context.unwrap_or_else(|| Err(NOTHING_KEPT.to_owned()));
+                let (context, since) = context.map_err(|why| lost(&why))?;
+                self.history.record(EventKind::ContextReplayed {
+                    turn: id,
+                    instance: name,
+                    turns: context.turns,
+                    bytes: context.text.len(),
+                });
+                turn.context = Some((context, since));
+            } else {
+                self.history.record(EventKind::ContextLost {
+                    turn: id,
+                    instance: name,
+                });
+            }
         }
         if let Some(sessions) = &mut self.sessions {
-            let fresh = turn.prompt.fresh;
-            sessions.on_assign(session, turn.id, entry, fresh, begins_anew);
+            sessions.on_assign(session, turn, entry, begins_anew);
         }
+        Ok(())
+    }
+
+    /// A turn that was assigned ends without being given to its instance, and its session is over.
+    pub(super) fn end_unsent(&mut self, mut turn: Box<Turn>, instance: usize, outcome: Outcome) {
+        let now = clock::now();
+        let available = self.scheduler.on_not_given(instance);
+        let out = &mut self.decisions;
+        self.scheduler
+            .on_turn_ended(now, instance, &outcome, available, out);
+        if let Some(session) = &turn.ticket.session {
+            self.scheduler.on_close_session(now, session, out);
+        }
+        turn.end = Some(End::of(outcome));
+        self.end(turn, false);
     }
 
     /// It is over, or nothing of it was written. Before its end goes into the books.

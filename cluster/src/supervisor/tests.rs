@@ -112,6 +112,7 @@ async fn the_end_of_another_turn_leaves_the_worktree_alone() {
             asked: Asked::default(),
             timeout: None,
             land: Some("write a file".to_owned()),
+            context: None,
             since: now(),
             writer,
             run: Run::default(),

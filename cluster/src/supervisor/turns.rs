@@ -47,7 +47,14 @@ impl Supervisor {
                 if asked.prompt.fresh {
                     self.told_having = None;
                 }
-                let refusal = connection.submit(turn, &asked.prompt).err();
+                let refusal = match &asked.context {
+                    None => connection.submit(turn, &asked.prompt).err(),
+                    Some((context, _)) => {
+                        let mut prompt = asked.prompt.clone();
+                        prompt.text.insert_str(0, &context.text);
+                        connection.submit(turn, &prompt).err()
+                    }
+                };
                 if refusal.is_none() {
                     let in_session = asked.ticket.session.is_some();
                     self.memory.on_turn(in_session, asked.prompt.fresh);

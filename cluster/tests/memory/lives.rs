@@ -310,3 +310,83 @@ async fn a_conversation_is_taken_up_by_an_instance_without_sessions_and_by_no_ot
     let reply = ask(&other, &mut first[0]).await;
     assert_eq!(reply.expect("untouched").generation, 1);
 }
+
+const REPLAY: OnLoss = OnLoss::Replay { max_bytes: 4096 };
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_in_a_lost_session_stands_before_the_next_prompt_if_its_caller_wants_that() {
+    let books = lived().await;
+    std::fs::remove_dir_all(books.session().expect("known").folder).expect("it is ours");
+    let (cluster, mut first, _tools) = life(&books, 1).await;
+    let mut events = cluster.subscribe();
+    let session = cluster.session("chat").on_loss(REPLAY);
+    let (reply, sent) = tokio::join!(session.ask("and now"), turn(&mut first[0]));
+    let reply = reply.expect("completed");
+    assert!(
+        sent.contains("[user]\\ngo on\\n[assistant]\\nan answer"),
+        "{sent}"
+    );
+    assert!(sent.contains("\\n\\nand now"), "{sent}");
+    let told = loop {
+        match events.next().await {
+            Some(Heard::Event(event)) => match event.kind {
+                EventKind::ContextReplayed { turns, bytes, .. } => break (turns, bytes),
+                EventKind::TurnStarted { .. } => panic!("it began before it was told"),
+                _ => {}
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(told.0 == 1 && told.1 > 100, "{told:?}");
+    let known = books.session().expect("known");
+    assert!(
+        known.since < reply.turn,
+        "it may be replayed again as a whole"
+    );
+    let (_, sent) = tokio::join!(session.ask("last"), turn(&mut first[0]));
+    assert!(!sent.contains("go on"), "told once to each process: {sent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_that_cannot_be_resumed_is_replayed_too() {
+    let books = Books::new();
+    let (cluster, mut first, mut tools) = life(&books, 1).await;
+    let session = cluster.session("chat").on_loss(REPLAY);
+    ask(&session, &mut first[0]).await.expect("completed");
+    first.remove(0).exit(1);
+    tools.next().await.exit(1);
+    let mut third = begun(&mut tools).await;
+    crate::tool::settle().await;
+    let (reply, sent) = tokio::join!(session.ask("and now"), turn(&mut third));
+    assert_eq!(reply.expect("completed").generation, 3);
+    assert!(
+        sent.contains("an answer") && sent.contains("and now"),
+        "{sent}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_replayed_fails_in_words_and_nothing_is_sent() {
+    for (max_bytes, command, said) in [(10, false, "room for 10"), (4096, true, "new process")] {
+        let books = lived().await;
+        std::fs::remove_dir_all(books.session().expect("known").folder).expect("it is ours");
+        let (cluster, mut first, _tools) = life(&books, 1).await;
+        let session = cluster
+            .session("chat")
+            .on_loss(OnLoss::Replay { max_bytes });
+        let prompt = match command {
+            true => Submission::command("/compact"),
+            false => Submission::text("and now"),
+        };
+        let lost = session.ask(prompt).await.expect_err("nothing is sent");
+        let lost = lost.to_string();
+        assert!(
+            lost.contains("session_lost") && lost.contains(said),
+            "{lost}"
+        );
+        let reply = ask(&session, &mut first[0]).await.expect("anew");
+        assert_eq!(reply.generation, 1);
+        let status = cluster.status().await.expect("it lives");
+        assert!(status.books.balance() && status.books.failed == 1);
+    }
+}
