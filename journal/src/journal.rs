@@ -3,7 +3,7 @@
 //! Owns [`Journal`]. Must not know rows. Invariant: there is one owner of a file at a time, and its last handle closes it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,9 @@ use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
-use toolpool_cluster::{Accepted, Done, Known, Record, Store, StoreError, TurnId};
+use toolpool_cluster::{
+    Accepted, Conversing, Done, Known, Record, Said, Store, StoreError, TurnId,
+};
 
 use crate::error::{JournalError, Trouble};
 use crate::file::{self, Lock};
@@ -19,7 +21,7 @@ use crate::recovery::{self, Recovered};
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
 use crate::writer::{self, Shared, Writer};
-use crate::{record, schema, stamp};
+use crate::{record, schema, sessions, stamp};
 
 /// What is kept of prompts and replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -312,6 +314,26 @@ impl Store for Journal {
             }
             Ok(queued)
         })
+    }
+
+    fn sessions(&self, cluster: &str) -> Result<Vec<Conversing>, StoreError> {
+        self.read(|connection| sessions::read(connection, cluster))
+    }
+
+    fn said(
+        &self,
+        cluster: &str,
+        session: &str,
+        since: TurnId,
+        max_bytes: usize,
+    ) -> Result<Vec<Said>, StoreError> {
+        self.read(|connection| sessions::said(connection, cluster, session, since, max_bytes))
+    }
+
+    fn folders(&self) -> Option<PathBuf> {
+        let mut folders = self.path().to_owned().into_os_string();
+        folders.push(".sessions");
+        Some(folders.into())
     }
 }
 

@@ -14,6 +14,7 @@ mod recovery;
 mod retention;
 mod schema;
 mod seal;
+mod sessions;
 mod settle;
 mod stamp;
 mod words;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use toolpool_cluster::worktree::Landed;
 use toolpool_cluster::{
     Accepted, Attribution, Dispatching, Doubt, Event, EventKind, Failure, FailureClass, Grade,
-    OnLoss, Outcome, Prompt, PromptKind, Reply, TurnId, Usage,
+    Outcome, Prompt, PromptKind, Reply, TurnId, Usage,
 };
 
 use crate::error::Trouble;
@@ -81,7 +81,7 @@ pub(crate) fn write_accepted(
             &accepted.queue_timeout.map(stamp::of_duration),
             &accepted.turn_timeout.map(stamp::of_duration),
             &accepted.land,
-            &accepted.on_loss.word(),
+            &accepted.on_loss.to_string(),
             &accepted.retry.to_string(),
             &(prompt.text.len() as i64),
             &seal::sha256(prompt.text.as_bytes()),
@@ -143,10 +143,9 @@ pub(crate) fn read_accepted(connection: &Connection, turn: TurnId) -> Result<Acc
             .get::<_, Option<i64>>("turn_timeout")?
             .map(stamp::duration),
         land: row.get("land")?,
-        on_loss: OnLoss::ALL
-            .into_iter()
-            .find(|choice| choice.word() == on_loss)
-            .ok_or_else(|| strange("word for its session's loss"))?,
+        on_loss: on_loss
+            .parse()
+            .map_err(|_| strange("word for its session's loss"))?,
         retry: retry.parse().map_err(|_| strange("retry policy"))?,
         attempts: read_attempts(connection, turn)?
             .last()

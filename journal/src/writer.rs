@@ -23,7 +23,7 @@ use toolpool_cluster::{Done, Event, Record, StoreError, TurnId};
 use crate::error::{JournalError, Trouble};
 use crate::file::Lock;
 use crate::journal::Bodies;
-use crate::{record, stamp, words};
+use crate::{record, sessions, stamp, words};
 use checkpoints::Checkpoints;
 use pending::{Pending, Piece};
 use queue::{Job, Queue, Taken};
@@ -222,6 +222,10 @@ impl Writer {
                 self.pending.event(event, now);
                 None
             }
+            (record @ (Record::Session(_) | Record::SessionClosed { .. }), None) => {
+                self.pending.session(record, now);
+                None
+            }
             (record, done) => {
                 match &record {
                     Record::Ended {
@@ -244,7 +248,9 @@ impl Writer {
             Vec::new()
         };
         let events = self.pending.take_events();
-        let (records, dones): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let sessions = self.pending.take_sessions().into_iter();
+        let batch = sessions.map(|record| (record, None)).chain(batch);
+        let (records, dones): (Vec<_>, Vec<_>) = batch.unzip();
         let answers = match self.shared.failed() {
             Some(error) => Err(error.clone()),
             None => self
@@ -375,10 +381,12 @@ impl Writer {
     /// Writes all that waits, whether it is time or not.
     pub(crate) fn pending_now(&mut self) {
         let (events, pieces) = (self.pending.take_events(), self.pending.take_pieces());
-        if self.shared.failed().is_some() || (events.is_empty() && pieces.is_empty()) {
+        let sessions = self.pending.take_sessions();
+        let is_empty = events.is_empty() && pieces.is_empty() && sessions.is_empty();
+        if self.shared.failed().is_some() || is_empty {
             return;
         }
-        if let Err(trouble) = self.write_somehow(&[], &events, &pieces) {
+        if let Err(trouble) = self.write_somehow(&sessions, &events, &pieces) {
             self.shared.fail(&trouble);
         }
     }
@@ -464,6 +472,14 @@ fn apply(
             if in_pieces.contains(&reply.turn) {
                 record::forget_output(connection, reply.turn, *attempts)?;
             }
+            Answer::Kept
+        }
+        Record::Session(known) => {
+            sessions::write(connection, known)?;
+            Answer::Kept
+        }
+        Record::SessionClosed { cluster, session } => {
+            sessions::close(connection, cluster, session)?;
             Answer::Kept
         }
         _ => Answer::Kept,

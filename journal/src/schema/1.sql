@@ -121,6 +121,22 @@ CREATE TABLE openings (
   closed      INTEGER NOT NULL
 ) STRICT;
 
+-- The sessions that are not over, and the conversation that each is in. `folder` is what a later process needs of it.
+CREATE TABLE sessions (
+  cluster      TEXT    NOT NULL,
+  session      TEXT    NOT NULL,
+  instance     TEXT    NOT NULL,
+  tool         TEXT    NOT NULL,
+  cwd          TEXT    NOT NULL,
+  conversation TEXT,
+  folder       TEXT    NOT NULL,
+  since        INTEGER NOT NULL,
+  last         INTEGER NOT NULL,
+  in_doubt     INTEGER NOT NULL,
+  at           INTEGER NOT NULL,
+  PRIMARY KEY (cluster, session)
+) STRICT, WITHOUT ROWID;
+
 -- Numbers that are never given again, though their rows may be gone.
 CREATE TABLE numbers (name TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO numbers VALUES ('turn', 0), ('event', 0);

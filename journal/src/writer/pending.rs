@@ -1,13 +1,13 @@
 //! What nobody waits for, until it is worth a commit.
 //!
-//! Owns the pieces of replies and the events that are not written yet. Must not know SQL. Pure: time is an argument.
+//! Owns the pieces of replies, the facts of sessions and the events that are not written yet. Must not know SQL. Pure: time is an argument.
 //! Invariant: nothing is held for longer than [`HOLD`] or beyond [`MUCH`]; the pieces of a reply that ends meanwhile are
 //! never written, because its end has all of them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use toolpool_cluster::{Event, TurnId};
+use toolpool_cluster::{Event, Record, TurnId};
 
 /// How long something may wait: with the commit itself, less than the second that a store has.
 pub(crate) const HOLD: Duration = Duration::from_millis(500);
@@ -23,6 +23,7 @@ pub(crate) struct Pending {
     pieces: BTreeMap<(TurnId, u32), Vec<u8>>,
     bytes: usize,
     events: Vec<Event>,
+    sessions: Vec<Record>,
     since: Option<Instant>,
 }
 
@@ -38,6 +39,12 @@ impl Pending {
 
     pub(crate) fn event(&mut self, event: Event, now: Instant) {
         self.events.push(event);
+        self.since.get_or_insert(now);
+    }
+
+    /// A fact of a session: it goes with any commit, where it comes before all that was put after it.
+    pub(crate) fn session(&mut self, record: Record, now: Instant) {
+        self.sessions.push(record);
         self.since.get_or_insert(now);
     }
 
@@ -71,6 +78,13 @@ impl Pending {
         events
     }
 
+    /// The facts of sessions, which go with any commit.
+    pub(crate) fn take_sessions(&mut self) -> Vec<Record> {
+        let sessions = std::mem::take(&mut self.sessions);
+        self.see_if_empty();
+        sessions
+    }
+
     /// The pieces, which go when it is time.
     pub(crate) fn take_pieces(&mut self) -> Vec<Piece> {
         self.bytes = 0;
@@ -80,7 +94,7 @@ impl Pending {
     }
 
     fn see_if_empty(&mut self) {
-        if self.pieces.is_empty() && self.events.is_empty() {
+        if self.pieces.is_empty() && self.events.is_empty() && self.sessions.is_empty() {
             self.since = None;
         }
     }

@@ -1,0 +1,105 @@
+//! Sessions as rows, and what was said in them.
+//!
+//! Owns the table of sessions. Must not know what a conversation is. Invariant: there is one row for a session that is not
+//! over, and none for one that is.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use toolpool_cluster::{Conversing, Said, TurnId};
+
+use crate::error::Trouble;
+use crate::record::{number, turn};
+use crate::stamp;
+
+/// Writes which conversation a session is in, over what was known.
+pub(crate) fn write(connection: &Connection, known: &Conversing) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    insert.execute((
+        &*known.cluster,
+        &known.session,
+        &*known.instance,
+        &*known.tool,
+        // A path that is no text is not found again, and that is told.
+        known.cwd.to_string_lossy(),
+        &known.conversation,
+        known.folder.to_string_lossy(),
+        number(known.since),
+        number(known.last),
+        known.in_doubt,
+        stamp::of_time(known.at),
+    ))?;
+    Ok(())
+}
+
+/// Forgets a session.
+pub(crate) fn close(connection: &Connection, cluster: &str, session: &str) -> rusqlite::Result<()> {
+    let mut delete =
+        connection.prepare_cached("DELETE FROM sessions WHERE cluster = ?1 AND session = ?2")?;
+    delete.execute((cluster, session))?;
+    Ok(())
+}
+
+/// The sessions of a cluster's name, those used last at the end.
+pub(crate) fn read(connection: &Connection, cluster: &str) -> Result<Vec<Conversing>, Trouble> {
+    let mut select = connection.prepare_cached(
+        "SELECT cluster, session, instance, tool, cwd, conversation, folder, since, last, in_doubt, at \
+         FROM sessions WHERE cluster = ?1 ORDER BY last",
+    )?;
+    let text = |row: &rusqlite::Row<'_>, column: &str| row.get::<_, String>(column);
+    let known = select.query_map([cluster], |row| {
+        Ok(Conversing {
+            cluster: text(row, "cluster")?.into(),
+            session: text(row, "session")?,
+            instance: text(row, "instance")?.into(),
+            tool: text(row, "tool")?.into(),
+            cwd: PathBuf::from(text(row, "cwd")?),
+            conversation: row.get("conversation")?,
+            folder: PathBuf::from(text(row, "folder")?),
+            since: turn(row.get("since")?),
+            last: turn(row.get("last")?),
+            in_doubt: row.get("in_doubt")?,
+            at: stamp::time(row.get("at")?),
+        })
+    })?;
+    Ok(known.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The newest turns of a session, from `since` on, that have `max_bytes` of text together, in their order. It ends before
+/// a turn whose text was not kept.
+pub(crate) fn said(
+    connection: &Connection,
+    cluster: &str,
+    session: &str,
+    since: TurnId,
+    max_bytes: usize,
+) -> Result<Vec<Said>, Trouble> {
+    let mut select = connection.prepare_cached(
+        "SELECT p.turn, e.outcome, pt.text AS prompt, rt.text AS reply \
+         FROM prompts p JOIN ends e ON e.turn = p.turn \
+         LEFT JOIN prompt_texts pt ON pt.turn = p.turn LEFT JOIN reply_texts rt ON rt.turn = p.turn \
+         WHERE p.session = ?1 AND p.cluster = ?2 AND p.turn >= ?3 AND e.attempts > 0 ORDER BY p.turn DESC",
+    )?;
+    let mut rows = select.query((session, cluster, number(since)))?;
+    let (mut newest, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let texts: (Option<String>, Option<String>) = (row.get("prompt")?, row.get("reply")?);
+        let (Some(prompt), Some(reply)) = texts else {
+            break;
+        };
+        bytes += prompt.len() + reply.len();
+        newest.push(Said {
+            turn: turn(row.get("turn")?),
+            prompt,
+            reply,
+            outcome: row.get("outcome")?,
+        });
+        if bytes >= max_bytes {
+            break;
+        }
+    }
+    newest.reverse();
+    Ok(newest)
+}
