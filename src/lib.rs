@@ -24,9 +24,9 @@ pub use toolpool_cluster::{
     Answer, Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError,
     ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
     Explanation, Group, Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork,
-    MAX_COUNT, MAX_GROUPS, Next, OnLoss, PauseCause, Paused, PermissionId, Recycle, Reply,
-    ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Submission,
-    SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
+    MAX_COUNT, MAX_GROUPS, Next, NoOnLoss, OnLoss, PauseCause, Paused, PermissionId, Recycle,
+    Reply, ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Store,
+    Submission, SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
 };
 pub use toolpool_cluster::{
     Accepted, Dispatching, Done, Known, Record, RetryPolicy, Store, StoreError,

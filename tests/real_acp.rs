@@ -448,3 +448,15 @@ async fn real_qwen_goes_on_with_a_session_after_its_process_was_killed() {
 async fn real_opencode_goes_on_with_a_session_after_its_process_was_killed() {
     resuming::goes_on_after_a_kill("opencode").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_opencode_goes_on_with_a_session_after_toolpool_was_killed() {
+    let test = "real_opencode_goes_on_with_a_session_after_toolpool_was_killed";
+    resuming::goes_on_after_a_kill_of_toolpool("opencode", test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_qwen_goes_on_with_a_session_after_toolpool_was_killed() {
+    let test = "real_qwen_goes_on_with_a_session_after_toolpool_was_killed";
+    resuming::goes_on_after_a_kill_of_toolpool("qwen", test).await;
+}

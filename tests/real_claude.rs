@@ -315,3 +315,9 @@ async fn real_claude_waits_for_somebody_who_allows_denies_or_is_not_there() {
 async fn real_claude_goes_on_with_a_session_after_its_process_was_killed() {
     resuming::goes_on_after_a_kill("claude").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_claude_goes_on_with_a_session_after_toolpool_was_killed() {
+    let test = "real_claude_goes_on_with_a_session_after_toolpool_was_killed";
+    resuming::goes_on_after_a_kill_of_toolpool("claude", test).await;
+}

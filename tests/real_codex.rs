@@ -381,3 +381,9 @@ async fn real_codex_that_is_shared_asks_for_each_instance_and_obeys_each_answer(
 async fn real_codex_goes_on_with_a_session_after_its_process_was_killed() {
     resuming::goes_on_after_a_kill("codex").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_codex_goes_on_with_a_session_after_toolpool_was_killed() {
+    let test = "real_codex_goes_on_with_a_session_after_toolpool_was_killed";
+    resuming::goes_on_after_a_kill_of_toolpool("codex", test).await;
+}
