@@ -20,6 +20,7 @@
 //! ```
 
 pub use toolpool_cluster::worktree;
+pub use toolpool_cluster::{Accepted, Dispatching, Done, Known, Record, RetryPolicy, StoreError};
 pub use toolpool_cluster::{
     Answer, Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError,
     ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
@@ -27,9 +28,6 @@ pub use toolpool_cluster::{
     MAX_COUNT, MAX_GROUPS, Next, NoOnLoss, OnLoss, PauseCause, Paused, PermissionId, Recycle,
     Reply, ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Store,
     Submission, SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
-};
-pub use toolpool_cluster::{
-    Accepted, Dispatching, Done, Known, Record, RetryPolicy, Store, StoreError,
 };
 pub use toolpool_journal as journal;
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
