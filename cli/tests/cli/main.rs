@@ -13,6 +13,7 @@ mod journal;
 mod jules;
 mod killed;
 mod mixed;
+mod real_batch;
 mod rehearse;
 mod schema;
 mod stopped;
