@@ -89,19 +89,19 @@ impl From<&Life> for LifeDocument {
 pub(crate) fn run(args: &LogsArgs) -> Result<Exit, CliError> {
     let history = args.journal.history()?;
     let mut lives = history.lives(args.instance.as_deref())?;
-    if let Some(instance) = &args.instance {
-        if lives.is_empty() {
-            let all = history.lives(None)?;
-            let known: BTreeSet<String> = all.into_iter().map(|life| life.instance).collect();
-            let known: Vec<String> = known.into_iter().collect();
-            return Err(CliError::usage(
-                "unknown_instance",
-                format!(
-                    "this journal knows no instance {instance:?}; it knows: {}",
-                    known.join(", ")
-                ),
-            ));
-        }
+    if let Some(instance) = &args.instance
+        && lives.is_empty()
+    {
+        let all = history.lives(None)?;
+        let known: BTreeSet<String> = all.into_iter().map(|life| life.instance).collect();
+        let known: Vec<String> = known.into_iter().collect();
+        return Err(CliError::usage(
+            "unknown_instance",
+            format!(
+                "this journal knows no instance {instance:?}; it knows: {}",
+                known.join(", ")
+            ),
+        ));
     }
     if let Some(since) = args.since {
         lives.retain(|life| life.spawned >= since);

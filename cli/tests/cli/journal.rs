@@ -50,7 +50,7 @@ fn wait_until_read(place: &Place, count: usize, child: &mut Child) -> bool {
 }
 
 /// A file of items, and the command line of a batch of them.
-fn batch<'a>(place: &Place, items: &[&str], more: &[&'a str]) -> Vec<String> {
+fn batch(place: &Place, items: &[&str], more: &[&str]) -> Vec<String> {
     let file = place.path("items.txt");
     std::fs::write(&file, items.join("\n")).expect("a file");
     let file = file.display().to_string();
