@@ -121,7 +121,7 @@ impl History {
     pub fn events(&self, since: u64, limit: usize) -> Result<Vec<EventRow>, JournalError> {
         self.read(|connection| {
             let mut select = connection
-                .prepare_cached("SELECT id, body FROM events WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+                .prepare_cached("SELECT id, instance, turn, body, seal FROM events WHERE id > ?1 ORDER BY id LIMIT ?2")?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut rows = select.query((i64::try_from(since).unwrap_or(i64::MAX), limit))?;
             let mut events = Vec::new();
@@ -222,6 +222,7 @@ impl History {
 /// An event as it was told.
 fn event(row: &Row<'_>) -> Result<EventRow, Trouble> {
     let id: i64 = row.get("id")?;
+    seal::check(row, 0..4, &format!("the event {id}"))?;
     let body: String = row.get("body")?;
     let event = serde_json::from_str(&body)
         .map_err(|_| Trouble::Damaged(format!("the event {id} is not as it was written")))?;

@@ -478,8 +478,11 @@ pub(crate) fn subject(event: &Event) -> (Option<&str>, Option<TurnId>) {
 pub(crate) fn write_event(connection: &Connection, id: i64, event: &Event) -> rusqlite::Result<()> {
     let body = serde_json::to_string(event).expect("an event's maps have texts as keys");
     let (instance, turn) = subject(event);
-    let mut insert = connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4)")?;
-    insert.execute((id, instance, turn.map(number), body))?;
+    seal::write(
+        connection,
+        "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5)",
+        &[&id, &instance, &turn.map(number), &body],
+    )?;
     Ok(())
 }
 
@@ -490,11 +493,12 @@ pub(crate) fn write_output(
     attempt: u32,
     bytes: &[u8],
 ) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO outputs (turn, attempt, bytes)
-         SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM open WHERE turn = ?1)",
+    seal::write(
+        connection,
+        "INSERT INTO outputs (turn, attempt, bytes, seal)
+         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM open WHERE turn = ?1)",
+        &[&number(turn), &attempt, &bytes],
     )?;
-    insert.execute((number(turn), attempt, bytes))?;
     Ok(())
 }
 
@@ -503,13 +507,16 @@ pub(crate) fn read_output(
     connection: &Connection,
     turn: TurnId,
     attempt: u32,
-) -> rusqlite::Result<Vec<u8>> {
-    let mut select = connection
-        .prepare_cached("SELECT bytes FROM outputs WHERE turn = ?1 AND attempt = ?2 ORDER BY id")?;
+) -> Result<Vec<u8>, Trouble> {
+    let mut select = connection.prepare_cached(
+        "SELECT turn, attempt, bytes, seal FROM outputs WHERE turn = ?1 AND attempt = ?2 ORDER BY id",
+    )?;
     let mut rows = select.query((number(turn), attempt))?;
     let mut output = Vec::new();
     while let Some(row) = rows.next()? {
-        output.extend_from_slice(row.get_ref(0)?.as_blob()?);
+        seal::check(row, 0..3, &format!("a piece of the reply of {turn}"))?;
+        let piece = row.get_ref(2)?.as_blob();
+        output.extend_from_slice(piece.map_err(rusqlite::Error::from)?);
     }
     Ok(output)
 }

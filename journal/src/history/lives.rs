@@ -19,7 +19,7 @@ pub(super) fn lives(connection: &Connection, instance: Option<&str>) -> Result<V
     let openings = select.query_map([], |row| row.get::<_, i64>(0))?;
     let openings = openings.collect::<Result<Vec<_>, _>>()?;
     let mut select = connection.prepare(
-        "SELECT id, body FROM events WHERE instance IS NOT NULL AND (?1 IS NULL OR instance IN ('', ?1)) ORDER BY id",
+        "SELECT id, instance, turn, body, seal FROM events WHERE instance IS NOT NULL AND (?1 IS NULL OR instance IN ('', ?1)) ORDER BY id",
     )?;
     let mut rows = select.query([instance])?;
     let mut events = Vec::new();

@@ -244,8 +244,9 @@ pub(super) fn show(connection: &Connection, turn: i64) -> Result<Option<Shown>, 
         .optional()?;
     let (grade, means, landed): (Option<String>, Option<String>, Option<String>) =
         told.unwrap_or_default();
-    let mut select =
-        connection.prepare_cached("SELECT id, body FROM events WHERE turn = ?1 ORDER BY id")?;
+    let mut select = connection.prepare_cached(
+        "SELECT id, instance, turn, body, seal FROM events WHERE turn = ?1 ORDER BY id",
+    )?;
     let mut rows = select.query([turn])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {

@@ -1,5 +1,6 @@
 -- Format 1. Numbers named `at` are microseconds since 1970 on the wall clock; durations are microseconds.
--- Rows of prompts, attempts, ends and settlements are sealed: `seal` is made from the columns before it.
+-- Rows that say something are sealed: `seal` is made from the columns before it, without the `id` of those that have one
+-- of their own.
 
 -- A prompt as it was accepted. Never changed.
 CREATE TABLE prompts (
@@ -97,7 +98,8 @@ CREATE TABLE outputs (
   id      INTEGER PRIMARY KEY,
   turn    INTEGER NOT NULL,
   attempt INTEGER NOT NULL,
-  bytes   BLOB    NOT NULL
+  bytes   BLOB    NOT NULL,
+  seal    INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX outputs_by_turn ON outputs (turn, attempt);
 
@@ -106,7 +108,8 @@ CREATE TABLE events (
   id       INTEGER PRIMARY KEY,
   instance TEXT,
   turn     INTEGER,
-  body     TEXT NOT NULL
+  body     TEXT    NOT NULL,
+  seal     INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX events_by_instance ON events (instance) WHERE instance IS NOT NULL;
 CREATE INDEX events_by_turn     ON events (turn)     WHERE turn     IS NOT NULL;
