@@ -19,7 +19,7 @@ use toolpool_cluster::TurnId;
 
 use crate::error::{JournalError, Trouble};
 use crate::journal::Journal;
-use crate::{file, record, schema, seal};
+use crate::{file, integrity, record, schema, seal};
 
 pub use query::{Query, State};
 pub use rows::{Attempt, Batch, EventRow, Item, Life, PromptRow, Settlement, Shown, Table, Text};
@@ -197,6 +197,20 @@ impl History {
                 .push(cells.collect::<Result<_, _>>().map_err(failed)?);
         }
         Ok(table)
+    }
+
+    /// Looks at all of it: every page, every index, every row that is sealed and every text. Takes seconds for each GiB.
+    ///
+    /// # Errors
+    /// If anything is not as it was written, or if it cannot be read.
+    pub fn check(&self) -> Result<(), JournalError> {
+        self.read(integrity::as_a_whole)?;
+        self.export(&Query::default(), &mut std::io::sink())?;
+        let mut last = 0;
+        while let Some(event) = self.events(last, 1000)?.pop() {
+            last = event.id;
+        }
+        Ok(())
     }
 
     /// Writes all that is known of the prompts that were asked for, one as JSON on each line, the oldest first; says how many.

@@ -21,7 +21,7 @@ use crate::recovery::{self, Recovered};
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
 use crate::writer::{self, Shared, Writer};
-use crate::{record, schema, sessions, stamp};
+use crate::{integrity, record, schema, sessions, stamp};
 
 /// What is kept of prompts and replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +189,9 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     let mut connection = file::writer(&path)?;
     let found = schema::format(&connection).map_err(sqlite("read its format"))?;
     file::see_format(&path, found)?;
+    if found > 0 {
+        integrity::before_writing(&connection, &path).map_err(at("look at it"))?;
+    }
     file::prepare(&connection, is_new).map_err(sqlite("make it ready"))?;
     schema::migrate(&mut connection, schema::FORMAT)
         .map_err(sqlite("bring its format up to date"))?;

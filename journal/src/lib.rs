@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod history;
+mod integrity;
 mod journal;
 mod record;
 mod recovery;

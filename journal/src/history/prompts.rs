@@ -117,6 +117,10 @@ pub(super) fn row(
     let end = ends.next()?;
     if let Some(end) = end {
         seal::check(end, 0..record::END_COLUMNS, &format!("the end of {named}"))?;
+    } else if !record::is_open(connection, record::turn(turn))? {
+        return Err(Trouble::Damaged(format!(
+            "{named} is not open and has no end"
+        )));
     }
     let attempts = record::read_attempts(connection, record::turn(turn))?;
     let last = attempts.last().map(|(dispatching, _)| dispatching);

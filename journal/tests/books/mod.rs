@@ -18,6 +18,14 @@ pub(crate) fn place() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
+/// A folder in memory, where there is one: for tests that open files often, and not for what a disk does.
+pub(crate) fn memory() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let folder = folder.expect("a folder");
+    let path = folder.path().join("books.db");
+    (folder, path)
+}
+
 /// A time that a file keeps exactly.
 pub(crate) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)

@@ -1,0 +1,66 @@
+//! Whether a file holds together.
+//!
+//! Owns what is looked at, and when. Must not know who opens it. Invariant: nothing is written to a file that is known to be
+//! damaged. What is not looked at on opening has seals, which are checked when it is read.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::error::Trouble;
+
+/// Up to this size a file is looked at as a whole whenever it is opened, which takes some tenths of a second.
+const SMALL: u64 = 64 << 20;
+
+/// Looks at a file before it is written to: as a whole if that is cheap; else, unless it was closed in order, at the tables
+/// that say how prompts stand.
+pub(crate) fn before_writing(connection: &Connection, path: &Path) -> Result<(), Trouble> {
+    let size = std::fs::metadata(path).map_or(0, |found| found.len());
+    if size <= SMALL {
+        return as_a_whole(connection);
+    }
+    let closed: Option<bool> = connection
+        .query_row(
+            "SELECT closed FROM openings ORDER BY id DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if closed == Some(true) {
+        return Ok(());
+    }
+    for table in ["open", "attempts", "ends", "prompts"] {
+        is_ok(connection, &format!("PRAGMA quick_check({table})"))?;
+    }
+    add_up(connection)
+}
+
+/// Looks at every page and every index.
+pub(crate) fn as_a_whole(connection: &Connection) -> Result<(), Trouble> {
+    is_ok(connection, "PRAGMA integrity_check(1)")?;
+    add_up(connection)
+}
+
+fn is_ok(connection: &Connection, check: &str) -> Result<(), Trouble> {
+    let found: String = connection.query_row(check, [], |row| row.get(0))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(Trouble::Damaged(found))
+    }
+}
+
+/// Every prompt is open or has an end, and nothing else is or has one.
+fn add_up(connection: &Connection) -> Result<(), Trouble> {
+    let (prompts, ends, open): (i64, i64, i64) = connection.query_row(
+        "SELECT (SELECT count(*) FROM prompts), (SELECT count(*) FROM ends), (SELECT count(*) FROM open)",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    if prompts == ends + open {
+        return Ok(());
+    }
+    Err(Trouble::Damaged(format!(
+        "it has {prompts} prompts, {ends} ends and {open} open prompts, which do not add up"
+    )))
+}

@@ -1,0 +1,296 @@
+//! A file that is not as it was written is read up to the damage in its log, and refused or reported anywhere else.
+
+// Not every test needs all of them.
+#[allow(dead_code)]
+mod books;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use books::{accept, accepted, answer, keyed, memory, place};
+use rusqlite::Connection;
+use toolpool_cluster::{Record, Store};
+use toolpool_journal::{History, Journal, JournalError, Query};
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    PathBuf::from(format!("{}{ending}", path.display()))
+}
+
+/// Numbers that look random and are the same in each run.
+fn draws(mut seed: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).expect("31 bits") % below
+    }
+}
+
+/// How many bits to flip: `TOOLPOOL_FLIPS`, for a longer look.
+fn flips(usual: usize) -> usize {
+    let wanted = std::env::var("TOOLPOOL_FLIPS");
+    wanted
+        .ok()
+        .and_then(|wanted| wanted.parse().ok())
+        .unwrap_or(usual)
+}
+
+/// All that a journal tells, as text; an error if any of it is not as it was written.
+fn told(path: &Path) -> Result<Vec<String>, JournalError> {
+    let history = History::open(path)?;
+    let mut lines = Vec::new();
+    history.export(&Query::default(), &mut lines)?;
+    let text = String::from_utf8(lines).expect("a text");
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// A main file, and a log with twelve records after it, each with a commit of its own.
+struct Cut {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    log: Vec<u8>,
+    /// What is told with each of the records: none of them, the first, the first two and so on.
+    prefixes: Vec<Vec<String>>,
+    /// Where in the log each record ends.
+    ends: Vec<usize>,
+}
+
+fn cut() -> Cut {
+    let (folder, path) = memory();
+    let journal = Journal::open(&path).expect("a new one");
+    answer(&journal, accepted(1, "before"), "r");
+    drop(journal);
+    let main = fs::read(&path).expect("it can be read");
+
+    let journal = Journal::open(&path).expect("it is there");
+    // Somebody reads all the while, so the log is not begun anew.
+    let reader = Connection::open(&path).expect("it opens");
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM prompts;")
+        .expect("it can be read");
+    let (mut prefixes, mut ends) = (Vec::new(), Vec::new());
+    let copy = folder.path().join("copy.db");
+    for turn in 2..=5 {
+        for record in [
+            Record::Accepted(Box::new(accepted(turn, &format!("prompt {turn}")))),
+            Record::Dispatching(books::dispatching(turn, 1)),
+            books::ended(books::reply(turn, &format!("reply {turn}"))),
+        ] {
+            books::keep(&journal, record).expect("it is kept");
+            let log = fs::read(beside(&path, "-wal")).expect("it can be read");
+            fs::write(&copy, &main).expect("space");
+            fs::write(beside(&copy, "-wal"), &log).expect("space");
+            prefixes.push(told(&copy).expect("it is whole"));
+            ends.push(log.len());
+        }
+    }
+    let log = fs::read(beside(&path, "-wal")).expect("it can be read");
+    // With this main file the log says all; whatever was brought in elsewhere meanwhile does not matter.
+    fs::write(&copy, &main).expect("space");
+    Cut {
+        _folder: folder,
+        path: copy,
+        log,
+        prefixes,
+        ends,
+    }
+}
+
+impl Cut {
+    /// What is told with this log: how many of the records.
+    fn records(&self, log: &[u8], what: &str) -> usize {
+        let _ = fs::remove_file(beside(&self.path, "-shm"));
+        fs::write(beside(&self.path, "-wal"), log).expect("space");
+        let lines = told(&self.path).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = self.prefixes.iter().rposition(|prefix| *prefix == lines);
+        found.map_or(0, |last| last + 1)
+    }
+}
+
+#[test]
+fn a_log_that_is_cut_anywhere_tells_exactly_what_comes_before_the_cut() {
+    let cut = cut();
+    let start = cut.ends[cut.ends.len() - 4];
+    // Each byte of the headers of pages, and every 487th of the pages.
+    for end in start..=cut.log.len() {
+        if (end - 32) % 4120 > 24 && end % 487 != 0 && end != cut.log.len() {
+            continue;
+        }
+        let expected = cut.ends.iter().filter(|whole| **whole <= end).count();
+        let records = cut.records(&cut.log[..end], &format!("cut at {end}"));
+        assert_eq!(records, expected, "cut at {end}");
+    }
+}
+
+#[test]
+fn a_log_with_a_flipped_bit_or_a_tail_of_zeros_tells_what_comes_before_it() {
+    let cut = cut();
+    let mut draw = draws(7);
+    let start = cut.ends[cut.ends.len() - 4];
+    for _ in 0..flips(200) {
+        let at = start + draw(cut.log.len() - start);
+        let mut log = cut.log.clone();
+        if draw(4) == 0 {
+            log[at..].fill(0);
+        } else {
+            log[at] ^= 1 << draw(8);
+        }
+        if log == cut.log {
+            continue;
+        }
+        let expected = cut.ends.iter().filter(|whole| **whole <= at).count();
+        let records = cut.records(&log, &format!("damaged at {at}"));
+        // Zeros that stood there already are no damage.
+        assert!(
+            records == expected || log[..cut.ends[records - 1]] == cut.log[..cut.ends[records - 1]]
+        );
+        assert!(records >= expected);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_main_file_is_found_or_changes_nothing() {
+    let (folder, path) = memory();
+    let journal = Journal::open(&path).expect("a new one");
+    for turn in 1..=40 {
+        let prompt = keyed(
+            turn,
+            &format!("prompt {turn}").repeat(9),
+            &format!("k{turn}"),
+        );
+        answer(&journal, prompt, "reply");
+    }
+    accept(&journal, accepted(41, "queued"));
+    let queued = journal.queued("main").expect("it can be read");
+    drop(journal);
+    let whole = fs::read(&path).expect("it can be read");
+    let lines = told(&path).expect("it is whole");
+    let copy = folder.path().join("copy.db");
+    let mut draw = draws(11);
+    let (mut refused, mut reported, mut harmless) = (0, 0, 0);
+    for _ in 0..flips(100) {
+        let at = draw(whole.len());
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << draw(8);
+        for ending in ["-wal", "-shm"] {
+            let _ = fs::remove_file(beside(&copy, ending));
+        }
+        fs::write(&copy, &bytes).expect("space");
+        let journal = match Journal::open(&copy) {
+            Ok(journal) => journal,
+            Err(JournalError::InUse { .. } | JournalError::Io { .. }) => panic!("bit at {at}"),
+            Err(_) => {
+                refused += 1;
+                continue;
+            }
+        };
+        let queue = journal.queued("main");
+        assert!(
+            queue.is_err() || queue == Ok(queued.clone()),
+            "bit at {at} changed what is queued"
+        );
+        match told(&copy) {
+            Ok(told) => {
+                assert!(told == lines, "bit at {at} changed what is told");
+                harmless += 1;
+            }
+            Err(_) => reported += 1,
+        }
+    }
+    let counts = format!("{refused} refused, {reported} reported, {harmless} harmless");
+    assert!(refused > 0 && reported > 0 && harmless > 0, "{counts}");
+}
+
+#[test]
+fn a_damaged_page_is_refused_on_opening_with_a_way_out_and_nothing_is_written() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    for turn in 1..=40 {
+        answer(&journal, accepted(turn, &"text ".repeat(500)), "reply");
+    }
+    drop(journal);
+    let mut bytes = fs::read(&path).expect("it can be read");
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xA5);
+    fs::write(&path, &bytes).expect("space");
+    let error = Journal::open(&path).expect_err("it is damaged");
+    assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains(".recover"), "{error}");
+    assert!(
+        fs::read(&path).expect("it can be read") == bytes,
+        "it was written to"
+    );
+}
+
+#[test]
+fn a_later_format_is_refused_and_left_byte_for_byte() {
+    let (_folder, path) = place();
+    drop(Journal::open(&path).expect("a new one"));
+    let later = Connection::open(&path).expect("it opens");
+    later
+        .pragma_update(None, "user_version", 99)
+        .expect("it is written");
+    drop(later);
+    let bytes = fs::read(&path).expect("it can be read");
+    for error in [
+        Journal::open(&path).expect_err("it is later"),
+        History::open(&path).expect_err("it is later"),
+    ] {
+        assert!(
+            matches!(error, JournalError::Newer { format: 99, .. }),
+            "{error}"
+        );
+    }
+    assert!(
+        fs::read(&path).expect("it can be read") == bytes,
+        "it was written to"
+    );
+    assert!(!beside(&path, "-wal").exists());
+}
+
+#[test]
+fn files_of_others_are_refused_and_left_byte_for_byte() {
+    let (_folder, path) = place();
+    let write_sqlite = || {
+        let other = Connection::open(&path).expect("it opens");
+        other
+            .execute_batch("CREATE TABLE t (a)")
+            .expect("it is written");
+    };
+    let write_text = || fs::write(&path, "my only copy of a text").expect("space");
+    for write in [&write_sqlite as &dyn Fn(), &write_text] {
+        let _ = fs::remove_file(&path);
+        write();
+        let bytes = fs::read(&path).expect("it can be read");
+        let error = Journal::open(&path).expect_err("it is another's");
+        assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
+        assert!(
+            fs::read(&path).expect("it can be read") == bytes,
+            "it was written to"
+        );
+    }
+}
+
+#[test]
+fn the_format_before_is_read_and_brought_up_to_date() {
+    let (_folder, path) = place();
+    let old = Connection::open(&path).expect("it opens");
+    old.execute_batch(include_str!("../src/schema/1.sql"))
+        .expect("it is written");
+    old.pragma_update(None, "user_version", 1)
+        .expect("it is written");
+    old.pragma_update(None, "application_id", 0x7470_6a6c)
+        .expect("it is written");
+    drop(old);
+    let history = History::open(&path).expect("it can be read as it is");
+    let words = Query {
+        text: Some("words".to_owned()),
+        ..Query::default()
+    };
+    assert_eq!(history.find(&words).expect("it can be searched"), []);
+    drop(history);
+    let journal = Journal::open(&path).expect("it can be brought up to date");
+    answer(&journal, accepted(1, "words to find"), "r");
+    let history = journal.history().expect("it can be read");
+    assert_eq!(history.find(&words).expect("it can be searched").len(), 1);
+}
