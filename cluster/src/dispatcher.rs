@@ -8,6 +8,7 @@ mod keys;
 mod pausing;
 mod permissions;
 mod replacing;
+mod retrying;
 mod roster;
 mod scaling;
 mod sessions;
@@ -28,7 +29,7 @@ use crate::event::EventKind;
 use crate::history::History;
 use crate::instance::{InstanceState, Standing, after};
 use crate::replacing::{Replacements, Wish};
-use crate::reply::End;
+use crate::retry::RetryPolicy;
 use crate::scheduler::{Decision, Scheduler};
 use crate::session::OnLoss;
 use crate::starting::Starts;
@@ -36,6 +37,7 @@ use crate::status::{ClusterStatus, KeptWork, ShutdownReport};
 use crate::turn::{Control, Heard, Message, Order, Report, Turn};
 pub(crate) use journal::{Answered, Journal};
 pub(crate) use replacing::Replacing;
+pub(crate) use retrying::Retries;
 #[cfg(test)]
 pub(crate) use roster::KEPT_PLACES;
 pub(crate) use roster::{Entry, Facts};
@@ -54,6 +56,7 @@ pub(crate) struct Dispatcher {
     pub(crate) handles: oneshot::Receiver<()>,
     pub(crate) turns: HashMap<TurnId, Box<Turn>>,
     pub(crate) decisions: Vec<Decision>,
+    pub(crate) retries: Retries,
     pub(crate) starts: Starts,
     pub(crate) replacements: Replacements<Heard>,
     pub(crate) replacing: Option<Replacing>,
@@ -102,6 +105,7 @@ impl Dispatcher {
                     // Impossible while supervisors hold senders; with none left there is nothing to wait for.
                     None => break,
                 },
+                (turn, answer) = self.retries.answer() => self.on_reconciled(now(), turn, answer),
                 () = sleep_until(&mut timer, deadline), if deadline.is_some() => {}
                 // Nobody can ask for anything any more: what still runs is stopped.
                 _ = &mut self.handles, if !handles_gone => {
@@ -142,8 +146,10 @@ impl Dispatcher {
         let group = |index: usize| self.roster.get(index).map(|entry| entry.group);
         let target = turn.ticket.target;
         let target = target.and_then(|index| Some((index, group(index)?)));
+        let nobody = turn.retry == RetryPolicy::Reconcile && !self.retries.can_ask();
         let fits = match self.journal_failure() {
             Some(failure) => Err(SubmitError::Journal(failure.clone())),
+            None if nobody && !turn.is_kept => Err(SubmitError::NoReconciler),
             None => groups.admit(&turn.prompt, &turn.asked, target, session),
         };
         let groups = match fits {
@@ -285,24 +291,7 @@ impl Dispatcher {
                 instance: name,
                 place,
             }),
-            Report::TurnEnded { mut turn, ready } => {
-                turn.run.tool = Some(Arc::clone(&self.roster[instance].tool));
-                // A supervisor always says how; a turn without an end is dropped, and so ends in doubt.
-                let Some(end) = &turn.end else { return };
-                self.scheduler.on_turn_ended(
-                    now,
-                    instance,
-                    &end.outcome,
-                    ready,
-                    &mut self.decisions,
-                );
-                self.roster[instance].on_turn_ended(now, &end.outcome, ready);
-                self.note_session_end(&turn, instance);
-                self.end(turn, ready);
-                if ready {
-                    self.look_for_wear(instance, now);
-                }
-            }
+            Report::TurnEnded { turn, ready } => self.on_turn_ended(now, instance, turn, ready),
             Report::HandedBack(turn) => self.take_back(now, instance, turn),
             Report::Restarting(answer) => self.roster[instance].await_restarted(answer),
             Report::Gone(kept) => {
@@ -336,7 +325,10 @@ impl Dispatcher {
 
     fn on_control(&mut self, now: Instant, control: Control) {
         match control {
-            Control::Cancel(turn) => self.scheduler.on_cancel(now, turn, &mut self.decisions),
+            Control::Cancel(turn) => {
+                self.retries.withdraw(turn);
+                self.scheduler.on_cancel(now, turn, &mut self.decisions);
+            }
             Control::Forget(session) => {
                 self.scheduler
                     .on_close_session(now, &session, &mut self.decisions)
@@ -402,7 +394,7 @@ impl Dispatcher {
             } => {
                 if let Some(mut turn) = self.turns.remove(&turn) {
                     turn.run.queued = queued;
-                    turn.end = Some(End::of(outcome));
+                    self.end_in_queue(&mut turn, outcome);
                     self.end(turn, false);
                 }
             }
@@ -459,7 +451,7 @@ impl Dispatcher {
             queue: self.scheduler.queue_len(),
             route,
         };
-        self.send_off(turn, instance, event);
+        self.send_off(now(), turn, instance, event);
     }
 
     fn status(&self, now: Instant) -> ClusterStatus {
@@ -540,6 +532,7 @@ impl Dispatcher {
         }
         shutdown.stopping = true;
         self.starts.close();
+        self.stop_asking(now);
         let outcome = self.end_of_queue();
         self.scheduler.end_queue(now, &outcome, &mut self.decisions);
         self.carry_out();

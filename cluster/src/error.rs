@@ -131,6 +131,11 @@ pub enum SubmitError {
         "a key needs a journal: launch the cluster with one (`ClusterBuilder::journal`), or leave the key out"
     )]
     KeyWithoutJournal,
+    /// It is to be looked up what became of it, and the cluster has nobody to ask.
+    #[error(
+        "`reconcile` needs somebody to ask: launch the cluster with a reconciler (`ClusterBuilder::reconciler`), or choose another retry policy"
+    )]
+    NoReconciler,
     /// The cluster's journal does not have it. If it failed, nobody can say whether it does before it is opened again: a
     /// prompt without a key may then be run though it was refused.
     #[error(transparent)]
@@ -145,7 +150,7 @@ impl SubmitError {
             Self::Draining => "draining",
             Self::NoInstance { .. } | Self::NoFit { .. } => "not_found",
             Self::Unroutable(_) => "unroutable",
-            Self::Prompt(_) | Self::KeyWithoutJournal => "invalid",
+            Self::Prompt(_) | Self::KeyWithoutJournal | Self::NoReconciler => "invalid",
             Self::KeyConflict { .. } => "key_conflict",
             Self::Journal(StoreError::Full { .. }) => "journal_full",
             Self::Journal(_) => "journal_failed",

@@ -166,6 +166,25 @@ pub enum EventKind {
         /// The instance.
         instance: Arc<str>,
     },
+    /// An attempt has ended, and the prompt is queued again, as its retry policy says.
+    TurnRetried {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// Which attempt, counted from 1.
+        attempt: u32,
+        /// How it ended: failed or indeterminate.
+        outcome: &'static str,
+        /// The class of the failure, or the cause of the doubt.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
+        /// Time on the instance.
+        #[serde(rename = "took_s", serialize_with = "seconds")]
+        took: Duration,
+        /// Whether the instance can take the next turn.
+        ready: bool,
+    },
     /// A prompt has its one end.
     TurnEnded {
         /// The turn.

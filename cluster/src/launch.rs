@@ -23,7 +23,7 @@ use toolpool_routing::{Routing, Strategy};
 
 use crate::approvals::Approvals;
 use crate::breaker::BreakerConfig;
-use crate::dispatcher::{Dispatcher, Facts, Journal, Sessions};
+use crate::dispatcher::{Dispatcher, Facts, Journal, Retries, Sessions};
 use crate::error::{ClusterError, ControlError};
 use crate::event::EventSink;
 use crate::fit::{Groups, MAX_GROUPS, Offer};
@@ -33,6 +33,7 @@ use crate::mailbox::Mailbox;
 use crate::manager::{ClusterManager, Inner, Member};
 use crate::replacing::{Recycle, Replacements};
 use crate::restarts::{RestartLimit, RestartPolicy};
+use crate::retry::Reconciler;
 use crate::scheduler::Scheduler;
 use crate::starting::{self, Starts};
 use crate::store::{Accepted, Store, StoreError};
@@ -110,6 +111,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         spare: 0,
         recycle: Recycle::default(),
         journal: None,
+        reconciler: None,
         sinks: Vec::new(),
     }
 }
@@ -135,6 +137,7 @@ pub struct ClusterBuilder {
     spare: usize,
     recycle: Recycle,
     journal: Option<Arc<dyn Store>>,
+    reconciler: Option<Arc<dyn Reconciler>>,
     sinks: Vec<Box<dyn EventSink>>,
 }
 
@@ -399,6 +402,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whom to ask what became of a prompt with the policy [`RetryPolicy::Reconcile`](crate::RetryPolicy) whose end is in
+    /// doubt. Default: nobody, and such prompts are refused.
+    pub fn reconciler(mut self, reconciler: impl Reconciler + 'static) -> Self {
+        self.reconciler = Some(Arc::new(reconciler));
+        self
+    }
+
     /// Somebody who takes every event, in order.
     pub fn sink(mut self, sink: impl EventSink + 'static) -> Self {
         self.sinks.push(Box::new(sink));
@@ -506,6 +516,7 @@ impl ClusterBuilder {
             handles,
             turns: HashMap::new(),
             decisions: Vec::new(),
+            retries: Retries::new(self.reconciler),
             starts,
             replacements: Replacements::new(),
             replacing: None,

@@ -56,7 +56,7 @@ pub use permission::PermissionId;
 pub use replacing::Recycle;
 pub use reply::Reply;
 pub use restarts::{RestartLimit, RestartPolicy};
-pub use retry::{NoRetryPolicy, RetryPolicy};
+pub use retry::{Doubtful, NoRetryPolicy, Reconciled, Reconciler, RetryPolicy};
 pub use scheduler::Books;
 pub use session::{NoOnLoss, OnLoss, Session};
 pub use status::{

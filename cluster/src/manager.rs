@@ -25,7 +25,6 @@ use crate::launch::Makings;
 use crate::mailbox::Mailbox;
 use crate::permission::PermissionId;
 use crate::reply::{self, Reply, ReplyReader, Run};
-use crate::retry::RetryPolicy;
 use crate::scheduler::Ticket;
 use crate::session::{OnLoss, Session};
 use crate::status::{ClusterStatus, Health, ShutdownReport};
@@ -138,9 +137,11 @@ impl ClusterManager {
             land: submission.land,
             key: submission.key,
             is_kept: false,
-            retry: RetryPolicy::default(),
+            retry: submission.retry,
             attempts: 0,
             context: None,
+            deadline: None,
+            last: None,
             since: Instant::now(),
             writer,
             run: Run::default(),

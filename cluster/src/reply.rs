@@ -83,6 +83,8 @@ pub(crate) struct Run {
     pub(crate) queued: Duration,
     pub(crate) took: Duration,
     pub(crate) first_output: Option<Duration>,
+    /// Its process died before anything came from it, and its tool does nothing before that.
+    pub(crate) untouched: bool,
 }
 
 #[derive(Debug, Default)]
@@ -275,6 +277,13 @@ impl ReplyWriter {
         compose(self.0.turn(), bytes, end.clone(), run.clone())
     }
 
+    /// What has come of the reply is not part of it.
+    pub(crate) fn restart(&self) {
+        let mut state = self.0.lock();
+        state.bytes = Vec::new();
+        state.taken = 0;
+    }
+
     /// It is the prompt of another number.
     pub(crate) fn rename(&self, turn: TurnId) {
         self.0.turn.store(turn.0, Ordering::Relaxed);
@@ -299,6 +308,7 @@ impl ReplyWriter {
             queued: reply.queued,
             took: reply.took,
             first_output: reply.first_output,
+            untouched: false,
         };
         self.end(end, run);
     }

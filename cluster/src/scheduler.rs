@@ -6,6 +6,7 @@
 //! its one outcome in the books; a turn that was handed back goes to the front; a session's prompts run in order on the
 //! instance that has the conversation, or fail honestly; prompts for one group of instances hold up none for another.
 
+mod again;
 mod books;
 mod closing;
 mod duty;
@@ -112,6 +113,8 @@ pub(crate) struct Scheduler {
     /// The sessions whose conversation has no process.
     shelf: Shelf,
     books: Books,
+    /// Turns that have left their instance and have no end yet.
+    aside: usize,
     draining: bool,
     /// Nothing is queued any more, and what is handed back ends so.
     closed: Option<Outcome>,
@@ -140,6 +143,7 @@ impl Scheduler {
             conversations: HashMap::new(),
             shelf: Shelf::default(),
             books: Books::default(),
+            aside: 0,
             draining: false,
             closed: None,
         }
@@ -152,7 +156,8 @@ impl Scheduler {
                 .slots
                 .iter()
                 .filter(|slot| slot.running.is_some())
-                .count() as u64,
+                .count() as u64
+                + self.aside as u64,
             ..self.books
         }
     }
@@ -163,7 +168,9 @@ impl Scheduler {
 
     /// Nothing is queued and nothing runs.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.slots.iter().all(|slot| slot.running.is_none())
+        self.queue.is_empty()
+            && self.aside == 0
+            && self.slots.iter().all(|slot| slot.running.is_none())
     }
 
     /// When [`Scheduler::on_timer`] is due.
@@ -351,6 +358,18 @@ impl Scheduler {
             self.route_all(now, out);
             return;
         }
+        self.requeue(now, turn, ticket, since, out);
+    }
+
+    /// Puts a turn before all others.
+    fn requeue(
+        &mut self,
+        now: Instant,
+        turn: TurnId,
+        ticket: Ticket,
+        since: Instant,
+        out: &mut Vec<Decision>,
+    ) {
         let deadline = ticket.queue_timeout.map(|timeout| after(since, timeout));
         let deadline = deadline.filter(|_| !planted("deadline_forgotten"));
         self.queue.push_front(Queued {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toolpool_pool_core::prompt::Prompt;
 
 use crate::fit::Asked;
+use crate::retry::RetryPolicy;
 use crate::session::OnLoss;
 
 /// A prompt, and how it is to be run.
@@ -25,6 +26,7 @@ pub struct Submission {
     pub(crate) on_loss: OnLoss,
     pub(crate) land: Option<String>,
     pub(crate) key: Option<String>,
+    pub(crate) retry: RetryPolicy,
 }
 
 impl Submission {
@@ -131,6 +133,23 @@ impl Submission {
         self
     }
 
+    /// When it may be given to a tool again after it was given to one. Default [`RetryPolicy::Once`]: never.
+    ///
+    /// ```no_run
+    /// use toolpool_cluster::{ClusterManager, RetryPolicy, Submission};
+    ///
+    /// # async fn example(cluster: ClusterManager) -> Result<(), Box<dyn std::error::Error>> {
+    /// let question = Submission::text("What does main.rs do?").retry(RetryPolicy::Idempotent { attempts: 3 });
+    /// println!("{}", cluster.ask(question).await?.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
     /// Longest wait in the queue; then it expires unsent.
     #[must_use]
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
@@ -138,7 +157,7 @@ impl Submission {
         self
     }
 
-    /// Longest run, waiting for somebody's answer included; then the process is killed and the outcome is indeterminate.
+    /// Longest run, waiting for somebody's answer and all attempts included; then the process is killed and the outcome is indeterminate.
     #[must_use]
     pub fn turn_timeout(mut self, timeout: Duration) -> Self {
         self.turn_timeout = Some(timeout);
@@ -160,6 +179,7 @@ impl From<Prompt> for Submission {
             on_loss: OnLoss::Fail,
             land: None,
             key: None,
+            retry: RetryPolicy::Once,
         }
     }
 }

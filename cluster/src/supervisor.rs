@@ -92,6 +92,8 @@ struct Running {
     turn: Box<Turn>,
     started: Instant,
     first_output: Option<Duration>,
+    /// Its process died before anything came from it, and its tool does nothing before that.
+    untouched: bool,
     /// Where its work goes on, whatever becomes of the process.
     elsewhere: Option<String>,
 }
@@ -246,6 +248,7 @@ impl Supervisor {
                     turn,
                     started: now(),
                     first_output: None,
+                    untouched: false,
                     elsewhere: None,
                 });
                 input
@@ -333,6 +336,11 @@ impl Supervisor {
                     ),
                     None => (true, Vec::new(), None),
                 };
+                let is_silent = |it: &Connection| it.pulse().heard.is_none();
+                let silent = self.connection.as_deref().is_some_and(is_silent);
+                if let Some(running) = &mut self.running {
+                    running.untouched = silent && self.recipe.profile.quiet_until_output;
+                }
                 let leaked = self.connection.as_ref().is_some_and(|it| it.leaked());
                 let words = words(&last, printed.as_deref().filter(|_| starts));
                 self.left = self

@@ -45,6 +45,10 @@ pub(crate) struct Turn {
     pub(crate) attempts: u32,
     /// What was said before in its session, if that has to be told, and since which turn.
     pub(crate) context: Option<(Context, TurnId)>,
+    /// When all attempts must be over, if its caller has set a limit and the first one has begun.
+    pub(crate) deadline: Option<Instant>,
+    /// What it ends with if no further attempt comes about.
+    pub(crate) last: Option<Box<(End, Run)>>,
     /// When it came in.
     pub(crate) since: Instant,
     pub(crate) writer: ReplyWriter,
@@ -88,6 +92,8 @@ impl Turn {
             retry: accepted.retry,
             attempts: accepted.attempts,
             context: None,
+            deadline: None,
+            last: None,
             since: now,
             writer,
             run: Run::default(),

@@ -201,6 +201,23 @@ impl Fold {
                 });
                 self.enqueue(turn.0, accepted_at);
             }
+            EventKind::TurnRetried {
+                turn,
+                instance,
+                ready,
+                ..
+            } => {
+                self.series.retries.add(&self.metrics, "policy", 1);
+                let index = self.index(instance);
+                if let Some(index) = index {
+                    self.tool(index).fly(|count| count.saturating_sub(1));
+                    if *ready {
+                        self.set_state(index, InstanceState::Ready, at);
+                    }
+                }
+                let accepted_at = index.map_or(at, |index| self.instances[index].accepted_at);
+                self.enqueue(turn.0, accepted_at);
+            }
             EventKind::TurnEnded { .. } => self.on_turn_ended(at, event),
             EventKind::InstanceSpawned { instance, .. } => {
                 if let Some(instance) = self.instance(instance)

@@ -109,7 +109,12 @@ impl ClusterSeries {
         Self {
             instances_desired: metrics.gauge(INSTANCES_DESIRED, cluster.clone()),
             queue_wait: metrics.histogram(TURN_QUEUE_WAIT, cluster.clone()),
-            retries: words(TURN_RETRIES, &cluster, "reason", &["tool", "handed_back"]),
+            retries: words(
+                TURN_RETRIES,
+                &cluster,
+                "reason",
+                &["tool", "handed_back", "policy"],
+            ),
             permissions: words(PERMISSIONS, &cluster, "result", PERMISSION_RESULTS),
             rejected: words(REJECTED, &cluster, "reason", &refusals),
             queue_depth: metrics.gauge(QUEUE_DEPTH, cluster.clone()),

@@ -35,6 +35,15 @@ impl Outcome {
         }
     }
 
+    /// The class of a failure, or the cause of a doubt, as a word.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed(failure) => Some(failure.class.word()),
+            Self::Indeterminate(doubt) => Some(doubt.cause.word()),
+            Self::Completed | Self::Cancelled | Self::Expired => None,
+        }
+    }
+
     /// Says of a doubt where the turn's work goes on, if it does so somewhere.
     #[must_use]
     pub fn going_on_at(mut self, place: Option<&str>) -> Self {

@@ -63,6 +63,9 @@ pub struct ToolProfile {
     pub ask_args: Vec<String>,
     /// Whether the tool changes files in its working folder, so that instances need folders of their own.
     pub edits: bool,
+    /// Whether the tool does nothing that can be seen outside before its first output in a turn, so that a prompt whose
+    /// process died before that may be given to another. No built-in profile claims it: agents think and act in silence.
+    pub quiet_until_output: bool,
     /// How to talk to it.
     pub protocol: ProtocolKind,
     /// The command that installs it, for error messages.

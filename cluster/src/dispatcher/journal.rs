@@ -17,6 +17,7 @@ use super::keys::{Found, Keyed};
 use crate::durable::{Line, Point};
 use crate::error::SubmitError;
 use crate::event::EventKind;
+use crate::instance::after;
 use crate::reply::{Acceptance, End};
 use crate::scheduler::Books;
 use crate::store::{Accepted, Dispatching, Record, Store, StoreError};
@@ -183,8 +184,19 @@ impl Dispatcher {
     }
 
     /// Gives a turn to its instance, when the journal has that.
-    pub(super) fn send_off(&mut self, mut turn: Box<Turn>, instance: usize, event: EventKind) {
+    pub(super) fn send_off(
+        &mut self,
+        now: Instant,
+        mut turn: Box<Turn>,
+        instance: usize,
+        event: EventKind,
+    ) {
         turn.attempts += 1;
+        if let Some(limit) = turn.timeout {
+            // The time that one attempt has taken is not there for the next.
+            let deadline = *turn.deadline.get_or_insert(after(now, limit));
+            turn.timeout = Some(deadline.saturating_duration_since(now));
+        }
         let entry = &mut self.roster[instance];
         let generation = entry.generation;
         let Some(journal) = &mut self.history.journal else {
@@ -237,6 +249,7 @@ impl Dispatcher {
 
     /// The one place where an accepted prompt ends: its caller hears so when the journal has it.
     pub(super) fn end(&mut self, mut turn: Box<Turn>, ready: bool) {
+        self.retries.give_back(&turn);
         let Some(end) = &mut turn.end else { return };
         let queue = self.scheduler.queue_len();
         let Some(journal) = &mut self.history.journal else {
@@ -273,16 +286,11 @@ impl Dispatcher {
         for follower in self.close_key(key.as_deref()) {
             follower.recall(&writer.reply(&end, &run));
         }
-        let cause = match &end.outcome {
-            Outcome::Failed(failure) => Some(failure.class.word()),
-            Outcome::Indeterminate(doubt) => Some(doubt.cause.word()),
-            Outcome::Completed | Outcome::Cancelled | Outcome::Expired => None,
-        };
         self.history.tell(EventKind::TurnEnded {
             turn: id,
             instance: run.instance.clone(),
             outcome: end.outcome.word(),
-            cause,
+            cause: end.outcome.cause(),
             queued: run.queued,
             took: run.took,
             first_output: run.first_output,

@@ -96,6 +96,8 @@ async fn the_end_of_another_turn_leaves_the_worktree_alone() {
             is_kept: false,
             retry: RetryPolicy::Once,
             attempts: 1,
+            deadline: None,
+            last: None,
             id: running,
             prompt: Prompt::text("write a file"),
             ticket: Ticket {
@@ -120,6 +122,7 @@ async fn the_end_of_another_turn_leaves_the_worktree_alone() {
         }),
         started: now(),
         first_output: None,
+        untouched: false,
         elsewhere: None,
     });
     std::fs::write(path.join("half"), "half of it").expect("it is ours");

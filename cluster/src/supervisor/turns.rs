@@ -139,6 +139,7 @@ impl Supervisor {
             queued: running.turn.run.queued,
             took: now() - running.started,
             first_output: running.first_output,
+            untouched: running.untouched,
         };
         end.outcome = end.outcome.going_on_at(running.elsewhere.as_deref());
         running.turn.end = Some(end);

@@ -18,6 +18,7 @@ mod permissions;
 mod replacing;
 mod restarting;
 mod resuming;
+mod retrying;
 mod scaling;
 mod spares;
 mod telling;

@@ -302,6 +302,22 @@ impl Tools {
 
     /// The same with the dialect of another tool.
     pub(crate) fn cluster_of(tool: &str, count: usize) -> (ClusterBuilder, Self) {
+        Self::changed(tool, count, |_| {})
+    }
+
+    /// The same with a profile that is changed.
+    pub(crate) fn cluster_with(
+        count: usize,
+        change: impl FnOnce(&mut ToolProfile),
+    ) -> (ClusterBuilder, Self) {
+        Self::changed("standin", count, change)
+    }
+
+    fn changed(
+        tool: &str,
+        count: usize,
+        change: impl FnOnce(&mut ToolProfile),
+    ) -> (ClusterBuilder, Self) {
         let (sender, started) = mpsc::unbounded_channel();
         let world = Arc::new(World::default());
         let launcher = MemoryLauncher {
@@ -311,6 +327,7 @@ impl Tools {
         let mut profile = ToolProfile::builtin(tool).expect("built in");
         // It is looked for, but never started.
         profile.program = "/bin/sh".to_owned();
+        change(&mut profile);
         let builder = launch_cluster(profile)
             .count(count)
             .isolation(Isolation::Shared)
