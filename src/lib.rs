@@ -29,6 +29,10 @@ pub use toolpool_cluster::{
     Reply, ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Store,
     Submission, SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
 };
+// What a store of somebody's own takes, instead of the journal's.
+pub use toolpool_cluster::{
+    Accepted, Conversing, Dispatching, Done, Known, Record, Said, Store, StoreError,
+};
 pub use toolpool_journal as journal;
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
 pub use toolpool_pool_core::launcher;

@@ -11,6 +11,7 @@ mod ends;
 mod floods;
 mod forged;
 mod hang;
+mod killed;
 mod left;
 mod lifecycle;
 mod limits;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         crowds::CASES,
         lifecycle::CASES,
         names::CASES,
+        killed::CASES,
     ]
     .into_iter()
     .flatten()

@@ -6,9 +6,12 @@
 //!
 //! The program is its own shim, and the stand-in tool, if it was started as one.
 
+mod abort;
+mod books;
 mod case;
 mod cases;
 mod lab;
+mod manager;
 mod own;
 mod record;
 mod rig;
@@ -44,6 +47,9 @@ pub(crate) struct Arguments {
     /// Run this case in this process, and print its verdict as JSON.
     #[arg(long, hide = true, requires = "marker")]
     alone: Option<u16>,
+    /// Live one life of a manager in this process, as the JSON says.
+    #[arg(long, hide = true, requires = "marker")]
+    manager: Option<String>,
     /// How its processes are to be marked.
     #[arg(long, hide = true)]
     marker: Option<String>,
@@ -61,6 +67,11 @@ fn main() -> ExitCode {
             marker: Some(marker),
             ..
         } => alone(number, marker),
+        Arguments {
+            manager: Some(orders),
+            marker: Some(marker),
+            ..
+        } => manager(&orders, marker),
         arguments => all(&arguments),
     };
     match ended {
@@ -82,6 +93,12 @@ fn alone(number: u16, marker: String) -> Result<()> {
         serde_json::to_string(&lab::run_alone(case, Census::of(marker)))?
     );
     Ok(())
+}
+
+fn manager(orders: &str, marker: String) -> Result<()> {
+    let orders = serde_json::from_str(orders).context("no orders for a manager")?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(manager::live(&orders, &marker))
 }
 
 fn all(arguments: &Arguments) -> Result<()> {

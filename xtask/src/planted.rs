@@ -269,6 +269,21 @@ const BUGS: &[(&str, &str, By)] = &[
         "a tool inherits what somebody has left open",
         Case(77),
     ),
+    (
+        "accepted_before_durable",
+        "a caller is told that its prompt is accepted before the journal has it",
+        Case(64),
+    ),
+    (
+        "dispatched_before_durable",
+        "a prompt is given to a tool before the journal has that",
+        Case(64),
+    ),
+    (
+        "ended_before_durable",
+        "a caller is told an end before the journal has it",
+        Case(64),
+    ),
 ];
 
 /// What `cargo xtask planted` takes.
