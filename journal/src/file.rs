@@ -226,15 +226,44 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)
 }
 
+/// Writes whose the file is before anything else is in it: each later look at it wants to see that, also after a death
+/// between any two writes. So it is one transaction, though of itself each of the two settings would be one.
+fn sign(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN; PRAGMA auto_vacuum = incremental; PRAGMA application_id = {}; COMMIT",
+        schema::APPLICATION_ID
+    ))
+}
+
 /// Settings that only who writes may make, and those that last in the file.
 pub(crate) fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     if is_new {
-        // The header says whose the file is before anything else is in it, and so does each later look at it.
-        connection.pragma_update(None, "auto_vacuum", "incremental")?;
-        connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        sign(connection)?;
     }
     connection.query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -16 * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_new_file_is_stands_in_its_first_transaction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.db");
+        make_private(&path).expect("it can be made");
+        let connection = writer(&path).expect("it is new");
+        sign(&connection).expect("it can be written");
+        let header = fs::read(&path).expect("it is there");
+        // The counter of transactions; https://www.sqlite.org/fileformat.html
+        assert_eq!(header[24..28], [0, 0, 0, 1]);
+        assert_eq!(header[68..72], schema::APPLICATION_ID.to_be_bytes());
+        let vacuum: u32 = connection
+            .query_row("PRAGMA auto_vacuum", [], |row| row.get(0))
+            .expect("it says");
+        assert_eq!(vacuum, 2, "incremental");
+    }
 }
