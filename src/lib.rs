@@ -20,18 +20,14 @@
 //! ```
 
 pub use toolpool_cluster::worktree;
-pub use toolpool_cluster::{Accepted, Dispatching, Done, Known, Record, RetryPolicy, StoreError};
 pub use toolpool_cluster::{
-    Answer, Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError,
-    ClusterManager, ClusterStatus, ControlError, Event, EventKind, EventSink, Events, Evidence,
-    Explanation, Group, Health, Heard, InstanceState, InstanceStatus, Isolation, KeptWork,
-    MAX_COUNT, MAX_GROUPS, Next, NoOnLoss, OnLoss, PauseCause, Paused, PermissionId, Recycle,
-    Reply, ReplyStream, RestartLimit, RestartPolicy, Scaled, Session, ShutdownReport, Store,
-    Submission, SubmitError, ToolSet, ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
-};
-// What a store of somebody's own takes, instead of the journal's.
-pub use toolpool_cluster::{
-    Accepted, Conversing, Dispatching, Done, Known, Record, Said, Store, StoreError,
+    Accepted, Answer, Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError,
+    ClusterManager, ClusterStatus, ControlError, Conversing, Dispatching, Done, Event, EventKind,
+    EventSink, Events, Evidence, Explanation, Group, Health, Heard, InstanceState, InstanceStatus,
+    Isolation, KeptWork, Known, MAX_COUNT, MAX_GROUPS, Next, NoOnLoss, OnLoss, PauseCause, Paused,
+    PermissionId, Record, Recycle, Reply, ReplyStream, RestartLimit, RestartPolicy, RetryPolicy,
+    Said, Scaled, Session, ShutdownReport, Store, StoreError, Submission, SubmitError, ToolSet,
+    ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
 };
 pub use toolpool_journal as journal;
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
