@@ -22,12 +22,13 @@
 pub use toolpool_cluster::worktree;
 pub use toolpool_cluster::{
     Accepted, Answer, Approvals, AskError, Books, BreakerConfig, ClusterBuilder, ClusterError,
-    ClusterManager, ClusterStatus, ControlError, Conversing, Dispatching, Done, Event, EventKind,
-    EventSink, Events, Evidence, Explanation, Group, Health, Heard, InstanceState, InstanceStatus,
-    Isolation, KeptWork, Known, MAX_COUNT, MAX_GROUPS, Next, NoOnLoss, OnLoss, PauseCause, Paused,
-    PermissionId, Record, Recycle, Reply, ReplyStream, RestartLimit, RestartPolicy, RetryPolicy,
-    Said, Scaled, Session, ShutdownReport, Store, StoreError, Submission, SubmitError, ToolSet,
-    ToolSpec, ToolSpecError, WaitingFor, Which, launch_cluster,
+    ClusterManager, ClusterStatus, ControlError, Conversing, Dispatching, Done, Doubtful, Event,
+    EventKind, EventSink, Events, Evidence, Explanation, Group, Health, Heard, InstanceState,
+    InstanceStatus, Isolation, KeptWork, Known, MAX_COUNT, MAX_GROUPS, Next, NoOnLoss,
+    NoRetryPolicy, OnLoss, PauseCause, Paused, PermissionId, Reconciled, Reconciler, Record,
+    Recycle, Reply, ReplyStream, RestartLimit, RestartPolicy, RetryPolicy, Said, Scaled, Session,
+    ShutdownReport, Store, StoreError, Submission, SubmitError, ToolSet, ToolSpec, ToolSpecError,
+    WaitingFor, Which, launch_cluster,
 };
 pub use toolpool_journal as journal;
 pub use toolpool_metrics::{Exporter, Metrics, MetricsSink};
