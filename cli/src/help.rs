@@ -26,7 +26,8 @@ dependable service: prompts are queued, routed, answered exactly once in the boo
   toolpool tools                       the tools that are known
   toolpool ask --tool NAME \"…\"         one prompt, its answer on stdout
   toolpool batch --tool NAME 'src/**/*.py' -p 'Add docstrings to {file}'
-                                       one turn and one commit for each file
+                                       one turn and one commit for each file; the same again goes on
+  toolpool history WORD                what was asked and answered, and what became of it
 
   toolpool help COMMAND                all options            toolpool help exit-codes
 ";

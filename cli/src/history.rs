@@ -138,11 +138,17 @@ fn find(args: &HistoryArgs) -> Result<Exit, CliError> {
     let found = history.find(&query)?;
     let items: Vec<PromptDocument> = found.iter().map(PromptDocument::from).collect();
     match args.output {
+        Format::Text if found.is_empty() => nothing("no prompt is like that"),
         Format::Text => print(list(&found).as_bytes())?,
         Format::Json => print_document(&PromptList { items })?,
         Format::Jsonl => items.iter().try_for_each(print_document)?,
     }
     Ok(Exit::Done)
+}
+
+/// An empty list is told, and leaves stdout empty.
+pub(crate) fn nothing(told: &str) {
+    Console::new(false).tell(Tone::Plain, told);
 }
 
 /// What the shell kept together stands beside each other.
@@ -188,9 +194,6 @@ fn sql(history: &History, text: &str, format: Format) -> Result<Exit, CliError> 
 }
 
 fn list(found: &[PromptRow]) -> String {
-    if found.is_empty() {
-        return "no prompt is like that\n".to_owned();
-    }
     let mut table = Table::new(&[
         "TURN", "ACCEPTED", "BY", "TIME", "OUTCOME", "PROMPT", "ANSWER",
     ]);

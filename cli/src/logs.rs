@@ -13,6 +13,7 @@ use toolpool::journal::Life;
 use crate::console::{Document, Format, print, print_document, shortened};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::history::nothing;
 use crate::journal::JournalArgs;
 use crate::table::Table;
 use crate::{duration, when};
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &LogsArgs) -> Result<Exit, CliError> {
     }
     let items: Vec<LifeDocument> = lives.iter().map(LifeDocument::from).collect();
     match args.output {
+        Format::Text if lives.is_empty() => nothing("no process was started"),
         Format::Text => print(text(&lives).as_bytes())?,
         Format::Json => print_document(&LifeList { items })?,
         Format::Jsonl => items.iter().try_for_each(print_document)?,
@@ -116,9 +118,6 @@ pub(crate) fn run(args: &LogsArgs) -> Result<Exit, CliError> {
 }
 
 fn text(lives: &[Life]) -> String {
-    if lives.is_empty() {
-        return "no process was started\n".to_owned();
-    }
     let header = [
         "INSTANCE", "PROCESS", "PID", "STARTED", "READY IN", "ENDED", "HOW",
     ];

@@ -25,6 +25,7 @@ pub(super) fn run(args: &BatchesArgs) -> Result<Exit, CliError> {
     let batches = args.journal.history()?.batches()?;
     let items: Vec<BatchDocument> = batches.iter().map(BatchDocument::from).collect();
     match args.output {
+        Format::Text if batches.is_empty() => super::nothing("there is no batch in this journal"),
         Format::Text => print(text(&batches).as_bytes())?,
         Format::Json => print_document(&BatchList { items })?,
         Format::Jsonl => items.iter().try_for_each(print_document)?,
@@ -33,9 +34,6 @@ pub(super) fn run(args: &BatchesArgs) -> Result<Exit, CliError> {
 }
 
 fn text(batches: &[Batch]) -> String {
-    if batches.is_empty() {
-        return "there is no batch\n".to_owned();
-    }
     let mut table = Table::new(&["BATCH", "BEGAN", "ITEMS", "ITS ITEMS"]);
     for batch in batches {
         let counts = [

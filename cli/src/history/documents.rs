@@ -152,7 +152,8 @@ pub(crate) struct PromptDetail {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cost_usd: Option<f64>,
-    /// What became of its changes, as in `turn.reply`.
+    /// What became of its changes: `landed` is nothing, commit, conflict, blocked or failed, and the rest is as in
+    /// `turn.reply`.
     landed: Option<Value>,
     /// Each time that it was given to a tool.
     tries: Vec<AttemptDocument>,

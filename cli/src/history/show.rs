@@ -2,6 +2,8 @@
 //!
 //! Owns its look. Must not know how it is kept. Invariant: with `--answer` stdout gets the answer and nothing else.
 
+use serde_json::Value;
+use toolpool::TurnId;
 use toolpool::journal::Shown;
 
 use super::documents::PromptDetail;
@@ -9,8 +11,7 @@ use crate::console::{Format, print, print_answer, print_document, printable};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::journal::{self, JournalArgs, turn};
-use crate::{duration, when};
-use toolpool::TurnId;
+use crate::{duration, story, when};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
@@ -53,6 +54,26 @@ fn answer(shown: &Shown) -> &str {
         .unwrap_or_default()
 }
 
+/// `commit f55f8984a: a.py, b.py`, or what else became of its changes.
+fn landed(landed: &Value) -> String {
+    let part = |name: &str| landed[name].as_str();
+    let files = landed["files"].as_array().into_iter().flatten();
+    let files: Vec<&str> = files.filter_map(Value::as_str).collect();
+    let mut text = part("landed").unwrap_or_default().to_owned();
+    let place = part("commit").map(story::short).or(part("branch"));
+    if let Some(place) = place {
+        text.push_str(&format!(" {place}"));
+    }
+    if !files.is_empty() {
+        text.push_str(&format!(": {}", files.join(", ")));
+    }
+    let rest = [part("reason"), part("error"), part("show")];
+    for rest in rest.into_iter().flatten() {
+        text.push_str(&format!("; {rest}"));
+    }
+    text
+}
+
 fn text(shown: &Shown) -> String {
     let row = &shown.prompt;
     let mut lines = vec![format!("{} is {}", row.turn, row.state)];
@@ -92,7 +113,7 @@ fn text(shown: &Shown) -> String {
         "grade",
         grade.map(|(grade, by)| format!("{grade}, by {by}")),
     );
-    fact("landed", shown.landed.as_ref().map(ToString::to_string));
+    fact("landed", shown.landed.as_ref().map(landed));
     for attempt in &shown.tries {
         let back = if attempt.handed_back {
             ", handed back unread"

@@ -314,6 +314,40 @@ fn an_interrupted_batch_says_how_it_goes_on() {
 }
 
 #[test]
+fn what_was_queued_when_toolpool_was_killed_runs_under_its_old_number() {
+    let place = Place::new();
+    // The first process dies of its first prompt; those after it are never ready.
+    let once = place.path("once").display().to_string();
+    let script = format!("mkdir {once} 2>/dev/null || exec sleep 1000; read nonce; echo $nonce; read nonce text; exit 3");
+    let profile = |script: &str| {
+        place.profile(
+            "scribe",
+            &format!(
+                "name = \"scribe\"\nprogram = \"bash\"\nargs = [\"-c\", {script:?}]\n\
+                 [lines]\nsubmit = \"{{nonce}} {{text}}\\n\"\nend = \"{{nonce}}\"\nsentinel = \"{{nonce}}\\n\"\n"
+            ),
+        );
+    };
+    profile(&script);
+    let line = batch(&place, &["one", "two"], &["-o", "json"]);
+    let child = place.command(&words(&line)).spawn().expect("it runs");
+    let deadline = Instant::now() + LONG;
+    let queued = loop {
+        let list = place.run(&["history", "--outcome", "queued", "-o", "json"]);
+        if list.code == 0 && list.document()["items"][0]["item"] == "two" {
+            break list.document()["items"][0]["turn"].clone();
+        }
+        assert!(Instant::now() < deadline, "{list:#?}");
+    };
+    kill(child, &place);
+    profile("while read nonce text; do echo $text; echo $nonce; done");
+    let report = place.run(&words(&line)).expect(7).document();
+    assert_eq!(counts(&report), [2, 1, 1, 0, 1]);
+    assert_eq!(report["items"][1]["reply"]["turn"], queued);
+    assert_eq!(report["items"][1]["attempts"], 1);
+}
+
+#[test]
 fn what_failed_is_run_again_only_if_that_is_asked_for() {
     let place = Place::new();
     let profile = |multiline: &str| {
