@@ -71,6 +71,10 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             Tone::Note,
             format!("the answer came too late: {permission} waits for none any more"),
         )),
+        EventKind::PromptLeft { turn, reason } => Some((
+            Tone::Note,
+            format!("{turn} of an earlier run is still queued: {reason}"),
+        )),
         EventKind::TurnElsewhere {
             turn,
             instance,

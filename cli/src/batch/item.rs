@@ -6,7 +6,9 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use toolpool::{AskError, ClusterManager, Failure, FailureClass, Outcome, Reply, Submission};
+use toolpool::{
+    AskError, ClusterManager, Failure, FailureClass, Outcome, Reply, Submission, SubmitError,
+};
 
 use super::earlier;
 use super::items::Item;
@@ -86,7 +88,11 @@ pub(super) async fn run(
                     ..
                 })
             ),
-            None => true,
+            // That is about this item alone: it was queued with other files than the tool of this run is given.
+            None => !matches!(
+                refusal,
+                Some(AskError::Submit(SubmitError::KeyConflict { .. }))
+            ),
         };
         return Done {
             report,

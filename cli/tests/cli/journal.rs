@@ -318,7 +318,9 @@ fn what_was_queued_when_toolpool_was_killed_runs_under_its_old_number() {
     let place = Place::new();
     // The first process dies of its first prompt; those after it are never ready.
     let once = place.path("once").display().to_string();
-    let script = format!("mkdir {once} 2>/dev/null || exec sleep 1000; read nonce; echo $nonce; read nonce text; exit 3");
+    let script = format!(
+        "mkdir {once} 2>/dev/null || exec sleep 1000; read nonce; echo $nonce; read nonce text; exit 3"
+    );
     let profile = |script: &str| {
         place.profile(
             "scribe",
