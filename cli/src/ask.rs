@@ -8,7 +8,6 @@ mod pieces;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toolpool::{AskError, Event, EventKind, Reply, ReplyStream, Submission, TurnId};
 
@@ -23,7 +22,7 @@ use crate::{journal, prompt, story};
 use pieces::Pieces;
 
 /// Told at the second signal; the third needs no words.
-const STOPPING: &str = "stopping at once; Ctrl-C again to leave the rest to the keepers";
+const STOPPING: &str = "killing its tool; Ctrl-C again to leave the rest to the keepers";
 
 /// Characters of the prompt that name a commit.
 const SUBJECT: usize = 60;
@@ -99,7 +98,7 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
         )
         .await
     };
-    running.stop(console).await;
+    running.stop(&mut interrupts, console).await;
     if interrupts.exit().is_none() {
         return answered;
     }
@@ -178,9 +177,9 @@ async fn one(
             count = interrupts.next() => {
                 if count > 1 {
                     console.tell(Tone::Note, STOPPING);
-                    running.wind_down(Duration::ZERO);
+                    running.kill();
                 } else {
-                    console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to stop its tool");
+                    console.tell(Tone::Note, "cancelling the turn; Ctrl-C again to kill its tool");
                     stream.cancel().await;
                 }
             }

@@ -199,7 +199,7 @@ async fn run_items(args: BatchArgs, begun: Option<Manifest>) -> Result<Exit, Cli
             console,
         )
         .await;
-        (driven, running.stop(console).await)
+        (driven, running.stop(&mut interrupts, console).await)
     };
     let kept = kept.as_ref();
     let report = BatchReport::new(&settings, kept, driven.items, driven.took, &shutdown);

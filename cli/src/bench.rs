@@ -6,6 +6,7 @@
 mod floor;
 mod prototype;
 mod service;
+mod stop;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use stop::Stop;
 use toolpool::{ToolProfile, rss_bytes};
 
 use crate::console::{self, Console, Document, ListFormat, Tone};
@@ -89,8 +91,7 @@ const PROMPT: &str = "Add a docstring to every public function of this file.";
 
 /// Measures and prints. Call it outside of any runtime.
 pub(crate) fn run(args: &BenchArgs) -> Result<Exit, CliError> {
-    let figures = measure(args)
-        .map_err(|error| CliError::new(Exit::TurnFailed, "bench", format!("{error:#}")))?;
+    let figures = stop::or_stop(|stop| measure(args, stop))?;
     match args.output {
         ListFormat::Text => console::print(table(&figures, args).as_bytes())?,
         ListFormat::Json => console::print_document(&figures)?,
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn measure(args: &BenchArgs) -> Result<Figures> {
+fn measure(args: &BenchArgs, stop: &Stop) -> Result<Figures> {
     let profile = standin()?;
     let console = Console::new(false);
     let tell = |what: &str| console.tell(Tone::Plain, what);
@@ -106,17 +107,17 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
         "measuring turns, {} pairs of {} …",
         args.pairs, args.turns
     ));
-    let turn = pairs(args.pairs, || {
+    let turn = pairs(args.pairs, stop, || {
         let _pinned = floor::pin_to_one_processor();
         Ok((
-            floor::turn(&profile, args.turns)?,
-            service::turn(&profile, args.turns, service::Runtime::CurrentThread)?,
+            floor::turn(&profile, args.turns, stop)?,
+            service::turn(&profile, args.turns, service::Runtime::CurrentThread, stop)?,
         ))
     })?;
-    let turn_multi_thread = pairs(args.pairs, || {
+    let turn_multi_thread = pairs(args.pairs, stop, || {
         Ok((
-            floor::turn(&profile, args.turns)?,
-            service::turn(&profile, args.turns, service::Runtime::MultiThread)?,
+            floor::turn(&profile, args.turns, stop)?,
+            service::turn(&profile, args.turns, service::Runtime::MultiThread, stop)?,
         ))
     })?;
     tell(&format!(
@@ -126,7 +127,8 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
     let prompts = args.turns.saturating_mul(5);
     let mut loads = Vec::new();
     for _ in 0..args.pairs {
-        let load = service::throughput(&profile, args.count, args.callers, prompts)?;
+        let load = service::throughput(&profile, args.count, args.callers, prompts, stop)?;
+        stop.check()?;
         loads.push((
             load,
             prototype::throughput(&profile, args.count, args.turns)?,
@@ -140,7 +142,7 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
     });
     let (load, prototype) = loads.swap_remove(loads.len() / 2);
     tell("measuring starts …");
-    let start = pairs(args.pairs, || {
+    let start = pairs(args.pairs, stop, || {
         Ok((floor::start(&profile, 5)?, service::start(&profile, 5)?))
     })?;
     Ok(Figures {
@@ -157,8 +159,13 @@ fn measure(args: &BenchArgs) -> Result<Figures> {
     })
 }
 
-fn pairs(count: u32, mut measure: impl FnMut() -> Result<(Duration, Duration)>) -> Result<Versus> {
-    let pairs = (0..count).map(|_| measure()).collect::<Result<Vec<_>>>()?;
+fn pairs(
+    count: u32,
+    stop: &Stop,
+    mut measure: impl FnMut() -> Result<(Duration, Duration)>,
+) -> Result<Versus> {
+    let mut one = || stop.check().and_then(|()| measure());
+    let pairs = (0..count).map(|_| one()).collect::<Result<Vec<_>>>()?;
     Ok(Versus::median(pairs))
 }
 

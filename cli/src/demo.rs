@@ -56,7 +56,7 @@ pub(crate) async fn run(_args: DemoArgs) -> Result<Exit, CliError> {
         .map(|exporter| exporter.url())
         .unwrap_or_default();
     // The last work is put aside or brought home before the folder goes.
-    let shutdown = running.stop(Console::new(true)).await;
+    let shutdown = running.stop(&mut interrupts, Console::new(true)).await;
     let commits = scene.commits().await;
     scene.remove()?;
     let (replies, took) = played.map_err(|error| match interrupts.exit() {

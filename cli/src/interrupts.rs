@@ -10,7 +10,8 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::inherited;
 
-/// Signals as they come.
+/// Signals as they come. Clones hear them all.
+#[derive(Clone)]
 pub(crate) struct Interrupts(watch::Receiver<Count>);
 
 #[derive(Clone, Copy, Default)]
@@ -61,6 +62,11 @@ impl Interrupts {
             std::future::pending::<()>().await;
         }
         self.0.borrow_and_update().signals
+    }
+
+    /// How many there have been.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.borrow().signals
     }
 
     /// Whether there has been any, and then how the program is to end.

@@ -101,7 +101,7 @@ pub(crate) async fn run(args: RehearseArgs) -> Result<Exit, CliError> {
         None => stage.play(&acts).await,
     };
     let restarts = stage.restarts();
-    let shutdown = running.stop(Console::new(true)).await;
+    let shutdown = running.stop(&mut interrupts, Console::new(true)).await;
     let left = mark.processes();
     let played = played.map_err(|error| error.telling(&story::books(&shutdown.books)))?;
     let report = RehearsalReport::new(

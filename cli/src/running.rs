@@ -280,6 +280,13 @@ impl Running {
         self.stopping.get_or_insert(stopping);
     }
 
+    /// Kills everything now. Whoever waits for [`Running::stop`] is told what became of it.
+    pub(crate) fn kill(&mut self) {
+        let cluster = self.cluster.clone();
+        let killing = tokio::spawn(async move { cluster.kill().await });
+        self.stopping.get_or_insert(killing);
+    }
+
     /// Nobody can restart the instances of a command, so with a refused login of all of them its prompts would wait for
     /// ever.
     fn look_for_login(&mut self, event: &Event) {
@@ -293,15 +300,30 @@ impl Running {
         }
     }
 
-    /// Stops everything now, and tells what was kept. A turn that still runs ends in doubt.
-    pub(crate) async fn stop(mut self, console: Console) -> ShutdownReport {
+    /// Stops everything now, and tells what was kept. A turn that still runs ends in doubt. The second signal kills.
+    pub(crate) async fn stop(
+        mut self,
+        interrupts: &mut Interrupts,
+        console: Console,
+    ) -> ShutdownReport {
+        if interrupts.count() > 1 {
+            self.kill();
+        }
         self.wind_down(Duration::ZERO);
         self.looks.shutdown().await;
-        let report = match self.stopping.take() {
-            // A task that panicked has told so itself.
-            Some(stopping) => stopping.await.unwrap_or_default(),
-            None => ShutdownReport::default(),
-        };
+        let mut report = ShutdownReport::default();
+        if let Some(mut stopping) = self.stopping.take() {
+            report = loop {
+                tokio::select! {
+                    biased;
+                    count = interrupts.next() => if count > 1 {
+                        self.kill();
+                    },
+                    // A task that panicked has told so itself.
+                    stopped = &mut stopping => break stopped.unwrap_or_default(),
+                }
+            };
+        }
         // The last events are no end of a prompt, so nobody has waited for them.
         if let Some(Err(error)) = self.journal.take().map(|journal| journal.flush()) {
             console.tell(Tone::Bad, &error.to_string());

@@ -359,6 +359,10 @@ impl Dispatcher {
             Control::Shutdown { within, done } => {
                 self.begin_shutdown(now, after(now, within), Some(done))
             }
+            Control::Kill(done) => {
+                self.begin_shutdown(now, now, Some(done));
+                self.facts.kill.send_replace(true);
+            }
         }
     }
 

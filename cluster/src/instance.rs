@@ -220,6 +220,7 @@ impl Instance {
             Input::Timer(pulse) => self.on_timer(now, pulse, out),
             Input::Drain => self.on_down(now, true, out),
             Input::Stop => self.on_down(now, false, out),
+            Input::Kill => self.on_kill(now, out),
         }
     }
 

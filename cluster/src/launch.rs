@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use toolpool_pool_core::LaunchOptions;
 use toolpool_pool_core::SharingLauncher;
 use toolpool_pool_core::launcher::{Launcher, LocalLauncher};
@@ -462,6 +462,7 @@ impl ClusterBuilder {
         let events = broadcast::Sender::new(SUBSCRIBER_BUFFER);
         let subscribers = events.downgrade();
         let (alive, handles) = oneshot::channel();
+        let (kill, killed) = watch::channel(false);
         let makings = Makings {
             cluster: self.name.clone(),
             instance: self.instance.clone(),
@@ -472,6 +473,7 @@ impl ClusterBuilder {
             plans,
             permissions: Arc::new(AtomicU64::new(1)),
             journal: self.journal.clone(),
+            kill: killed,
             dispatcher: dispatcher.clone(),
         };
         let places: Vec<(usize, usize)> = group_of.iter().copied().zip(0..).collect();
@@ -494,6 +496,7 @@ impl ClusterBuilder {
             queue_limit: self.queue_limit,
             recycle: self.recycle,
             groups,
+            kill,
         };
         let starts = Starts::new(&group_of, starting::at_once(), &self.instance.breaker);
         let mut scheduler = Scheduler::new(&group_of, self.queue_limit, self.strategy, now);

@@ -355,6 +355,12 @@ impl ClusterManager {
             .unwrap_or_default()
     }
 
+    /// As [`ClusterManager::shutdown`] with no patience at all: every process tree is killed at once, without a request to
+    /// end before. Also while the cluster shuts down already.
+    pub async fn kill(&self) -> ShutdownReport {
+        self.control(Control::Kill).await.unwrap_or_default()
+    }
+
     /// Follows the cluster's events from now on.
     pub fn subscribe(&self) -> Events {
         let events = self.inner.events.upgrade();

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 use toolpool_pool_core::launcher::{GroupSignal, Launcher};
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
@@ -50,6 +50,8 @@ pub(crate) struct Recipe {
     pub(crate) permissions: Arc<AtomicU64>,
     /// Where the pieces of replies are kept as they come.
     pub(crate) journal: Option<Arc<dyn Store>>,
+    /// Becomes true when all is to be killed.
+    pub(crate) kill: watch::Receiver<bool>,
 }
 
 type Launching = Pin<Box<dyn Future<Output = Launched> + Send>>;
@@ -80,6 +82,8 @@ pub(crate) struct Supervisor {
     answering: Option<Heard>,
     /// No more orders are taken: the task ends with its process.
     quitting: bool,
+    /// It was told to kill its process, which it is told once.
+    killed: bool,
     /// What the dispatcher knows of the machine beside its state.
     told: Option<Standing>,
     inputs: VecDeque<Input>,
@@ -121,6 +125,7 @@ enum Woken {
     Launched(Launched),
     Happened(Happening),
     Timer,
+    Kill,
 }
 
 impl Supervisor {
@@ -153,6 +158,7 @@ impl Supervisor {
             running: None,
             answering: None,
             quitting: false,
+            killed: false,
             told: None,
             inputs: VecDeque::from([Input::Start]),
             actions: Vec::new(),
@@ -189,6 +195,10 @@ impl Supervisor {
                     self.on_happening(happening).await;
                 }
                 Woken::Timer => self.inputs.push_back(Input::Timer(self.pulse())),
+                Woken::Kill => {
+                    self.killed = true;
+                    self.inputs.push_back(Input::Kill);
+                }
             }
         }
         // The process group dies here at the latest, before anybody hears that the instance is gone.
@@ -218,6 +228,8 @@ impl Supervisor {
         tokio::select! {
             biased;
             order = self.orders.recv(), if !self.quitting => Woken::Order(order),
+            // The order to stop has come before it.
+            Ok(_) = self.recipe.kill.wait_for(|kill| *kill), if !self.killed => Woken::Kill,
             launched = poll(&mut self.launching) => Woken::Launched(launched),
             // A tool that floods must not keep its own time limit waiting.
             () = &mut self.timer, if deadline.is_some() => Woken::Timer,

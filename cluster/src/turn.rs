@@ -215,6 +215,8 @@ pub(crate) enum Control {
         within: Duration,
         done: oneshot::Sender<ShutdownReport>,
     },
+    /// The same at once, and with SIGKILL.
+    Kill(oneshot::Sender<ShutdownReport>),
 }
 
 /// What the dispatcher tells a supervisor.

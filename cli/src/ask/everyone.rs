@@ -4,7 +4,6 @@
 //! answer is shown whole, when it is there.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -50,9 +49,9 @@ pub(super) async fn ask(
             count = interrupts.next() => {
                 if count > 1 {
                     console.tell(Tone::Note, super::STOPPING);
-                    running.wind_down(Duration::ZERO);
+                    running.kill();
                 } else {
-                    let what = format!("cancelling {} turns; Ctrl-C again to stop their tools", asking.len());
+                    let what = format!("cancelling {} turns; Ctrl-C again to kill their tools", asking.len());
                     console.tell(Tone::Note, &what);
                     withdraw.send_replace(true);
                 }

@@ -97,26 +97,29 @@ pub(super) async fn all(
                             active.len(),
                             duration::show(drain_timeout)
                         ),
-                        drain_timeout,
+                        Some(drain_timeout),
                     ),
                     // A person is there, who can say when it takes too long.
                     (1, _) => (
                         format!(
-                            "finishing {} running items, {left} are not started; Ctrl-C again to stop them",
+                            "finishing {} running items, {left} are not started; Ctrl-C again to kill them",
                             active.len()
                         ),
-                        Duration::MAX,
+                        Some(Duration::MAX),
                     ),
                     _ => (
                         format!(
-                            "stopping {} running items; Ctrl-C again to leave the rest to the keepers",
+                            "killing {} running items; Ctrl-C again to leave the rest to the keepers",
                             active.len()
                         ),
-                        Duration::ZERO,
+                        None,
                     ),
                 };
                 progress.say(Tone::Note, &what);
-                running.wind_down(within);
+                match within {
+                    Some(within) => running.wind_down(within),
+                    None => running.kill(),
+                }
             }
             Some((_, lines)) = running.event() => {
                 for (tone, line) in lines {

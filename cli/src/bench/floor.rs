@@ -11,6 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use toolpool::ToolProfile;
 
 use super::PROMPT;
+use super::stop::Stop;
 
 /// Turns before the clock starts.
 pub(super) const WARM_UP: u32 = 500;
@@ -56,7 +57,7 @@ impl Raw {
 }
 
 /// One turn on a raw pipe.
-pub(super) fn turn(profile: &ToolProfile, turns: u32) -> Result<Duration> {
+pub(super) fn turn(profile: &ToolProfile, turns: u32, stop: &Stop) -> Result<Duration> {
     let mut raw = Raw::spawn(profile)?;
     raw.await_ready()?;
     let nonce = "0123456789abcdef0123456789abcdef";
@@ -80,6 +81,7 @@ pub(super) fn turn(profile: &ToolProfile, turns: u32) -> Result<Duration> {
     }
     let begun = Instant::now();
     for _ in 0..turns {
+        stop.check()?;
         ping_pong()?;
     }
     let took = begun.elapsed() / turns;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use toolpool::{ClusterBuilder, ToolProfile, launch_cluster};
 
 use super::floor::WARM_UP;
+use super::stop::Stop;
 use super::{PROMPT, own_rss};
 
 /// Which of tokio's runtimes.
@@ -46,26 +47,32 @@ fn cluster(profile: &ToolProfile, count: u32) -> ClusterBuilder {
 }
 
 /// One turn through `ask`, one caller, one instance.
-pub(super) fn turn(profile: &ToolProfile, turns: u32, runtime: Runtime) -> Result<Duration> {
+pub(super) fn turn(
+    profile: &ToolProfile,
+    turns: u32,
+    runtime: Runtime,
+    stop: &Stop,
+) -> Result<Duration> {
     runtime.build()?.block_on(async {
         let cluster = cluster(profile, 1).await?;
         // The caller is a task like any user's, not the thread that waits for the runtime.
         let asking = tokio::spawn({
-            let cluster = cluster.clone();
+            let (cluster, stop) = (cluster.clone(), stop.clone());
             async move {
                 for _ in 0..WARM_UP {
                     cluster.ask(PROMPT).await?;
                 }
                 let begun = Instant::now();
                 for _ in 0..turns {
+                    stop.check()?;
                     cluster.ask(PROMPT).await?;
                 }
                 anyhow::Ok(begun.elapsed() / turns)
             }
         });
-        let took = asking.await??;
+        let took = asking.await;
         cluster.shutdown().await;
-        Ok(took)
+        took?
     })
 }
 
@@ -75,6 +82,7 @@ pub(super) fn throughput(
     count: u32,
     callers: u32,
     prompts: u32,
+    stop: &Stop,
 ) -> Result<Load> {
     Runtime::MultiThread.build()?.block_on(async {
         let cluster = cluster(profile, count).await?;
@@ -82,10 +90,11 @@ pub(super) fn throughput(
         let begun = Instant::now();
         let mut asking = JoinSet::new();
         for _ in 0..callers {
-            let cluster = cluster.clone();
+            let (cluster, stop) = (cluster.clone(), stop.clone());
             asking.spawn(async move {
                 let mut waits = Histogram::<u64>::new(3)?;
                 for _ in 0..each {
+                    stop.check()?;
                     let reply = cluster.ask(PROMPT).await?;
                     let wait = reply.queued + reply.first_output.unwrap_or(reply.took);
                     waits.record(u64::try_from(wait.as_nanos())?)?;
@@ -93,17 +102,18 @@ pub(super) fn throughput(
                 anyhow::Ok(waits)
             });
         }
-        let mut waits = Histogram::<u64>::new(3)?;
-        while let Some(done) = asking.join_next().await {
-            waits.add(done??)?;
-        }
+        let waits = asking.join_all().await;
         let took = begun.elapsed();
         let rss_bytes = own_rss();
         cluster.shutdown().await;
+        let mut all = Histogram::<u64>::new(3)?;
+        for waits in waits {
+            all.add(waits?)?;
+        }
         Ok(Load {
             per_second: f64::from(each * callers) / took.as_secs_f64(),
-            first_byte_p50: Duration::from_nanos(waits.value_at_quantile(0.5)),
-            first_byte_p99: Duration::from_nanos(waits.value_at_quantile(0.99)),
+            first_byte_p50: Duration::from_nanos(all.value_at_quantile(0.5)),
+            first_byte_p99: Duration::from_nanos(all.value_at_quantile(0.99)),
             rss_bytes,
         })
     })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
@@ -34,6 +34,8 @@ pub(crate) struct Facts {
     pub(crate) queue_limit: usize,
     pub(crate) recycle: Recycle,
     pub(crate) groups: Groups,
+    /// Tells every supervisor to kill its process.
+    pub(crate) kill: watch::Sender<bool>,
 }
 
 pub(crate) struct Entry {

@@ -117,6 +117,18 @@ impl Instance {
         }
     }
 
+    pub(super) fn on_kill(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.on_down(now, false, out);
+        if let Phase::Stopping {
+            deadline, killed, ..
+        } = &mut self.phase
+            && !std::mem::replace(killed, true)
+        {
+            *deadline = after(now, self.config.kill_wait);
+            out.push(Action::Kill);
+        }
+    }
+
     /// Ends the process at its owner's wish; a running turn is in doubt then.
     pub(super) fn stop(&mut self, now: Instant, reason: &str, out: &mut Vec<Action>) {
         let doubt = match self.phase {

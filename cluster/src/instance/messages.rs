@@ -73,6 +73,8 @@ pub(crate) enum Input {
     Drain,
     /// Stop now and stay stopped.
     Stop,
+    /// The same without the grace: its process is killed at once.
+    Kill,
     /// Stop now and start again with a healed breaker.
     Restart,
     /// A new process for the reason given, after the running turn.

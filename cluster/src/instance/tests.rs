@@ -66,9 +66,10 @@ enum Move {
     Replace,
     Drain,
     Stop,
+    Kill,
 }
 
-const MOVES: [Move; 34] = [
+const MOVES: [Move; 35] = [
     Move::LaunchSucceeds,
     Move::LaunchFails { permanent: false },
     Move::LaunchFails { permanent: true },
@@ -103,6 +104,7 @@ const MOVES: [Move; 34] = [
     Move::Replace,
     Move::Drain,
     Move::Stop,
+    Move::Kill,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -316,6 +318,7 @@ impl World {
             Move::Replace => Input::Replace("worn".to_owned()),
             Move::Drain => Input::Drain,
             Move::Stop => Input::Stop,
+            Move::Kill => Input::Kill,
         };
         self.feed(input);
     }
@@ -378,7 +381,7 @@ impl World {
     fn feed(&mut self, input: Input) {
         match input {
             Input::Start | Input::Restart | Input::Replace(_) => self.wanted = true,
-            Input::Drain | Input::Stop => self.wanted = false,
+            Input::Drain | Input::Stop | Input::Kill => self.wanted = false,
             _ => {}
         }
         let serves = self.process != Process::None && self.asked == Asked::No;
@@ -747,7 +750,7 @@ fn every_input_in_every_reachable_state_keeps_every_promise() {
 #[test]
 fn after_a_drain_or_a_stop_every_path_ends_without_a_process_and_without_an_open_turn() {
     for path in reachable() {
-        for order in [Move::Drain, Move::Stop] {
+        for order in [Move::Drain, Move::Stop, Move::Kill] {
             for stubborn in [false, true] {
                 let mut world = World::after(&path);
                 world.make(order);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use toolpool_pool_core::profile::ToolProfile;
 
 use super::{ORDERS, Plan};
@@ -37,6 +37,8 @@ pub(crate) struct Makings {
     /// Counts the cluster's questions.
     pub(crate) permissions: Arc<AtomicU64>,
     pub(crate) journal: Option<Arc<dyn Store>>,
+    /// Becomes true when all is to be killed.
+    pub(crate) kill: watch::Receiver<bool>,
     pub(crate) dispatcher: mpsc::Sender<Message>,
 }
 
@@ -116,6 +118,7 @@ impl Makings {
             resumes: entry.resumes,
             permissions: Arc::clone(&self.permissions),
             journal: self.journal.clone(),
+            kill: self.kill.clone(),
         };
         let config = InstanceConfig {
             start_timeout: self.start_timeout.unwrap_or(plan.profile.start_timeout),

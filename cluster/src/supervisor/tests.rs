@@ -41,6 +41,7 @@ fn supervisor(
         resumes: false,
         permissions: Arc::default(),
         journal: None,
+        kill: tokio::sync::watch::channel(false).1,
     };
     let machine = Instance::new(InstanceConfig::default(), 1);
     let name = Arc::from("main/1");

@@ -83,6 +83,43 @@ async fn a_shutdown_without_patience_answers_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_kill_asks_no_tool_to_end_first_also_in_the_middle_of_a_shutdown() {
+    let (cluster, census) = launch(
+        standin(
+            &[],
+            &["on prompt ~hang ignore TERM", "on prompt ~hang hang"],
+        ),
+        2,
+        |builder| builder.stop_grace(Duration::MAX),
+    )
+    .await;
+    let asks = [(); 3].map(|()| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.ask("hang").await })
+    });
+    let accepted = async || cluster.status().await.expect("it lives").books.accepted;
+    while in_time(accepted()).await < 3 {
+        tokio::task::yield_now().await;
+    }
+    let patient = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { cluster.shutdown_within(Duration::ZERO).await }
+    });
+    let report = in_time(cluster.kill()).await;
+    assert_eq!(census.alive(), Vec::<u32>::new());
+    let books = report.books;
+    assert_eq!(
+        (books.indeterminate + books.cancelled, books.accepted),
+        (3, 3)
+    );
+    assert_eq!(in_time(patient).await.expect("no panic").books, books);
+    for ask in asks {
+        let ended = in_time(ask).await.expect("no caller panics");
+        ended.expect_err("nobody answered");
+    }
+}
+
+#[tokio::test]
 async fn a_launch_of_which_nothing_becomes_ready_leaves_nothing() {
     shim::init_with(standin_tool());
     let census = Census::new();
