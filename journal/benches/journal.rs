@@ -150,7 +150,7 @@ fn drive(kept: &mut dyn Kept, callers: usize, length: Duration) -> Figures {
         let caller = kept.said().recv().expect("an answer");
         waits.push(since[caller].elapsed());
         steps[caller] += 1;
-        if steps[caller] % 2 == 0 {
+        if steps[caller].is_multiple_of(2) {
             prompts += 1;
             if begun.elapsed() > length {
                 under_way -= 1;
