@@ -199,14 +199,10 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     let (recovered, highest, next_event) =
         take_over(&mut connection).map_err(at("settle what was open"))?;
     let shared = Arc::new(Shared::new(path.clone(), highest));
-    let on_failure = {
-        let shared = Arc::clone(&shared);
-        move |trouble: Trouble| drop(shared.fail(&trouble))
-    };
     let beside = file::writer(&path)?;
     let reader = file::reader(&path)?;
     let thread = file::refused(&path, "start a thread for it");
-    let checkpoints = Checkpoints::start(beside, on_failure).map_err(thread)?;
+    let checkpoints = Checkpoints::start(beside, Arc::clone(&shared)).map_err(thread)?;
     let writer = Writer::new(
         connection,
         Arc::clone(&shared),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::Shared;
 use crate::error::Trouble;
 
 /// How long commits gather before their pages are brought in together.
@@ -29,11 +30,8 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// `failed` is called once, with what cannot be survived.
-    pub(crate) fn start(
-        connection: Connection,
-        failed: impl FnOnce(Trouble) + Send + 'static,
-    ) -> std::io::Result<Self> {
+    /// Begins for a journal, which it ends if the system refuses something.
+    pub(crate) fn start(connection: Connection, shared: Arc<Shared>) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (stop, stopped) = mpsc::channel();
         let is_long = Arc::new(AtomicBool::new(false));
@@ -41,8 +39,8 @@ impl Checkpoints {
         let thread = std::thread::Builder::new()
             .name("journal-log".to_owned())
             .spawn(move || {
-                if let Err(trouble) = run(&connection, &woken, &stopped, &flag) {
-                    failed(trouble);
+                if let Err(trouble) = run(&connection, &shared, &woken, &stopped, &flag) {
+                    shared.fail(&trouble);
                 }
             })?;
         Ok(Self {
@@ -73,12 +71,17 @@ impl Checkpoints {
 
 fn run(
     connection: &Connection,
+    shared: &Shared,
     woken: &Receiver<()>,
     stopped: &Receiver<()>,
     is_long: &AtomicBool,
 ) -> Result<(), Trouble> {
     while woken.recv().is_ok() {
         if stopped.recv_timeout(GATHER) == Err(RecvTimeoutError::Disconnected) {
+            break;
+        }
+        // After a sync that failed, another one may succeed and mean nothing.
+        if shared.failed().is_some() {
             break;
         }
         let pages = checkpoint(connection)?;
