@@ -138,7 +138,7 @@ impl std::fmt::Display for Figures {
 /// Prompts by so many callers, each of two steps that are waited for.
 fn drive(kept: &mut dyn Kept, callers: usize, length: Duration) -> Figures {
     let begun = Instant::now();
-    let mut steps = vec![0; callers];
+    let mut steps = vec![0_usize; callers];
     let mut since = vec![begun; callers];
     let mut waits = Vec::new();
     let mut prompts = 0;

@@ -27,6 +27,8 @@ fn start(test: &str, journal: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(program)
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(JOURNAL, journal)
+        // Held open, and never written to.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
