@@ -80,6 +80,25 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             instance,
             place,
         } => Some((Tone::Plain, format!("{instance} · {turn} · {place}"))),
+        EventKind::JournalFailed { detail } => Some((Tone::Bad, detail.clone())),
+        EventKind::PromptLeft { turn, reason } => Some((
+            Tone::Note,
+            format!("{turn} of an earlier run stays queued: {reason}"),
+        )),
+        EventKind::TurnRetried {
+            turn,
+            instance,
+            attempt,
+            outcome,
+            cause,
+            ..
+        } => Some((
+            Tone::Note,
+            format!(
+                "{instance} · {turn} · attempt {attempt} is {outcome} ({}), so it is tried again",
+                cause.unwrap_or("unknown")
+            ),
+        )),
         EventKind::TurnHandedBack { turn, instance } => Some((
             Tone::Plain,
             format!("{instance} · {turn} · was not sent yet, so it is queued again"),

@@ -113,9 +113,10 @@ impl Dispatcher {
                     self.begin_shutdown(now(), now(), None);
                 }
             }
-            self.scheduler.on_timer(now(), &mut self.decisions);
             self.carry_out();
             self.tell_durable(now());
+            self.scheduler.on_timer(now(), &mut self.decisions);
+            self.carry_out();
             self.advance_starts(now());
             self.advance_replacements(now());
             self.advance_shutdown(now());
@@ -402,6 +403,8 @@ impl Dispatcher {
                     self.end(turn, false);
                 }
             }
+            // A turn that has not gone yet does not go.
+            Decision::Interrupt { instance, .. } if self.roster[instance].departing => {}
             Decision::Interrupt { turn, instance } => {
                 self.roster[instance].order(Order::Cancel(turn))
             }

@@ -58,6 +58,17 @@ impl<F> Line<F> {
         self.facts.is_empty()
     }
 
+    /// Whether a fact's time has come.
+    #[cfg(test)]
+    pub(crate) fn has_next(&self) -> bool {
+        self.facts.front().is_some_and(|(_, known)| known.is_some())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &F> {
+        self.facts.iter().map(|(fact, _)| fact)
+    }
+
     /// Takes in a fact that waits for nothing but those before it.
     pub(crate) fn push(&mut self, fact: F) {
         self.facts.push_back((fact, Some(Ok(()))));

@@ -6,6 +6,7 @@
 //! `TOOLPOOL_SEED=7 cargo test -p toolpool-cluster simulation -- --nocapture` tells the story of one seed;
 //! `TOOLPOOL_SEEDS=50000` runs so many.
 
+mod disk;
 mod dispatcher;
 mod judge;
 mod people;
@@ -27,6 +28,7 @@ use crate::instance::{InstanceConfig, InstanceState};
 use crate::permission::{PermissionId, Question};
 use crate::restarts::{RestartLimit, RestartLimits, RestartPolicy};
 use crate::scheduler::Ticket;
+use disk::Disk;
 use dispatcher::Dispatcher;
 use judge::Judge;
 use people::People;
@@ -54,12 +56,16 @@ struct Turn {
 /// What the dispatcher takes.
 enum Message {
     Submit(Turn),
+    /// Accepted in an earlier life.
+    Again(Turn),
     Cancel(TurnId),
     Forget(String),
     Answer(PermissionId, Answer),
     Restart(usize),
     Drain(usize),
-    Shutdown { within: Duration },
+    Shutdown {
+        within: Duration,
+    },
     Report(usize, Report),
 }
 
@@ -102,6 +108,8 @@ struct Stage {
     now: Instant,
     chance: StdRng,
     judge: Judge,
+    /// The journal, in some stories.
+    disk: Option<Disk>,
     /// Tools do nothing wrong any more.
     healed: bool,
     config: InstanceConfig,
@@ -140,6 +148,7 @@ impl Stage {
 #[derive(Clone, Copy)]
 enum Actor {
     Dispatcher,
+    Disk,
     Supervisor(usize),
     People,
 }
@@ -153,6 +162,8 @@ struct World {
     /// How often the dispatcher misses its turn before it takes one: it may be slow.
     dispatcher_lag: u32,
     steps: u64,
+    /// The cluster dies at this step, if it comes to that.
+    dies_at: u64,
 }
 
 impl World {
@@ -205,6 +216,7 @@ impl World {
             },
         };
         let queue_limit = chance.random_range(1..=8);
+        let dies_at = [u64::MAX, chance.random_range(1..2_000)][chance.random_range(0..2)];
         let starts_at_once = chance.random_range(1..=3);
         let supervisors = (0..instances)
             .map(|index| Supervisor::new(index, &config, seed, now))
@@ -219,6 +231,7 @@ impl World {
                 start: now,
                 now,
                 judge: Judge::default(),
+                disk: chance.random_bool(0.5).then(Disk::default),
                 healed: false,
                 mailbox: [2, 8, 1024][chance.random_range(0..3)],
                 orders: [7, 8, 64][chance.random_range(0..3)],
@@ -229,13 +242,44 @@ impl World {
             },
             inbox: VecDeque::new(),
             steps: 0,
+            dies_at,
         }
     }
 
+    /// The cluster has died with all of its tools, and is launched again: what it was is the same, what happens is not.
+    fn begin_anew(&mut self, seed: u64) {
+        let mut next = Self::new(seed, false);
+        let mut disk = self.stage.disk.take().expect("others do not die");
+        self.stage.tell(|| "the cluster dies".to_owned());
+        let queued = disk.recover();
+        let turns: Vec<TurnId> = queued.iter().map(|(turn, _)| *turn).collect();
+        self.stage.judge.begin_anew(&turns);
+        next.people.continue_behind(disk.newest());
+        next.stage.chance = StdRng::seed_from_u64(!seed);
+        next.stage.judge = std::mem::take(&mut self.stage.judge);
+        next.stage.told = self.stage.told.take();
+        next.stage.disk = Some(disk);
+        next.dies_at = u64::MAX;
+        let since = next.stage.now;
+        next.inbox.extend(queued.into_iter().map(|(id, ticket)| {
+            Message::Again(Turn {
+                id,
+                ticket,
+                timeout: None,
+                since,
+                generation: 0,
+            })
+        }));
+        *self = next;
+    }
+
     /// Lives the whole story: mishaps and people, then a time in which all heals, then the shutdown.
-    fn live(&mut self) {
+    fn live(&mut self, seed: u64) {
         while !self.people.are_done() {
             self.advance();
+            if self.steps >= self.dies_at && self.stage.disk.is_some() {
+                self.begin_anew(seed);
+            }
         }
         self.stage.healed = true;
         self.stage
@@ -251,7 +295,8 @@ impl World {
         self.inbox
             .extend(end.map(|within| Message::Shutdown { within }));
         let limit = self.stage.now + people::LONGEST_DRAIN + Duration::from_secs(15);
-        while !self.dispatcher.has_stopped() {
+        let is_told = |it: &Self| it.stage.disk.as_ref().is_none_or(Disk::is_idle);
+        while !self.dispatcher.has_stopped() || !is_told(self) {
             assert!(self.stage.now < limit, "the shutdown never ends");
             self.advance();
         }
@@ -260,6 +305,9 @@ impl World {
             supervisor.look_at_the_end();
         }
         self.stage.judge.look_at_the_end();
+        if let Some(disk) = &self.stage.disk {
+            disk.look_at_the_end();
+        }
     }
 
     /// Somebody looks in now and then, logs in and restarts what waits for that.
@@ -308,6 +356,7 @@ impl World {
             Actor::Supervisor(index) => {
                 self.supervisors[index].step(&mut self.stage, &mut self.inbox);
             }
+            Actor::Disk => self.stage.disk.iter_mut().for_each(Disk::commit),
             Actor::People => {
                 let message = self.people.act(&mut self.stage);
                 self.inbox.extend(message);
@@ -319,8 +368,13 @@ impl World {
         let now = self.stage.now;
         let has_room = self.inbox.len() < self.stage.mailbox;
         let mut able = Vec::new();
-        if !self.inbox.is_empty() || self.dispatcher.deadline().is_some_and(|due| due <= now) {
+        let has_news = self.stage.disk.as_ref().is_some_and(Disk::has_news);
+        let is_due = self.dispatcher.deadline().is_some_and(|due| due <= now);
+        if !self.inbox.is_empty() || is_due || has_news {
             able.push(Actor::Dispatcher);
+        }
+        if self.disk_due().is_some_and(|due| due <= now) {
+            able.push(Actor::Disk);
         }
         for supervisor in &self.supervisors {
             if supervisor.is_able(now, has_room) {
@@ -333,11 +387,16 @@ impl World {
         able
     }
 
+    fn disk_due(&self) -> Option<Instant> {
+        self.stage.disk.as_ref().and_then(Disk::due)
+    }
+
     fn next_moment(&self) -> Option<Instant> {
         let waits = self.supervisors.iter().filter_map(Supervisor::next_moment);
         waits
             .chain(self.dispatcher.deadline())
             .chain(self.people.next())
+            .chain(self.disk_due())
             .min()
     }
 
@@ -350,7 +409,9 @@ impl World {
             )
         });
         let held = self.supervisors.iter().map(Supervisor::turns_held);
-        let places = self.dispatcher.queued() + on_the_way.count() + held.sum::<usize>();
+        let departing = self.stage.disk.as_ref().map_or(0, Disk::departing);
+        let on_the_way = on_the_way.count() + departing;
+        let places = self.dispatcher.queued() + on_the_way + held.sum::<usize>();
         assert_eq!(places, self.stage.judge.open_turns(), "a turn was lost");
     }
 }
@@ -358,7 +419,7 @@ impl World {
 /// What went wrong with a seed, if anything did, with the story if it was asked for.
 fn run(seed: u64, is_told: bool) -> (Result<(), String>, Vec<String>) {
     let mut world = World::new(seed, is_told);
-    let end = catch_unwind(AssertUnwindSafe(|| world.live()));
+    let end = catch_unwind(AssertUnwindSafe(|| world.live(seed)));
     let end = end.map_err(|panic| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic
@@ -410,7 +471,7 @@ fn the_seeds_reach_every_state_and_every_outcome() {
     let mut seen = judge::Seen::default();
     for seed in 0..200 {
         let mut world = World::new(seed, false);
-        world.live();
+        world.live(seed);
         seen.add(&world.stage.judge.seen);
     }
     assert_eq!(seen.states.len(), InstanceState::ALL.len(), "{seen:?}");
@@ -424,7 +485,8 @@ fn the_seeds_reach_every_state_and_every_outcome() {
         assert!(seen.outcomes.contains(outcome), "{seen:?}");
     }
     assert!(
-        seen.handed_back
+        seen.recovered
+            && seen.handed_back
             && seen.disowned
             && seen.refused
             && seen.paused

@@ -272,17 +272,32 @@ const BUGS: &[(&str, &str, By)] = &[
     (
         "accepted_before_durable",
         "a caller is told that its prompt is accepted before the journal has it",
-        Case(64),
+        Both("every_seed_keeps_every_promise", 64),
     ),
     (
         "dispatched_before_durable",
         "a prompt is given to a tool before the journal has that",
-        Case(64),
+        Both("every_seed_keeps_every_promise", 64),
     ),
     (
         "ended_before_durable",
         "a caller is told an end before the journal has it",
-        Case(64),
+        Both("every_seed_keeps_every_promise", 64),
+    ),
+    (
+        "retried_once",
+        "what may have been read is sent again though nobody allowed it",
+        Test("a_policy_says_after_which_ends_a_prompt_is_tried_again"),
+    ),
+    (
+        "retried_after_output",
+        "a prompt is tried again after a tool has begun with it",
+        Test("until_output_ends_when_anything_may_have_been_done_and_after_three_attempts"),
+    ),
+    (
+        "retries_unlimited",
+        "a trouble of many is made worse by trying all of it again",
+        Test("one_of_five_may_be_a_retry_and_three_in_any_case"),
     ),
 ];
 

@@ -9,10 +9,12 @@ use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::RoundRobin;
 
+use super::disk::{Fact, Row};
 use super::supervisor::Supervisor;
 use super::{Message, Order, Report, Stage, Turn};
 use crate::breaker::BreakerConfig;
 use crate::dispatcher::KEPT_PLACES;
+use crate::durable::Point;
 use crate::instance::{InstanceState, after};
 use crate::permission::PermissionId;
 use crate::scheduler::{Decision, Scheduler};
@@ -35,6 +37,8 @@ pub(super) struct Dispatcher {
     gone: Vec<bool>,
     /// Of each instance, the process that was last heard of.
     generations: Vec<u64>,
+    /// Of each instance, whether its turn waits for the disk.
+    departing: Vec<bool>,
     /// The questions that wait for an answer, and where.
     questions: Vec<(PermissionId, usize)>,
 }
@@ -58,6 +62,7 @@ impl Dispatcher {
             shutdown: None,
             gone: vec![false; groups.len()],
             generations: vec![0; groups.len()],
+            departing: vec![false; groups.len()],
             questions: Vec::new(),
         }
     }
@@ -99,6 +104,8 @@ impl Dispatcher {
         if let Some(message) = message {
             self.on_message(stage, message, supervisors);
         }
+        self.carry_out(stage, supervisors);
+        self.tell_durable(stage, supervisors);
         self.scheduler.on_timer(stage.now, &mut self.decisions);
         self.carry_out(stage, supervisors);
         let mut verdicts = Vec::new();
@@ -141,6 +148,12 @@ impl Dispatcher {
                     Ok(()) => {
                         stage.tell(|| format!("{id} is accepted: {ticket:?}"));
                         stage.judge.accepted(id, &ticket);
+                        if stage.disk.is_some() {
+                            let due = stage.within(50);
+                            if let Some(disk) = &mut stage.disk {
+                                disk.accept(id, &ticket, due);
+                            }
+                        }
                         self.turns.insert(id, turn);
                     }
                     Err(refusal) => {
@@ -148,6 +161,16 @@ impl Dispatcher {
                         stage.judge.refused();
                     }
                 }
+            }
+            Message::Again(mut turn) => {
+                turn.since = now;
+                let (id, ticket) = (turn.id, turn.ticket.clone());
+                stage.tell(|| format!("{id} is queued again: {ticket:?}"));
+                stage.judge.accepted(id, &ticket);
+                let out = &mut self.decisions;
+                let taken = self.scheduler.on_submit_again(now, id, ticket, out);
+                assert_eq!(taken, Ok(()), "{id} was accepted before");
+                self.turns.insert(id, turn);
             }
             Message::Cancel(turn) => {
                 stage.tell(|| format!("{turn} is withdrawn"));
@@ -216,16 +239,11 @@ impl Dispatcher {
             } => {
                 stage.tell(|| format!("{} ends: {outcome:?}", turn.id));
                 stage.judge.ended(turn.id, &outcome, true);
+                put(stage, turn.id, Row::Ended, Point::End, Fact::Ended(turn.id));
                 self.scheduler
                     .on_turn_ended(now, instance, &outcome, ready, out);
             }
-            Report::HandedBack(turn) => {
-                stage.tell(|| format!("{} is handed back", turn.id));
-                let (id, ticket, since) = (turn.id, turn.ticket.clone(), turn.since);
-                self.turns.insert(id, turn);
-                self.scheduler
-                    .on_handed_back(now, instance, id, ticket, since, out);
-            }
+            Report::HandedBack(turn) => self.take_back(stage, instance, turn),
             Report::Gone => {
                 self.gone[instance] = true;
                 self.starts.on_gone(now, instance, &mut verdicts);
@@ -286,18 +304,64 @@ impl Dispatcher {
                     let mut turn = self.turns.remove(&turn).expect("it was queued");
                     turn.generation = self.generations[instance];
                     stage.judge.assigned(turn.id);
-                    order(stage, supervisors, instance, Order::Assign(turn));
+                    if stage.disk.is_some() {
+                        self.departing[instance] = true;
+                        let (id, fact) = (turn.id, Fact::Departs { turn, instance });
+                        put(stage, id, Row::Begun, Point::Dispatch, fact);
+                    } else {
+                        order(stage, supervisors, instance, Order::Assign(turn));
+                    }
                 }
                 Decision::End { turn, outcome, .. } => {
                     assert!(self.turns.remove(&turn).is_some(), "it was queued");
                     stage.judge.ended(turn, &outcome, false);
+                    put(stage, turn, Row::Ended, Point::End, Fact::Ended(turn));
                 }
+                Decision::Interrupt { instance, .. } if self.departing[instance] => {}
                 Decision::Interrupt { turn, instance } => {
                     order(stage, supervisors, instance, Order::Cancel(turn));
                 }
                 Decision::Closed { .. } => stage.judge.seen.limited = true,
                 _ => {}
             }
+        }
+    }
+
+    fn take_back(&mut self, stage: &mut Stage, instance: usize, turn: Turn) {
+        stage.tell(|| format!("{} is handed back", turn.id));
+        put(
+            stage,
+            turn.id,
+            Row::Queued,
+            Point::HandBack,
+            Fact::HandedBack,
+        );
+        let (id, ticket, since) = (turn.id, turn.ticket.clone(), turn.since);
+        self.turns.insert(id, turn);
+        let out = &mut self.decisions;
+        self.scheduler
+            .on_handed_back(stage.now, instance, id, ticket, since, out);
+    }
+
+    /// Tells and does what the disk has by now.
+    fn tell_durable(&mut self, stage: &mut Stage, supervisors: &mut [Supervisor]) {
+        while let Some(fact) = stage.disk.as_mut().and_then(|disk| disk.next()) {
+            match (fact, &mut stage.disk) {
+                (Fact::Accepted(turn), Some(disk)) => disk.tell_accepted(turn),
+                (Fact::Ended(turn), Some(disk)) => disk.tell_ended(turn),
+                (Fact::Departs { turn, instance }, _) => {
+                    self.departing[instance] = false;
+                    let stops = self.shutdown.as_ref().is_some_and(|it| it.stopping);
+                    if stops || self.scheduler.is_withdrawn(instance) {
+                        self.scheduler.on_not_given(instance);
+                        self.take_back(stage, instance, turn);
+                    } else {
+                        order(stage, supervisors, instance, Order::Assign(turn));
+                    }
+                }
+                _ => {}
+            }
+            self.carry_out(stage, supervisors);
         }
     }
 
@@ -328,6 +392,16 @@ impl Dispatcher {
         for supervisor in supervisors {
             // A closed mailbox says the same as the order, which may find it full.
             supervisor.orders.push_back(Order::Stop);
+        }
+    }
+}
+
+/// Puts a record, if there is a disk.
+fn put(stage: &mut Stage, turn: TurnId, row: Row, point: Point, fact: Fact) {
+    if stage.disk.is_some() {
+        let due = stage.within(50);
+        if let Some(disk) = &mut stage.disk {
+            disk.put(turn, row, point, fact, due);
         }
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Seen {
     /// An instance was restarted after it had been so too often.
     pub(super) looped: bool,
     pub(super) refused: bool,
+    /// A prompt was queued again after the cluster had died.
+    pub(super) recovered: bool,
     pub(super) paused: bool,
     pub(super) limited: bool,
 }
@@ -62,6 +64,7 @@ impl Seen {
         self.hung |= other.hung;
         self.looped |= other.looped;
         self.refused |= other.refused;
+        self.recovered |= other.recovered;
         self.paused |= other.paused;
         self.limited |= other.limited;
     }
@@ -80,6 +83,24 @@ pub(super) struct Judge {
 }
 
 impl Judge {
+    /// The cluster has died, and all that only lived in it. Those are still queued.
+    pub(super) fn begin_anew(&mut self, queued: &[TurnId]) {
+        for turn in queued {
+            let read_by = self.turns.remove(turn).and_then(|account| account.read_by);
+            assert_eq!(read_by, None, "{turn} would be read twice");
+        }
+        *self = Self {
+            turns: std::mem::take(&mut self.turns),
+            seen: std::mem::take(&mut self.seen),
+            ..Self::default()
+        };
+        self.seen.recovered |= !queued.is_empty();
+        // What is not queued never comes again; if it does, that is seen.
+        for account in self.turns.values_mut() {
+            account.ended = true;
+        }
+    }
+
     pub(super) fn open_turns(&self) -> usize {
         self.open
     }

@@ -49,6 +49,11 @@ impl People {
         }
     }
 
+    /// Goes on in another life of the cluster, behind the prompts of the one before.
+    pub(super) fn continue_behind(&mut self, turns: u64) {
+        self.turns = turns;
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         (self.left > 0).then_some(self.next)
     }

@@ -98,6 +98,9 @@ impl Process {
                     self.began_anew += 1;
                 }
                 stage.judge.read(*turn, self.place, self.began_anew);
+                if let Some(disk) = &stage.disk {
+                    disk.look_at_read(*turn);
+                }
             }
             (Happening::Ends(turn, _), Some(current)) if current.turn == *turn => {
                 self.current = None;
