@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,8 @@ pub(crate) struct Orders {
     pub(crate) folder: PathBuf,
     /// The seed of all answers.
     pub(crate) seed: String,
-    /// How many prompts callers offer, the same ones in each life, each under a key of its own.
-    pub(crate) prompts: usize,
+    /// The prompts that callers offer, by number, each under a key of its own, so that one that is offered again is the same.
+    pub(crate) prompts: Range<usize>,
     /// How many callers offer them.
     pub(crate) callers: usize,
     pub(crate) instances: usize,
@@ -82,7 +83,7 @@ pub(crate) async fn live(orders: &Orders, marker: &str) -> Result<()> {
     told.say(&json!({"said": "serving"}))?;
     let callers = (0..orders.callers).map(|caller| {
         let (cluster, told) = (cluster.clone(), Arc::clone(&told));
-        let mine = (caller..orders.prompts).step_by(orders.callers);
+        let mine = orders.prompts.clone().skip(caller).step_by(orders.callers);
         tokio::spawn(async move {
             for number in mine {
                 offer(&cluster, &told, number).await?;

@@ -1,11 +1,13 @@
 //! A manager that is killed, and what its journal says then.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use tokio::process::{Child, Command};
+use toolpool::journal::Journal;
 use toolpool_testkit::ledgers::{Kept, Lives, Survived, answer_to, reads};
 
 use crate::abort::{AWAITED, BESIDE, Point, Step};
@@ -32,6 +34,30 @@ pub(super) const CASES: &[Case] = &[
         alone: false,
         run: |lab| Box::pin(around_each_record(lab)),
     },
+    Case {
+        number: 65,
+        tier: 2,
+        name: "toolpool is killed while it recovers",
+        injects: "SIGKILL in full work, and again within 20 ms of the next start, 50 times",
+        alone: false,
+        run: |lab| Box::pin(killed_again(lab)),
+    },
+    Case {
+        number: 70,
+        tier: 1,
+        name: "two owners of one journal",
+        injects: "a second toolpool on the journal of one that works, and a lock that names a live process that is not its owner",
+        alone: false,
+        run: |lab| Box::pin(two_owners(lab)),
+    },
+    Case {
+        number: 73,
+        tier: 1,
+        name: "a journal is read while it is written",
+        injects: "the whole history is read again and again while 8 callers have 1,000 prompts answered",
+        alone: false,
+        run: |lab| Box::pin(read_meanwhile(lab)),
+    },
 ];
 
 /// The orders of a case.
@@ -39,7 +65,7 @@ fn orders(lab: &Lab, folder: &Path) -> Orders {
     Orders {
         folder: folder.to_owned(),
         seed: lab.seed().to_owned(),
-        prompts: 40,
+        prompts: 0..40,
         callers: 8,
         instances: 16,
         rules: vec!["on every 1 delay 5ms".to_owned()],
@@ -135,39 +161,79 @@ fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
     })
 }
 
+/// How often callers were told that a life serves them.
+fn served(orders: &Orders) -> usize {
+    let told = std::fs::read_to_string(orders.told()).unwrap_or_default();
+    told.lines().filter(|line| line.contains("serving")).count()
+}
+
+/// Begins a life and waits until it serves its callers.
+async fn begin_to_serve(lab: &Lab, orders: &Orders) -> Result<Child> {
+    let (before, begun) = (served(orders), Instant::now());
+    let mut life = begin(lab, orders)?;
+    while served(orders) == before {
+        ensure!(begun.elapsed() < LONG, "it never serves anybody");
+        ensure!(
+            life.try_wait()?.is_none(),
+            "it has ended before it served anybody"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(life)
+}
+
 /// Kills so many lives at moments drawn by lot, and reconciles after a last one.
 async fn killed(lab: &Lab, kills: usize) -> Result<Counted> {
-    const EACH: usize = 40;
+    const EACH: usize = 100;
     let mut orders = orders(lab, lab.folder());
-    let (mut done, mut life, mut slowest) = (0, 0, Duration::ZERO);
+    let (mut done, mut life) = (0, 0);
+    let (mut slowest, mut served_after) = (Duration::ZERO, Duration::ZERO);
     while done < kills {
         life += 1;
         ensure!(life < 10 * kills, "most lives end before they are killed");
         // New work in each life, beside what the lives before have left.
-        orders.prompts += EACH;
-        let mut child = begin(lab, &orders)?;
-        let moment = Duration::from_millis(lot(&format!("{} {life}", lab.seed()), 400));
+        orders.prompts = life * EACH..(life + 1) * EACH;
+        let begun = Instant::now();
+        // Each second one while it opens the journal and launches.
+        let (mut child, within) = if life % 2 == 0 {
+            (begin(lab, &orders)?, 100)
+        } else {
+            let child = begin_to_serve(lab, &orders).await?;
+            served_after = served_after.max(begun.elapsed());
+            (child, 100)
+        };
+        let moment = Duration::from_millis(lot(&format!("{} {life}", lab.seed()), within));
         tokio::time::sleep(moment).await;
         child.start_kill()?;
-        if end(child).await? {
-            done += 1;
-        }
+        done += usize::from(end(child).await?);
         slowest = slowest.max(until_gone(lab).await?);
     }
+    orders.prompts = EACH..orders.prompts.end;
     live_on(lab, &orders).await?;
     let survived = reconcile(lab, &orders)?;
     ensure!(
-        survived.kept == orders.prompts as u64,
+        survived.kept == orders.prompts.len() as u64,
         "{} prompts in the journal",
         survived.kept
     );
     let in_doubt = survived.ended.get("indeterminate").copied();
+    let in_doubt = in_doubt.context("no kill has hit a turn")?;
     Ok(Counted::new(format!(
         "{kills} kills: each prompt that a caller was told is accepted is in the journal with one end; 0 read twice, 0 \
          told otherwise than recorded, 0 processes left"
     ))
-    .figure("prompts, and how many of them ended in doubt", format!("{}, {}", survived.kept, in_doubt.unwrap_or_default()))
-    .figure("the last tool gone after a kill, at most", format!("{} ms", slowest.as_millis())))
+    .figure(
+        "prompts, and how many of them ended in doubt",
+        format!("{}, {in_doubt}", survived.kept),
+    )
+    .figure(
+        "the last tool gone after a kill, at most",
+        format!("{} ms", slowest.as_millis()),
+    )
+    .figure(
+        "16 instances serve again after a start on a journal, at most",
+        format!("{} ms", served_after.as_millis()),
+    ))
 }
 
 /// How a prompt may stand in the journal when its manager has died at a point; nothing stands for not being there.
@@ -228,7 +294,7 @@ async fn around_each_record(lab: &Lab) -> Result<Counted> {
 async fn at_point(lab: &Lab, folder: &Path, point: Point) -> Result<()> {
     let mut orders = Orders {
         instances: 4,
-        prompts: 12,
+        prompts: 0..12,
         callers: 4,
         leave_unread: 4,
         // A piece of a reply is kept when the rest takes its time.
@@ -249,7 +315,7 @@ async fn at_point(lab: &Lab, folder: &Path, point: Point) -> Result<()> {
     live_on(lab, &orders).await?;
     let survived = reconcile(lab, &orders)?;
     ensure!(
-        survived.kept == orders.prompts as u64,
+        survived.kept == orders.prompts.len() as u64,
         "{} prompts in the journal",
         survived.kept
     );
@@ -269,4 +335,138 @@ fn stands(orders: &Orders, turn: u64) -> Result<String> {
     let rows = books::rows(&orders.journal())?;
     let found = rows.into_iter().find(|row| row.turn == turn);
     Ok(found.map_or_else(String::new, |row| row.state))
+}
+
+/// What a journal has once it was opened and closed again.
+fn settled(journal: &Path) -> Result<Vec<books::Row>> {
+    drop(Journal::open(journal)?);
+    books::rows(journal)
+}
+
+async fn killed_again(lab: &Lab) -> Result<Counted> {
+    const TIMES: usize = 50;
+    const EACH: usize = 60;
+    let mut orders = orders(lab, lab.folder());
+    let (mut done, mut round) = (0, 0);
+    while done < TIMES {
+        round += 1;
+        ensure!(round < 10 * TIMES, "most kills come when it has recovered");
+        orders.prompts = (round - 1) * EACH..round * EACH;
+        let mut child = begin_to_serve(lab, &orders).await?;
+        tokio::time::sleep(Duration::from_millis(lot(&format!("first {round}"), 20))).await;
+        child.start_kill()?;
+        end(child).await?;
+        until_gone(lab).await?;
+        let copy = tempfile::tempdir()?;
+        for ending in ["", "-wal"] {
+            let name = format!("journal.db{ending}");
+            std::fs::copy(lab.folder().join(&name), copy.path().join(&name)).ok();
+        }
+        let once = settled(&copy.path().join("journal.db"))?;
+        let serving = served(&orders);
+        let mut child = begin(lab, &orders)?;
+        tokio::time::sleep(Duration::from_millis(lot(&format!("second {round}"), 20))).await;
+        child.start_kill()?;
+        end(child).await?;
+        until_gone(lab).await?;
+        if served(&orders) > serving {
+            continue;
+        }
+        let twice = settled(&orders.journal())?;
+        ensure!(once == twice, "another recovery has another result");
+        done += 1;
+    }
+    orders.prompts = 0..orders.prompts.end;
+    live_on(lab, &orders).await?;
+    let survived = reconcile(lab, &orders)?;
+    ensure!(
+        survived.kept == orders.prompts.len() as u64,
+        "{} prompts in the journal",
+        survived.kept
+    );
+    Ok(Counted::new(format!(
+        "{TIMES} recoveries that were cut off; the next one has the result of one that was not, {TIMES} of {TIMES} times"
+    )))
+}
+
+async fn two_owners(lab: &Lab) -> Result<Counted> {
+    let orders = Orders {
+        prompts: 0..400,
+        ..orders(lab, lab.folder())
+    };
+    let mut first = begin_to_serve(lab, &orders).await?;
+    let owner = first.id().context("it lives")?.to_string();
+    let begun = Instant::now();
+    let refused = in_time(begin(lab, &orders)?.wait_with_output()).await??;
+    let took = begun.elapsed();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(
+        !refused.status.success() && said.contains(&owner),
+        "the second one ended with {}: {said}",
+        refused.status
+    );
+    first.start_kill()?;
+    ensure!(end(first).await?, "it was done too soon");
+    until_gone(lab).await?;
+    // The number in the lock has come to be that of another process, which lives.
+    std::fs::write(
+        lab.folder().join("journal.db.lock"),
+        std::process::id().to_string(),
+    )?;
+    live_on(lab, &orders).await?;
+    let survived = reconcile(lab, &orders)?;
+    ensure!(survived.kept == 400, "{} prompts", survived.kept);
+    Ok(Counted::new(
+        "the second one ended with an error that names the first; the lock of the dead one was taken over",
+    )
+    .figure("the second one has ended after", format!("{} ms", took.as_millis())))
+}
+
+async fn read_meanwhile(lab: &Lab) -> Result<Counted> {
+    let orders = Orders {
+        prompts: 0..1000,
+        rules: Vec::new(),
+        ..orders(lab, lab.folder())
+    };
+    let mut life = begin_to_serve(lab, &orders).await?;
+    let (mut before, mut times) = (Vec::new(), 0_u32);
+    while life.try_wait()?.is_none() {
+        let now = books::rows(&orders.journal())?;
+        check_progress(lab, &before, &now)?;
+        before = now;
+        times += 1;
+    }
+    ensure!(!end(life).await?, "it was killed");
+    ensure!(times > 1, "it was read {times} times");
+    let survived = reconcile(lab, &orders)?;
+    ensure!(survived.kept == 1000, "{} prompts", survived.kept);
+    Ok(Counted::new(
+        "1000 prompts; each look shows whole prompts with whole answers, and nothing that a later one takes back",
+    )
+    .figure("looks", times))
+}
+
+/// A later look shows what an earlier one has, and more.
+fn check_progress(lab: &Lab, before: &[books::Row], now: &[books::Row]) -> Result<()> {
+    for row in now {
+        let answer = answer_to(lab.seed(), &row.prompt);
+        ensure!(
+            row.state != "completed" || row.reply == answer,
+            "t{} completed with half an answer",
+            row.turn
+        );
+    }
+    let now: HashMap<u64, &books::Row> = now.iter().map(|row| (row.turn, row)).collect();
+    for earlier in before {
+        let turn = earlier.turn;
+        let later = now
+            .get(&turn)
+            .with_context(|| format!("t{turn} was there before"))?;
+        let is_open = ["queued", "running"].contains(&earlier.state.as_str());
+        ensure!(
+            earlier.prompt == later.prompt && (is_open || earlier == *later),
+            "t{turn} has become another"
+        );
+    }
+    Ok(())
 }
