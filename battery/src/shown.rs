@@ -59,6 +59,66 @@ pub(crate) const SHOWN: &[Shown] = &[
         ],
     },
     Shown {
+        number: 66,
+        name: "a damaged journal",
+        injects: "its log cut at each byte of the last records, with bits flipped and a tail of zeros; bits flipped and pages damaged in its main file",
+        tests: &[
+            (
+                "journal/tests/damaged.rs",
+                "a_log_that_is_cut_anywhere_tells_exactly_what_comes_before_the_cut",
+            ),
+            (
+                "journal/tests/damaged.rs",
+                "a_log_with_a_flipped_bit_or_a_tail_of_zeros_tells_what_comes_before_it",
+            ),
+            (
+                "journal/tests/damaged.rs",
+                "a_flipped_bit_in_the_main_file_is_found_or_changes_nothing",
+            ),
+            (
+                "journal/tests/damaged.rs",
+                "a_damaged_page_is_refused_on_opening_with_a_way_out_and_nothing_is_written",
+            ),
+        ],
+    },
+    Shown {
+        number: 67,
+        name: "a full disk",
+        injects: "a small disk that prompts fill while others run, and space again",
+        tests: &[(
+            "journal/tests/refused.rs",
+            "on_a_full_disk_prompts_are_refused_ends_are_kept_and_it_goes_on_when_there_is_space",
+        )],
+    },
+    Shown {
+        number: 68,
+        name: "a disk that fails",
+        injects: "an error of writing, and every write after it",
+        tests: &[(
+            "journal/tests/refused.rs",
+            "after_an_error_of_writing_everything_fails_and_what_was_acknowledged_is_there",
+        )],
+    },
+    Shown {
+        number: 72,
+        name: "journals of other formats",
+        injects: "the format before, a later one, and files of others",
+        tests: &[
+            (
+                "journal/tests/damaged.rs",
+                "the_format_before_is_read_and_brought_up_to_date",
+            ),
+            (
+                "journal/tests/damaged.rs",
+                "a_later_format_is_refused_and_left_byte_for_byte",
+            ),
+            (
+                "journal/tests/damaged.rs",
+                "files_of_others_are_refused_and_left_byte_for_byte",
+            ),
+        ],
+    },
+    Shown {
         number: 83,
         name: "a request to terminate in full work",
         injects: "SIGTERM with 100 running turns; a second and a third signal",
