@@ -5,6 +5,7 @@
 
 mod everyone;
 mod pieces;
+mod session;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
     #[command(flatten)]
+    session: session::SessionArgs,
+    #[command(flatten)]
     cluster: ClusterArgs,
 }
 
@@ -62,9 +65,11 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, CliError> {
         _ = interrupts.next() => return Err(interrupts.error()),
     };
     let submission = submission(&settings, &text, args.command, &args.file)?;
-    if let Some(path) = &args.journal {
-        settings.journal = Some(journal::open(path)?);
+    let path = args.session.journal(args.journal, &settings.cwd)?;
+    if let Some(path) = path {
+        settings.journal = Some(journal::open(&path)?);
     }
+    let submission = args.session.bind(submission);
     let mut running = running::launch(&settings, &mut interrupts, console).await?;
     let answered = if args.all {
         everyone::ask(

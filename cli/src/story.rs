@@ -99,6 +99,29 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
                 cause.unwrap_or("unknown")
             ),
         )),
+        EventKind::SessionsResumed { instance, .. } => Some((
+            Tone::Plain,
+            format!("{instance} goes on with the conversation"),
+        )),
+        EventKind::ContextLost { turn, instance } => Some((
+            Tone::Note,
+            format!("{instance} · {turn} · the conversation is lost, and this begins another"),
+        )),
+        EventKind::ContextReplayed {
+            turn,
+            instance,
+            turns,
+            bytes,
+        } => {
+            let turns = match turns {
+                1 => "the last turn".to_owned(),
+                turns => format!("the last {turns} turns"),
+            };
+            let line = format!(
+                "{instance} · {turn} · the conversation is lost, and this begins another with a record of {turns} ({bytes} bytes)"
+            );
+            Some((Tone::Note, line))
+        }
         EventKind::TurnHandedBack { turn, instance } => Some((
             Tone::Plain,
             format!("{instance} · {turn} · was not sent yet, so it is queued again"),

@@ -56,6 +56,13 @@ impl Submission {
         self
     }
 
+    /// What becomes of it if the conversation of its session is lost. Default [`OnLoss::Fail`].
+    #[must_use]
+    pub fn on_loss(mut self, on_loss: OnLoss) -> Self {
+        self.on_loss = on_loss;
+        self
+    }
+
     /// Runs it on exactly this instance, counted from 0.
     #[must_use]
     pub fn on_instance(mut self, index: usize) -> Self {

@@ -150,6 +150,11 @@ fn step(
             let sql = format!("DELETE FROM {table} WHERE turn IN (SELECT turn FROM temp.going)");
             transaction.prepare_cached(&sql)?.execute([])?;
         }
+        // A session goes with its last turn, and the next cluster of its name removes what was kept of its conversation.
+        transaction.execute(
+            "DELETE FROM sessions WHERE last IN (SELECT turn FROM temp.going)",
+            [],
+        )?;
     }
     #[allow(clippy::cast_precision_loss)]
     let until = until as f64 / 1e6;

@@ -600,3 +600,23 @@ fn an_ask_is_kept_where_it_says() {
     assert_eq!(list["items"][0]["reply"]["text"], "echo hello there");
     assert!(!place.path("home/.local").exists());
 }
+
+#[test]
+fn a_session_is_known_from_run_to_run_and_what_its_tool_cannot_go_on_with_is_lost_in_words() {
+    let place = Place::new();
+    let ask = |more: &[&str]| {
+        let line = ["ask", "-q", "--tool", "bash", "--session", "chat"];
+        place.run(&[&line, more].concat())
+    };
+    assert_eq!(ask(&["x=1; echo $x"]).expect(0).stdout, "1\n");
+    let lost = ask(&["-o", "json", "echo $x"]);
+    assert!(lost.stderr.contains("earlier run"), "{}", lost.stderr);
+    assert!(lost.stdout.contains("session_lost"), "{}", lost.stdout);
+    let anew = ask(&["echo [$x]"]).expect(0);
+    assert_eq!(anew.stdout, "[]\n", "it begins anew");
+    let fresh = ask(&["--on-loss", "fresh", "echo [$x]"]).expect(0);
+    assert_eq!(fresh.stdout, "[]\n");
+    let wrong = ask(&["--on-loss", "sometimes", "echo"]).expect(2);
+    assert!(wrong.stderr.contains("replay:N"), "{}", wrong.stderr);
+    place.assert_nothing_is_left();
+}

@@ -80,8 +80,15 @@ impl Sessions {
         shelved
     }
 
-    /// A turn of a session is about to be written to an instance. `anew`: to another conversation than before.
-    fn on_assign(&mut self, session: &str, turn: &Turn, entry: &Entry, anew: bool) {
+    /// A turn of a session is about to be written to an instance. `anew`: to another conversation than before. Gives the
+    /// folder that it does not need any more.
+    fn on_assign(
+        &mut self,
+        session: &str,
+        turn: &Turn,
+        entry: &Entry,
+        anew: bool,
+    ) -> Option<PathBuf> {
         let (id, fresh) = (turn.id, turn.prompt.fresh);
         let replayed = turn.context.as_ref().map(|(_, since)| *since);
         let before = self.known.get(session).filter(|_| !(fresh || anew));
@@ -99,7 +106,7 @@ impl Sessions {
             last: id,
             in_doubt: true,
             at: SystemTime::now(),
-        });
+        })
     }
 
     /// What was said in a session, as far as there is room for it, and since which turn.
@@ -138,20 +145,23 @@ impl Sessions {
         self.put(known);
     }
 
-    fn put(&mut self, known: Conversing) {
+    fn put(&mut self, known: Conversing) -> Option<PathBuf> {
+        let folder = known.folder.clone();
         self.store
             .put(Record::Session(Box::new(known.clone())), None);
-        self.known.insert(known.session.clone(), known);
+        let before = self.known.insert(known.session.clone(), known)?;
+        Some(before.folder).filter(|before| *before != folder)
     }
 
-    fn close(&mut self, session: &str) {
-        if let Some(known) = self.known.remove(session) {
-            let record = Record::SessionClosed {
-                cluster: Arc::clone(&self.cluster),
-                session: known.session,
-            };
-            self.store.put(record, None);
-        }
+    /// It is over. Gives the folder that it does not need any more.
+    fn close(&mut self, session: &str) -> Option<PathBuf> {
+        let known = self.known.remove(session)?;
+        let record = Record::SessionClosed {
+            cluster: Arc::clone(&self.cluster),
+            session: known.session,
+        };
+        self.store.put(record, None);
+        Some(known.folder)
     }
 
     /// Where the processes of this cluster have their private folders. Its own: another one may have the same books at
@@ -181,14 +191,19 @@ impl Sessions {
         // They may be large.
         let sweep = move || {
             for folder in folders(&root) {
-                let is_free = || toolpool_pool_core::is_free(&folder).unwrap_or(false);
-                if !needed.contains(&folder) && is_free() {
-                    // What cannot be removed is tried again the next time.
-                    std::fs::remove_dir_all(&folder).ok();
+                if !needed.contains(&folder) {
+                    remove(&folder);
                 }
             }
         };
         tokio::task::spawn_blocking(sweep).await.ok();
+    }
+}
+
+/// Removes a folder in which no process works. What cannot be removed is tried again the next time.
+fn remove(folder: &Path) {
+    if toolpool_pool_core::is_free(folder).unwrap_or(false) {
+        std::fs::remove_dir_all(folder).ok();
     }
 }
 
@@ -273,7 +288,8 @@ impl Dispatcher {
             }
         }
         if let Some(sessions) = &mut self.sessions {
-            sessions.on_assign(session, turn, entry, begins_anew);
+            let left = sessions.on_assign(session, turn, entry, begins_anew);
+            self.let_go(left);
         }
         Ok(())
     }
@@ -302,12 +318,25 @@ impl Dispatcher {
     }
 
     pub(super) fn close_session(&mut self, session: &str) {
-        if let Some(sessions) = &mut self.sessions {
-            sessions.close(session);
-        }
+        let left = self.sessions.as_mut().and_then(|it| it.close(session));
+        self.let_go(left);
         self.history.record(EventKind::SessionClosed {
             sessions: self.scheduler.sessions(),
         });
+    }
+
+    /// Removes a folder that a session does not need any more, unless another one does, or an instance that may go on with
+    /// what is in it.
+    fn let_go(&self, folder: Option<PathBuf>) {
+        let (Some(sessions), Some(folder)) = (&self.sessions, folder) else {
+            return;
+        };
+        let is_needed = sessions.known.values().any(|known| known.folder == folder);
+        let is_had = self.roster.iter().any(|it| it.having.folder == folder);
+        if !is_needed && !is_had && !folder.as_os_str().is_empty() {
+            // What cannot be removed now is when the cluster ends.
+            tokio::task::spawn_blocking(move || remove(&folder));
+        }
     }
 
     /// An instance is to go on with the conversation of a session.

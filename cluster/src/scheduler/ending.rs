@@ -168,17 +168,28 @@ pub(super) fn unroutable(reason: &str) -> Outcome {
     })
 }
 
-pub(super) fn session_lost(left: bool) -> Outcome {
-    let why = if left {
-        "has left"
-    } else {
-        "has a new process"
+/// How a conversation is lost.
+#[derive(Clone, Copy)]
+pub(super) enum Loss {
+    /// With its instance.
+    Left,
+    /// With its instance's process.
+    Process,
+    /// With the life of the cluster in which it was begun.
+    Life,
+}
+
+pub(super) fn session_lost(loss: Loss) -> Outcome {
+    let why = match loss {
+        Loss::Left => "the instance that had this conversation has left",
+        Loss::Process => "the instance that had this conversation has a new process",
+        Loss::Life => {
+            "no instance can go on with this conversation of an earlier run: that takes the same tool in the same folder, and what the tool has kept of it"
+        }
     };
     Outcome::Failed(Failure {
         class: FailureClass::SessionLost,
-        message: format!(
-            "the instance that had this conversation {why}; nothing was sent. Ask again to begin anew"
-        ),
+        message: format!("{why}; nothing was sent. Ask again to begin anew"),
         retry_after: None,
     })
 }

@@ -9,15 +9,16 @@ use std::time::Instant;
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_routing::{Candidate, InstanceId, Route, RouteRequest, Strategy as _};
 
-use super::ending::{session_lost, unroutable};
+use super::ending::{Loss, session_lost, unroutable};
 use super::queue::{Place, Queued};
+use super::shelf::LOST;
 use super::slot::Slot;
 use super::{Decision, Scheduler, Ticket};
 use crate::fit::GroupSet;
 use crate::planted::planted;
 use crate::session::OnLoss;
 
-const LIVES_ELSEWHERE: &str = "its session lives on another instance; leave the instance, tool or role out, or close the session first";
+pub(super) const LIVES_ELSEWHERE: &str = "its session lives on another instance; leave the instance, tool or role out, or close the session first";
 const NOT_SHOWN: &str = "the strategy named an instance that it was not shown";
 
 impl Scheduler {
@@ -140,9 +141,13 @@ impl Scheduler {
             && ticket.on_loss == OnLoss::Fail
             && !ticket.fresh
         {
-            let left = self.slots[instance].retired;
+            let loss = match known {
+                Some(LOST) => Loss::Life,
+                _ if self.slots[instance].retired => Loss::Left,
+                _ => Loss::Process,
+            };
             self.forget(session, out);
-            self.end_lost(now, session, &session_lost(left), out);
+            self.end_lost(now, session, &session_lost(loss), out);
             return Placed::Ended { in_session: true };
         }
         if newly_bound && session.is_some() {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use toolpool_routing::InstanceId;
 
 use super::ending::unroutable;
-use super::placing::Placed;
+use super::placing::{LIVES_ELSEWHERE, Placed};
 use super::queue::Place;
 use super::slot::Slot;
 use super::{Decision, Scheduler};
@@ -18,7 +18,7 @@ use crate::instance::InstanceState;
 const ALL_IN_USE: &str = "its conversation needs an instance of its own, and all have one already; close a session, or launch more instances";
 
 /// No instance ever has this one, so whoever is in it has lost it.
-const LOST: u64 = u64::MAX;
+pub(super) const LOST: u64 = u64::MAX;
 
 /// A session that is known from before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,9 @@ impl Shelf {
         let taken = self
             .0
             .extract_if(|_, known| known.conversation == conversation);
-        taken.map(|(session, _)| session).collect()
+        let mut taken: Vec<String> = taken.map(|(session, _)| session).collect();
+        taken.sort_unstable();
+        taken
     }
 }
 
@@ -78,11 +80,14 @@ impl Scheduler {
             self.shelf.remove(&session);
             return None;
         }
-        let fitting = |home: &&usize| {
-            let slot = &self.slots[**home];
-            slot.fits(**home, ticket) && !slot.is_down()
-        };
-        let possible: Vec<usize> = homes.iter().filter(fitting).copied().collect();
+        let is_up = |home: &usize| !self.slots[*home].is_down();
+        let fits = |home: &usize| self.slots[*home].fits(*home, ticket);
+        let up = homes.iter().copied().filter(is_up);
+        let possible: Vec<usize> = up.clone().filter(fits).collect();
+        if possible.is_empty() && up.count() > 0 {
+            self.end_queued(place, now, unroutable(LIVES_ELSEWHERE), out);
+            return Some(Placed::Ended { in_session: true });
+        }
         if possible.is_empty() {
             for session in self.shelf.take(&session) {
                 self.conversations.insert(session, LOST);

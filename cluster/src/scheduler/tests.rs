@@ -3,6 +3,7 @@
 mod cases;
 mod groups;
 mod model;
+mod shelf;
 
 use proptest::prelude::*;
 

@@ -363,11 +363,15 @@ async fn a_crash_that_cannot_be_resumed_is_replayed_too() {
         sent.contains("an answer") && sent.contains("and now"),
         "{sent}"
     );
+    // What nobody can go on with does not pile up.
+    while books.folders() > 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_replayed_fails_in_words_and_nothing_is_sent() {
-    for (max_bytes, command, said) in [(10, false, "room for 10"), (4096, true, "new process")] {
+    for (max_bytes, command, said) in [(10, false, "room for 10"), (4096, true, "earlier run")] {
         let books = lived().await;
         std::fs::remove_dir_all(books.session().expect("known").folder).expect("it is ours");
         let (cluster, mut first, _tools) = life(&books, 1).await;
