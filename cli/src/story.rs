@@ -81,10 +81,6 @@ pub(crate) fn line(event: &Event) -> Option<(Tone, String)> {
             place,
         } => Some((Tone::Plain, format!("{instance} · {turn} · {place}"))),
         EventKind::JournalFailed { detail } => Some((Tone::Bad, detail.clone())),
-        EventKind::PromptLeft { turn, reason } => Some((
-            Tone::Note,
-            format!("{turn} of an earlier run stays queued: {reason}"),
-        )),
         EventKind::TurnRetried {
             turn,
             instance,
