@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use toolpool_cluster::{
-    Accepted, Conversing, Done, Known, Record, Said, Store, StoreError, TurnId,
+    Accepted, Conversing, Done, Known, Prompt, Record, Said, Store, StoreError, TurnId,
 };
 
 use crate::error::{JournalError, Trouble};
@@ -21,7 +21,7 @@ use crate::recovery::{self, Recovered};
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
 use crate::writer::{self, Shared, Writer};
-use crate::{integrity, record, schema, sessions, stamp};
+use crate::{integrity, record, schema, seal, sessions, stamp};
 
 /// What is kept of prompts and replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -296,6 +296,18 @@ impl Store for Journal {
                 Known::Queued(accepted)
             }))
         })
+    }
+
+    fn is_same(&self, recorded: &Prompt, asked: &Prompt) -> bool {
+        if recorded == asked {
+            return true;
+        }
+        // Of a text that was not kept, its hash is there to be compared.
+        let asked = Prompt {
+            text: record::not_kept(&seal::sha256(asked.text.as_bytes())),
+            ..asked.clone()
+        };
+        *recorded == asked
     }
 
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {

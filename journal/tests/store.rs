@@ -248,6 +248,10 @@ fn with_hashes_alone_no_text_reaches_the_disk_and_what_was_queued_cannot_run_aga
     assert!(prompt.prompt.text.starts_with("sha256:"));
     assert_eq!(prompt.prompt.text.len(), "sha256:".len() + 64);
     assert_ne!(prompt.prompt.text, reply.text);
+    // Whoever sends it again with its key has sent the same.
+    let again = |text: &str| journal.is_same(&prompt.prompt, &accepted(9, text).prompt);
+    assert!(again("secret prompt"));
+    assert!(!again("another prompt"));
     assert!(matches!(
         recorded(&journal, "k2").outcome,
         Outcome::Failed(_)
