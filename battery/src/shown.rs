@@ -59,6 +59,15 @@ pub(crate) const SHOWN: &[Shown] = &[
         ],
     },
     Shown {
+        number: 61,
+        name: "a budget for retries",
+        injects: "20 clients, half of the turns crash, and each may be tried 5 times",
+        tests: &[(
+            "cluster/tests/memory/retrying.rs",
+            "at_most_one_of_five_prompts_under_way_is_a_retry_while_half_of_the_turns_fail",
+        )],
+    },
+    Shown {
         number: 66,
         name: "a damaged journal",
         injects: "its log cut at each byte of the last records, with bits flipped and a tail of zeros; bits flipped and pages damaged in its main file",

@@ -15,6 +15,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use stop::Stop;
+use toolpool::journal::Journal;
 use toolpool::{ToolProfile, rss_bytes};
 
 use crate::console::{self, Console, Document, ListFormat, Tone};
@@ -53,6 +54,9 @@ pub(crate) struct Figures {
     /// The old prototype's design on the same stand-in; absent without Python.
     prototype_prompts_per_s: Option<f64>,
     prototype_ratio: Option<f64>,
+    /// The same load with a journal, and how much of the throughput without one that is.
+    journal_prompts_per_s: f64,
+    journal_ratio: f64,
     /// Acceptance to first byte of the reply, under the load of the throughput measurement.
     queue_to_first_byte_p50_us: f64,
     queue_to_first_byte_p99_us: f64,
@@ -125,15 +129,21 @@ fn measure(args: &BenchArgs, stop: &Stop) -> Result<Figures> {
         args.count, args.callers
     ));
     let prompts = args.turns.saturating_mul(5);
+    let crowd = (args.count, args.callers);
     let mut loads = Vec::new();
+    let mut kept = Vec::new();
     for _ in 0..args.pairs {
-        let load = service::throughput(&profile, args.count, args.callers, prompts, stop)?;
+        let load = service::throughput(&profile, crowd, prompts, None, stop)?;
+        stop.check()?;
+        kept.push((load.per_second, journalled(&profile, crowd, args, stop)?));
         stop.check()?;
         loads.push((
             load,
             prototype::throughput(&profile, args.count, args.turns)?,
         ));
     }
+    kept.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
+    let (without, with) = kept[kept.len() / 2];
     // The pair with the median ratio; without Python, the run with the median throughput.
     loads.sort_by(|a, b| {
         let merit =
@@ -152,11 +162,26 @@ fn measure(args: &BenchArgs, stop: &Stop) -> Result<Figures> {
         prompts_per_s: load.per_second,
         prototype_prompts_per_s: prototype,
         prototype_ratio: prototype.map(|prototype| load.per_second / prototype),
+        journal_prompts_per_s: with,
+        journal_ratio: with / without,
         queue_to_first_byte_p50_us: load.first_byte_p50.as_secs_f64() * 1e6,
         queue_to_first_byte_p99_us: load.first_byte_p99.as_secs_f64() * 1e6,
         start,
         manager_rss_mib: load.rss_bytes as f64 / f64::from(1 << 20),
     })
+}
+
+/// Prompts a second with a new journal in the folder for temporary files.
+fn journalled(
+    profile: &ToolProfile,
+    crowd: (u32, u32),
+    args: &BenchArgs,
+    stop: &Stop,
+) -> Result<f64> {
+    let folder = tempfile::tempdir().context("cannot make a folder for a journal")?;
+    let journal = Journal::open(folder.path().join("bench.db"))?;
+    let load = service::throughput(profile, crowd, args.turns, Some(journal), stop)?;
+    Ok(load.per_second)
 }
 
 fn pairs(
@@ -212,6 +237,15 @@ fn table(figures: &Figures, args: &BenchArgs) -> String {
         prototype.map_or("no python3".into(), |value| format!("{value:.0}/s")),
         format!("{:.0}/s", figures.prompts_per_s),
         figures.prototype_ratio.map_or("-".into(), times),
+    );
+    row(
+        "the same with a journal, beside without",
+        format!(
+            "{:.0}/s",
+            figures.journal_prompts_per_s / figures.journal_ratio
+        ),
+        format!("{:.0}/s", figures.journal_prompts_per_s),
+        times(figures.journal_ratio),
     );
     row(
         "acceptance to first byte under that load, p50",

@@ -39,6 +39,7 @@ pub(crate) const INSTANCE_STATE: &str = "toolpool_instance_state";
 pub(crate) const INSTANCE_STATE_SINCE: &str = "toolpool_instance_state_since_timestamp_seconds";
 pub(crate) const INSTANCE_STARTED: &str = "toolpool_instance_started_timestamp_seconds";
 pub(crate) const INSTANCE_EXITS: &str = "toolpool_instance_exits_total";
+pub(crate) const INSTANCE_LEAKS: &str = "toolpool_instance_leaks_total";
 pub(crate) const INSTANCE_RESTARTS: &str = "toolpool_instance_restarts_total";
 pub(crate) const INSTANCE_START_DURATION: &str = "toolpool_instance_start_duration_seconds";
 pub(crate) const TURNS: &str = "toolpool_turns_total";
@@ -91,6 +92,10 @@ pub(crate) const FAMILIES: &[Family] = &[
     counter(
         INSTANCE_EXITS,
         "Processes that ended: exit and signal by themselves, stopped by the cluster.",
+    ),
+    counter(
+        INSTANCE_LEAKS,
+        "Processes whose pipes something that they had started still held after their end.",
     ),
     counter(
         INSTANCE_RESTARTS,

@@ -141,6 +141,7 @@ impl Fold {
             }
             tool.series.in_flight.set(0.0);
             tool.series.takeovers.increment(0);
+            tool.series.leaks.increment(0);
             for paused in &tool.series.paused {
                 paused.set(0.0);
             }
@@ -266,8 +267,9 @@ impl Fold {
                 instance,
                 code,
                 signal,
+                leaked,
                 ..
-            } => self.count_exit(instance, *code, *signal),
+            } => self.count_exit(instance, *code, *signal, *leaked),
             EventKind::BreakerChanged { instance, to } => self.on_breaker(instance, to),
             EventKind::GroupPaused { tool, cause, .. } => self.on_pause(tool, cause, 1.0),
             EventKind::GroupResumed { tool, cause, .. } => self.on_pause(tool, cause, -1.0),
@@ -398,7 +400,13 @@ impl Fold {
         }
     }
 
-    fn count_exit(&mut self, instance: &Arc<str>, code: Option<i32>, signal: Option<i32>) {
+    fn count_exit(
+        &mut self,
+        instance: &Arc<str>,
+        code: Option<i32>,
+        signal: Option<i32>,
+        leaked: bool,
+    ) {
         let Some(index) = self.index(instance) else {
             return;
         };
@@ -411,6 +419,7 @@ impl Fold {
         };
         let tool = &mut self.tools[self.instances[index].tool];
         tool.series.exits.add(&self.metrics, reason, 1);
+        tool.series.leaks.increment(u64::from(leaked));
     }
 
     fn count_restart(&mut self, index: usize, from: InstanceState) {

@@ -131,6 +131,7 @@ impl ClusterSeries {
 pub(crate) struct ToolSeries {
     pub(crate) instances: [Gauge; STATES],
     pub(crate) exits: Words,
+    pub(crate) leaks: Counter,
     pub(crate) restarts: Words,
     pub(crate) start_duration: Histogram,
     pub(crate) turns: Words,
@@ -157,6 +158,7 @@ impl ToolSeries {
                 "reason",
                 &["exit", "signal", "stopped", "unknown"],
             ),
+            leaks: metrics.counter(INSTANCE_LEAKS, tool.clone()),
             restarts: words(
                 INSTANCE_RESTARTS,
                 "reason",

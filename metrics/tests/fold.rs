@@ -434,6 +434,20 @@ fn an_exit_is_told_by_what_ended_it() {
 }
 
 #[test]
+fn a_leak_is_counted_whatever_ended_the_process() {
+    let leaks = "instance_leaks_total{cluster=\"main\",tool=\"aider\"}";
+    check(vec![exited(1, Some(0), None)], &[(leaks, 0.0)]);
+    let leaked = EventKind::InstanceExited {
+        instance: name(1),
+        generation: 1,
+        code: None,
+        signal: Some(9),
+        leaked: true,
+    };
+    check(vec![exited(1, Some(0), None), leaked], &[(leaks, 1.0)]);
+}
+
+#[test]
 fn a_restart_is_told_by_what_it_follows() {
     let restarts = |reason: &str| {
         format!("instance_restarts_total{{cluster=\"main\",tool=\"aider\",reason=\"{reason}\"}}")

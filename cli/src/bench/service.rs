@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
+use toolpool::journal::Journal;
 use toolpool::{ClusterBuilder, ToolProfile, launch_cluster};
 
 use super::floor::WARM_UP;
@@ -76,16 +77,19 @@ pub(super) fn turn(
     })
 }
 
-/// Many callers on many instances.
+/// Many callers on many instances; with a journal, each waits for the disk twice a prompt.
 pub(super) fn throughput(
     profile: &ToolProfile,
-    count: u32,
-    callers: u32,
+    (count, callers): (u32, u32),
     prompts: u32,
+    journal: Option<Journal>,
     stop: &Stop,
 ) -> Result<Load> {
     Runtime::MultiThread.build()?.block_on(async {
-        let cluster = cluster(profile, count).await?;
+        let cluster = match journal {
+            Some(journal) => cluster(profile, count).journal(journal).await?,
+            None => cluster(profile, count).await?,
+        };
         let each = (prompts / callers).max(1);
         let begun = Instant::now();
         let mut asking = JoinSet::new();
