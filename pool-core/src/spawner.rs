@@ -81,7 +81,11 @@ fn start() -> mpsc::Sender<Job> {
     let run = move || {
         while let Some(job) = queue.blocking_recv() {
             if planted("spawned_by_passer_by") {
-                std::thread::spawn(|| job.run());
+                std::thread::spawn(|| {
+                    job.run();
+                    // What it has started has asked by then to die with it.
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                });
             } else {
                 job.run();
             }

@@ -134,10 +134,7 @@ const BUGS: &[(&str, &str, By)] = &[
     (
         "place_leaked",
         "a prompt that left the queue keeps its place",
-        Both(
-            "a_random_life_keeps_the_books_the_order_and_every_promise",
-            57,
-        ),
+        Test("a_random_life_keeps_the_books_the_order_and_every_promise"),
     ),
     (
         "client_unfair",
@@ -262,7 +259,7 @@ const BUGS: &[(&str, &str, By)] = &[
     (
         "spawned_by_passer_by",
         "a thread that ends starts the processes, which the kernel then ends with it",
-        Case(6),
+        Case(54),
     ),
     (
         "files_passed_on",

@@ -22,9 +22,9 @@ pub(super) const CASES: &[Case] = &[
         number: 63,
         tier: 1,
         name: "toolpool is killed",
-        injects: "SIGKILL at 20 moments drawn by lot, with 8 callers, 16 instances and a journal; then a life to the end",
+        injects: "SIGKILL at 20 moments drawn by lot, or as many as `TOOLPOOL_KILLS` says, with 8 callers, 16 instances and a journal; then a life to the end",
         alone: false,
-        run: |lab| Box::pin(killed(lab, 20)),
+        run: |lab| Box::pin(killed(lab)),
     },
     Case {
         number: 64,
@@ -183,8 +183,12 @@ async fn begin_to_serve(lab: &Lab, orders: &Orders) -> Result<Child> {
 }
 
 /// Kills so many lives at moments drawn by lot, and reconciles after a last one.
-async fn killed(lab: &Lab, kills: usize) -> Result<Counted> {
+async fn killed(lab: &Lab) -> Result<Counted> {
     const EACH: usize = 100;
+    let kills = match std::env::var("TOOLPOOL_KILLS") {
+        Ok(kills) => kills.parse().context("TOOLPOOL_KILLS is no number")?,
+        Err(_) => 20,
+    };
     let mut orders = orders(lab, lab.folder());
     let (mut done, mut life) = (0, 0);
     let (mut slowest, mut served_after) = (Duration::ZERO, Duration::ZERO);
@@ -218,13 +222,13 @@ async fn killed(lab: &Lab, kills: usize) -> Result<Counted> {
     );
     let in_doubt = survived.ended.get("indeterminate").copied();
     let in_doubt = in_doubt.context("no kill has hit a turn")?;
-    Ok(Counted::new(format!(
-        "{kills} kills: each prompt that a caller was told is accepted is in the journal with one end; 0 read twice, 0 \
-         told otherwise than recorded, 0 processes left"
-    ))
+    Ok(Counted::new(
+        "each prompt that a caller was told is accepted is in the journal with one end; 0 read twice, 0 told otherwise than \
+         recorded, 0 processes left",
+    )
     .figure(
-        "prompts, and how many of them ended in doubt",
-        format!("{}, {in_doubt}", survived.kept),
+        "kills; prompts; how many of them ended in doubt",
+        format!("{kills}; {}; {in_doubt}", survived.kept),
     )
     .figure(
         "the last tool gone after a kill, at most",
