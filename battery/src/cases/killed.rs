@@ -135,7 +135,7 @@ fn kept(orders: &Orders) -> Result<Vec<Kept>> {
     Ok(rows.into_iter().map(books::Row::kept).collect())
 }
 
-/// Reconciles the accounts of all lives.
+/// Reconciles the accounts of all lives, of which the journal has every prompt.
 fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
     let told = std::fs::read_to_string(orders.told())?;
     let told: Vec<serde_json::Value> = told
@@ -152,13 +152,19 @@ fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
             .collect(),
         kept: kept(orders)?,
     };
-    lives.reconcile().map_err(|wrong| {
+    let survived = lives.reconcile().map_err(|wrong| {
         let more = wrong.len().saturating_sub(5);
         anyhow!(
             "{}; and {more} more",
             wrong[..wrong.len() - more].join("; ")
         )
-    })
+    })?;
+    ensure!(
+        survived.kept == orders.prompts.len() as u64,
+        "{} prompts in the journal",
+        survived.kept
+    );
+    Ok(survived)
 }
 
 /// How often callers were told that a life serves them.
@@ -199,14 +205,14 @@ async fn killed(lab: &Lab) -> Result<Counted> {
         orders.prompts = life * EACH..(life + 1) * EACH;
         let begun = Instant::now();
         // Each second one while it opens the journal and launches.
-        let (mut child, within) = if life % 2 == 0 {
-            (begin(lab, &orders)?, 100)
+        let mut child = if life % 2 == 0 {
+            begin(lab, &orders)?
         } else {
             let child = begin_to_serve(lab, &orders).await?;
             served_after = served_after.max(begun.elapsed());
-            (child, 100)
+            child
         };
-        let moment = Duration::from_millis(lot(&format!("{} {life}", lab.seed()), within));
+        let moment = Duration::from_millis(lot(&format!("{} {life}", lab.seed()), 100));
         tokio::time::sleep(moment).await;
         child.start_kill()?;
         done += usize::from(end(child).await?);
@@ -215,11 +221,6 @@ async fn killed(lab: &Lab) -> Result<Counted> {
     orders.prompts = EACH..orders.prompts.end;
     live_on(lab, &orders).await?;
     let survived = reconcile(lab, &orders)?;
-    ensure!(
-        survived.kept == orders.prompts.len() as u64,
-        "{} prompts in the journal",
-        survived.kept
-    );
     let in_doubt = survived.ended.get("indeterminate").copied();
     let in_doubt = in_doubt.context("no kill has hit a turn")?;
     Ok(Counted::new(
@@ -317,12 +318,7 @@ async fn at_point(lab: &Lab, folder: &Path, point: Point) -> Result<()> {
     );
     orders.abort = None;
     live_on(lab, &orders).await?;
-    let survived = reconcile(lab, &orders)?;
-    ensure!(
-        survived.kept == orders.prompts.len() as u64,
-        "{} prompts in the journal",
-        survived.kept
-    );
+    reconcile(lab, &orders)?;
     if turn > 0 && !stands.is_empty() {
         let ended = self::stands(&orders, turn)?;
         let right = match stands.as_str() {
@@ -382,12 +378,7 @@ async fn killed_again(lab: &Lab) -> Result<Counted> {
     }
     orders.prompts = 0..orders.prompts.end;
     live_on(lab, &orders).await?;
-    let survived = reconcile(lab, &orders)?;
-    ensure!(
-        survived.kept == orders.prompts.len() as u64,
-        "{} prompts in the journal",
-        survived.kept
-    );
+    reconcile(lab, &orders)?;
     Ok(Counted::new(format!(
         "{TIMES} recoveries that were cut off; the next one has the result of one that was not, {TIMES} of {TIMES} times"
     )))
@@ -418,8 +409,7 @@ async fn two_owners(lab: &Lab) -> Result<Counted> {
         std::process::id().to_string(),
     )?;
     live_on(lab, &orders).await?;
-    let survived = reconcile(lab, &orders)?;
-    ensure!(survived.kept == 400, "{} prompts", survived.kept);
+    reconcile(lab, &orders)?;
     Ok(Counted::new(
         "the second one ended with an error that names the first; the lock of the dead one was taken over",
     )
@@ -442,8 +432,7 @@ async fn read_meanwhile(lab: &Lab) -> Result<Counted> {
     }
     ensure!(!end(life).await?, "it was killed");
     ensure!(times > 1, "it was read {times} times");
-    let survived = reconcile(lab, &orders)?;
-    ensure!(survived.kept == 1000, "{} prompts", survived.kept);
+    reconcile(lab, &orders)?;
     Ok(Counted::new(
         "1000 prompts; each look shows whole prompts with whole answers, and nothing that a later one takes back",
     )
