@@ -35,6 +35,7 @@ use crate::store::{Record, Store};
 use crate::turn::{Heard, Message, Order, Report, Turn};
 use crate::worktree::Worktree;
 use memory::Memory;
+use questions::Given;
 
 /// How many of its last lines a process leaves as evidence.
 const LAST_LINES: usize = 3;
@@ -52,6 +53,8 @@ pub(crate) struct Recipe {
     pub(crate) journal: Option<Arc<dyn Store>>,
     /// Becomes true when all is to be killed.
     pub(crate) kill: watch::Receiver<bool>,
+    /// How many answers to questions may have reached the tool.
+    pub(crate) may_pass: watch::Receiver<u64>,
 }
 
 type Launching = Pin<Box<dyn Future<Output = Launched> + Send>>;
@@ -80,6 +83,10 @@ pub(crate) struct Supervisor {
     running: Option<Running>,
     /// Waits to hear whether the answer that is being looked at was taken.
     answering: Option<Heard>,
+    /// Answers that the tool does not have yet, in the order in which they may pass.
+    on_their_way: VecDeque<Given>,
+    /// How many have passed.
+    passed: u64,
     /// No more orders are taken: the task ends with its process.
     quitting: bool,
     /// It was told to kill its process, which it is told once.
@@ -124,6 +131,7 @@ enum Woken {
     Order(Option<Order>),
     Launched(Launched),
     Happened(Happening),
+    MayPass,
     Timer,
     Kill,
 }
@@ -157,6 +165,8 @@ impl Supervisor {
             told_having: None,
             running: None,
             answering: None,
+            on_their_way: VecDeque::new(),
+            passed: 0,
             quitting: false,
             killed: false,
             told: None,
@@ -194,6 +204,7 @@ impl Supervisor {
                     }
                     self.on_happening(happening).await;
                 }
+                Woken::MayPass => self.pass_on(),
                 Woken::Timer => self.inputs.push_back(Input::Timer(self.pulse())),
                 Woken::Kill => {
                     self.killed = true;
@@ -231,6 +242,7 @@ impl Supervisor {
             // The order to stop has come before it.
             Ok(_) = self.recipe.kill.wait_for(|kill| *kill), if !self.killed => Woken::Kill,
             launched = poll(&mut self.launching) => Woken::Launched(launched),
+            Ok(()) = self.recipe.may_pass.changed() => Woken::MayPass,
             // A tool that floods must not keep its own time limit waiting.
             () = &mut self.timer, if deadline.is_some() => Woken::Timer,
             happening = next(&mut self.connection) => Woken::Happened(happening),

@@ -190,7 +190,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(jobs.len());
         for job in jobs {
             match job {
-                Job::Put(record, done) => batch.extend(self.take(record, done, now)),
+                Job::Put(record, done) => self.take(record, done, now, &mut batch),
                 Job::Call(call) => {
                     self.commit(std::mem::take(&mut batch));
                     call(self);
@@ -202,8 +202,8 @@ impl Writer {
         }
     }
 
-    /// Gives back what is to be written now.
-    fn take(&mut self, record: Record, done: Option<Done>, now: Instant) -> Option<Entry> {
+    /// Puts what is to be written now into the batch, and lets the rest wait.
+    fn take(&mut self, record: Record, done: Option<Done>, now: Instant, batch: &mut Vec<Entry>) {
         match (record, done) {
             (
                 Record::Output {
@@ -216,15 +216,16 @@ impl Writer {
                 if self.bodies == Bodies::Keep {
                     self.pending.piece(turn, attempt, bytes, now);
                 }
-                None
             }
-            (Record::Event(event), None) => {
-                self.pending.event(event, now);
-                None
+            (Record::Event(event), None) => self.pending.event(event, now),
+            (record @ Record::Event(_), done) => {
+                // Events are kept in their order.
+                let earlier = self.pending.take_events().into_iter();
+                batch.extend(earlier.map(|event| (Record::Event(event), None)));
+                batch.push((record, done));
             }
             (record @ (Record::Session(_) | Record::SessionClosed { .. }), None) => {
                 self.pending.session(record, now);
-                None
             }
             (record, done) => {
                 match &record {
@@ -234,7 +235,7 @@ impl Writer {
                     Record::HandedBack { turn, attempt } => self.pending.forget(*turn, *attempt),
                     _ => {}
                 }
-                Some((record, done))
+                batch.push((record, done));
             }
         }
     }
@@ -323,7 +324,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
             let answer = match record {
-                Record::Event(event) if extent == Extent::All => {
+                Record::Event(event) => {
                     record::write_event(&transaction, next_event, event)?;
                     next_event += 1;
                     Answer::Kept
@@ -423,9 +424,7 @@ fn apply(
     in_pieces: &HashSet<TurnId>,
 ) -> Result<Answer, Trouble> {
     Ok(match record {
-        Record::Accepted(_) | Record::Output { .. } | Record::Event(_) if extent != Extent::All => {
-            Answer::Refused
-        }
+        Record::Accepted(_) | Record::Output { .. } if extent != Extent::All => Answer::Refused,
         Record::Accepted(accepted) => {
             record::write_accepted(connection, accepted, bodies)?;
             Answer::Kept

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use books::{
-    accept, accepted, answer, at, dispatch, dispatching, ended, keep, keyed, piece, place, reply,
+    accept, accepted, allowed, answer, at, dispatch, dispatching, ended, keep, keyed, piece, place,
+    put, reply,
 };
 use toolpool_cluster::{
     Accepted, Doubt, DoubtCause, Event, EventKind, Known, Outcome, Record, Reply, Store, TurnId,
@@ -282,6 +283,25 @@ fn turn_retrying() -> EventKind {
         turn: TurnId(1),
         instance: "main/1".into(),
     }
+}
+
+#[test]
+fn an_event_that_somebody_waits_for_is_kept_when_they_hear_and_in_its_place() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    // They share a commit.
+    journal.put(Record::Event(told(1, turn_retrying())), None);
+    let said = put(&journal, allowed(2));
+    journal.put(Record::Event(told(3, turn_retrying())), None);
+    said.recv().expect("an answer").expect("it is kept");
+    let history = History::open(&path).expect("it can be read");
+    let seqs = || -> Vec<_> {
+        let events = history.events(0, 10).expect("it can be read").into_iter();
+        events.map(|row| row.event["seq"].as_u64()).collect()
+    };
+    assert_eq!(seqs()[..2], [Some(1), Some(2)]);
+    journal.flush().expect("it is kept");
+    assert_eq!(seqs(), [Some(1), Some(2), Some(3)]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use books::{accept, accepted, dispatch, dispatching, ended, keep, keyed, place, reply};
+use books::{accept, accepted, allowed, dispatch, dispatching, ended, keep, keyed, place, reply};
 use toolpool_cluster::{Known, Record, Store, StoreError, TurnId};
 use toolpool_journal::{Journal, State};
 
@@ -65,6 +65,7 @@ fn fills_its_disk() {
         "{further:?}"
     );
     keep(&journal, Record::Dispatching(dispatching(turn - 1, 1))).expect("there is a reserve");
+    keep(&journal, allowed(turn - 1)).expect("there is a reserve");
     for turn in 1..=100 {
         keep(&journal, ended(reply(turn, &"an answer ".repeat(40)))).expect("there is a reserve");
         let more = keep(&journal, big(1000 + turn, 100_000));
@@ -84,6 +85,8 @@ fn fills_its_disk() {
         let shown = history.show(TurnId(turn)).expect("it can be read");
         assert_eq!(shown.expect("it is there").prompt.state, State::Completed);
     }
+    let events = history.events(0, 10).expect("it can be read");
+    assert_eq!(events.len(), 1, "{events:?}");
     for kept in (101..turn).chain([2000]) {
         assert!(
             history

@@ -282,6 +282,11 @@ const BUGS: &[(&str, &str, By)] = &[
         Both("every_seed_keeps_every_promise", 64),
     ),
     (
+        "answered_before_durable",
+        "a tool is allowed something before the journal has who allowed it",
+        Test("a_policys_answer_reaches_the_tool_when_the_journal_has_it"),
+    ),
+    (
         "retried_once",
         "what may have been read is sent again though nobody allowed it",
         Test("a_policy_says_after_which_ends_a_prompt_is_tried_again"),

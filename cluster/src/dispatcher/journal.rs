@@ -20,7 +20,7 @@ use crate::event::EventKind;
 use crate::instance::after;
 use crate::reply::{Acceptance, End};
 use crate::scheduler::Books;
-use crate::store::{Accepted, Dispatching, Record, Store, StoreError};
+use crate::store::{Accepted, Dispatching, Done, Record, Store, StoreError};
 use crate::turn::Turn;
 
 /// What the store has said.
@@ -29,6 +29,8 @@ pub(crate) enum Answered {
     Record(u64, Result<(), StoreError>),
     /// What is known of a key.
     Key(String, Found),
+    /// An answer to a tool of that instance is kept, or cannot be.
+    Permission(Arc<str>, Result<(), StoreError>),
 }
 
 /// The way to the store, and all that waits for it.
@@ -102,9 +104,23 @@ impl Journal {
                 | EventKind::TurnHandedBack { .. }
                 | EventKind::TurnEnded { .. }
         );
-        if !is_of_a_turn && self.failed.is_none() {
-            self.store.put(Record::Event(event.clone()), None);
+        if is_of_a_turn || self.failed.is_some() {
+            return;
         }
+        let done = match &event.kind {
+            EventKind::PermissionAnswered { instance, .. } => Some(self.await_answer(instance)),
+            _ => None,
+        };
+        self.store.put(Record::Event(event.clone()), done);
+    }
+
+    /// An answer lets a tool act, so it is durable before the tool has it.
+    fn await_answer(&self, instance: &Arc<str>) -> Done {
+        let (answers, instance) = (self.answers.clone(), Arc::clone(instance));
+        Box::new(move |result| {
+            // A dispatcher that has gone has no tool to answer.
+            answers.send(Answered::Permission(instance, result)).ok();
+        })
     }
 
     fn put(&mut self, record: Record, point: Point, fact: Fact) {
@@ -349,6 +365,8 @@ impl Dispatcher {
                 }
             }
             Answered::Key(key, found) => self.on_found(now, &key, found),
+            Answered::Permission(instance, Ok(())) => self.let_pass(&instance),
+            Answered::Permission(_, Err(error)) => self.on_journal_error(&error),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Questions that wait for somebody's answer.
 //!
-//! Owns the way of an answer to the instance that asked, and the events about it. Must not know protocols. Invariant: an
-//! answer goes to the question of that name, or nowhere.
+//! Owns the way of an answer to the instance that asked, and the events about it. Must not know protocols. Invariants: an
+//! answer goes to the question of that name, or nowhere; no tool has it before the journal does.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use super::Dispatcher;
 use crate::error::ControlError;
 use crate::event::EventKind;
 use crate::permission::{PermissionId, Question, Settlement};
+use crate::planted::planted;
 use crate::turn::{Heard, Order};
 
 impl Dispatcher {
@@ -49,7 +50,7 @@ impl Dispatcher {
             Settlement::Answered(answer, by) => EventKind::PermissionAnswered {
                 permission,
                 turn,
-                instance,
+                instance: Arc::clone(&instance),
                 act,
                 allowed: answer == Answer::Allow,
                 by: by.word(),
@@ -57,10 +58,22 @@ impl Dispatcher {
             Settlement::Withdrawn => EventKind::PermissionWithdrawn {
                 permission,
                 turn,
-                instance,
+                instance: Arc::clone(&instance),
                 act,
             },
         });
+        let is_kept = self.history.journal.is_some() && !planted("answered_before_durable");
+        if !is_kept && matches!(settlement, Settlement::Answered(..)) {
+            self.let_pass(&instance);
+        }
+    }
+
+    /// The next answer may reach the tool; those of an instance are settled, kept and passed in the same order.
+    pub(super) fn let_pass(&mut self, instance: &str) {
+        let mut entries = self.roster.iter();
+        if let Some(entry) = entries.find(|entry| *entry.name == *instance) {
+            entry.may_pass.send_modify(|passed| *passed += 1);
+        }
     }
 
     pub(super) fn on_answer(&mut self, permission: PermissionId, answer: Answer, heard: Heard) {

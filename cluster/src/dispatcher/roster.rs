@@ -77,6 +77,8 @@ pub(crate) struct Entry {
     tool_errors: u64,
     last_error: Option<String>,
     questions: Vec<Open>,
+    /// How many answers to its questions may have reached the tool.
+    pub(crate) may_pass: watch::Sender<u64>,
     pub(crate) gone: bool,
     /// It finishes its turn and leaves; whoever wanted that waits for it.
     pub(crate) retiring: Option<oneshot::Sender<Option<KeptWork>>>,
@@ -137,6 +139,7 @@ impl Entry {
             tool_errors: 0,
             last_error: None,
             questions: Vec::new(),
+            may_pass: watch::Sender::new(0),
             gone: false,
             retiring: None,
             left: false,

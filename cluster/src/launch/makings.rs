@@ -119,6 +119,7 @@ impl Makings {
             permissions: Arc::clone(&self.permissions),
             journal: self.journal.clone(),
             kill: self.kill.clone(),
+            may_pass: entry.may_pass.subscribe(),
         };
         let config = InstanceConfig {
             start_timeout: self.start_timeout.unwrap_or(plan.profile.start_timeout),

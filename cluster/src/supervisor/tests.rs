@@ -42,6 +42,7 @@ fn supervisor(
         permissions: Arc::default(),
         journal: None,
         kill: tokio::sync::watch::channel(false).1,
+        may_pass: tokio::sync::watch::channel(0).1,
     };
     let machine = Instance::new(InstanceConfig::default(), 1);
     let name = Arc::from("main/1");

@@ -55,7 +55,7 @@ impl Desk {
         self.answer(expected, Ok(())).await;
     }
 
-    async fn answer(&self, expected: &str, result: Result<(), StoreError>) {
+    pub(crate) async fn answer(&self, expected: &str, result: Result<(), StoreError>) {
         settle().await;
         let (record, done) = {
             let mut papers = self.papers();
@@ -162,13 +162,22 @@ fn said(record: &Record) -> String {
             let (turn, outcome) = (reply.turn, reply.outcome.word());
             write!(said, "ended {turn} {outcome} {attempts} {}", reply.text)
         }
+        Record::Event(Event {
+            kind:
+                EventKind::PermissionAnswered {
+                    permission,
+                    allowed,
+                    ..
+                },
+            ..
+        }) => write!(said, "answered {permission} {allowed}"),
         other => write!(said, "({other:?})"),
     }
     .expect("a string takes everything");
     said
 }
 
-fn failed() -> StoreError {
+pub(crate) fn failed() -> StoreError {
     StoreError::Failed {
         path: "journal.db".to_owned(),
         detail: "fsync: input/output error".to_owned(),

@@ -1,5 +1,6 @@
 //! A cluster on tools that live in this test's memory: tokio's paused time makes every wait exact and free.
 
+mod answering;
 mod asking;
 mod canceling;
 mod claude;

@@ -240,6 +240,14 @@ impl Tool {
         serde_json::from_str(&line).expect("it is JSON")
     }
 
+    /// What it is sent from here to the end of its input.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut text = String::new();
+        let stdin = self.stdin.as_mut().expect("it is open");
+        stdin.read_to_string(&mut text).await.expect("it is text");
+        text
+    }
+
     /// So much of its input, and no more.
     pub(crate) async fn read_some(&mut self, count: usize) -> String {
         let mut bytes = vec![0; count];

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use toolpool_cluster::{
-    Accepted, Attribution, Dispatching, Grade, OnLoss, Outcome, Prompt, Record, Reply, RetryPolicy,
-    Store, StoreError, TurnId, Usage,
+    Accepted, Attribution, Dispatching, Event, EventKind, Grade, OnLoss, Outcome, PermissionId,
+    Prompt, Record, Reply, RetryPolicy, Store, StoreError, TurnId, Usage,
 };
 use toolpool_journal::Journal;
 
@@ -101,6 +101,23 @@ pub(crate) fn ended(reply: Reply) -> Record {
         reply: Box::new(reply),
         attempts: 1,
     }
+}
+
+/// The answer to a tool's question.
+pub(crate) fn allowed(turn: u64) -> Record {
+    let kind = EventKind::PermissionAnswered {
+        permission: PermissionId(turn),
+        turn: TurnId(turn),
+        instance: "main/1".into(),
+        act: "execute",
+        allowed: true,
+        by: "policy",
+    };
+    Record::Event(Event {
+        seq: turn,
+        at: at(turn),
+        kind,
+    })
 }
 
 pub(crate) fn piece(turn: u64, attempt: u32, bytes: &[u8]) -> Record {
