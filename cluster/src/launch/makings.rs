@@ -10,13 +10,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use toolpool_pool_core::profile::ToolProfile;
 
-use super::{ORDERS, Plan};
+use super::plan::Plan;
 use crate::dispatcher::Entry;
 use crate::instance::{Instance, InstanceConfig};
 use crate::store::Store;
 use crate::supervisor::{Recipe, Supervisor};
 use crate::turn::Message;
 use crate::worktree::{Repository, WorktreeError};
+
+/// Orders on their way to a supervisor. One turn at a time can be under way, the rest are rare acts of an operator.
+const ORDERS: usize = 64;
 
 /// An instance that has no task yet.
 pub(crate) struct Made {
