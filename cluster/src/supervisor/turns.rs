@@ -1,10 +1,11 @@
 //! A turn on its instance: from the submission to the end, with the worktree around it.
 //!
-//! Owns what a turn does to the connection and to the worktree. Must not know the machine's states. Invariant: a turn
-//! leaves here once, with its end.
+//! Owns what a turn does to the connection and to the worktree. Must not decide how it ends. Invariant: a turn leaves here
+//! once, with its end.
 
 use std::sync::Arc;
 
+use toolpool_pool_core::Connection;
 use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
 use toolpool_pool_core::prompt::{Refusal, TurnId};
 
@@ -12,6 +13,7 @@ use super::{Supervisor, now};
 use crate::instance::{Input, InstanceState};
 use crate::reply::{End, Run};
 use crate::status::KeptWork;
+use crate::store::Record;
 use crate::turn::Report;
 use crate::worktree::{Landed, Released};
 
@@ -122,6 +124,44 @@ impl Supervisor {
             reason,
             show,
         })
+    }
+
+    pub(super) fn on_chunk(&mut self, bytes: Vec<u8>) {
+        // A turn that is being killed for what it does gets nothing more into its reply. What comes before a byte of the
+        // prompt was written is no answer to it: the last words of a dead process, as a rule.
+        let was_written = |it: &Connection| it.turn_was_written();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if !self.machine.state().runs_turn() || !self.connection.as_deref().is_some_and(was_written)
+        {
+            return;
+        }
+        running
+            .first_output
+            .get_or_insert_with(|| now() - running.started);
+        if let Some(journal) = &self.recipe.journal {
+            let piece = Record::Output {
+                turn: running.turn.id,
+                attempt: running.turn.attempts,
+                bytes: bytes.clone(),
+            };
+            journal.put(piece, None);
+        }
+        running.turn.writer.chunk(bytes);
+    }
+
+    pub(super) async fn on_turn_ended(&mut self, turn: TurnId, end: End) {
+        // An end that comes while its process is being killed is too late: the turn has its doubt already. And the end of
+        // another turn is not that of this one.
+        let is_its = self.running.as_ref().is_some_and(|it| it.turn.id == turn);
+        if is_its && self.machine.state().runs_turn() {
+            self.memory.on_end();
+            self.machine
+                .handle(now(), Input::TurnEnded(turn), &mut self.actions);
+            self.end_turn(turn, end).await;
+            self.perform().await;
+        }
     }
 
     pub(super) async fn end_turn(&mut self, turn: TurnId, mut end: End) {
