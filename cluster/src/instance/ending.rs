@@ -56,9 +56,9 @@ impl Instance {
         } else {
             format!("{exit}; {words}")
         };
-        match std::mem::replace(&mut self.phase, Phase::Failed) {
-            phase @ Phase::Busy { turn, .. } => {
-                self.phase = phase;
+        match &mut self.phase {
+            Phase::Busy { turn, .. } => {
+                let turn = *turn;
                 self.withdraw_questions(now, "its process has ended", out);
                 if written && !planted("sent_again") {
                     let doubt = Doubt {
@@ -71,31 +71,17 @@ impl Instance {
                 }
                 self.crashed(now, exit, false, reason, out);
             }
-            Phase::Stopping {
-                doubt,
-                failure,
-                deadline,
-                killed,
-            } => {
-                self.phase = Phase::Stopping {
-                    doubt: None,
-                    failure,
-                    deadline,
-                    killed,
-                };
-                match doubt {
+            Phase::Stopping { doubt, .. } => {
+                match doubt.take() {
                     Some((turn, doubt)) if written => out.push(Action::Doubt(turn, doubt)),
                     Some((turn, _)) => out.push(Action::HandBack(turn)),
                     None => {}
                 }
                 self.after_stop(now, reason, out);
             }
-            phase @ (Phase::Starting { .. } | Phase::Ready { .. }) => {
-                let idle = matches!(phase, Phase::Ready { .. });
-                self.phase = phase;
-                self.crashed(now, exit, idle, reason, out);
-            }
-            other => self.phase = other,
+            Phase::Starting { .. } => self.crashed(now, exit, false, reason, out),
+            Phase::Ready { .. } => self.crashed(now, exit, true, reason, out),
+            _ => {}
         }
     }
 
@@ -119,6 +105,11 @@ impl Instance {
 
     pub(super) fn on_kill(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.on_down(now, false, out);
+        self.kill(now, out);
+    }
+
+    /// Kills a process that is being ended; it is told once.
+    pub(super) fn kill(&mut self, now: Instant, out: &mut Vec<Action>) {
         if let Phase::Stopping {
             deadline, killed, ..
         } = &mut self.phase
@@ -185,7 +176,7 @@ impl Instance {
     }
 
     /// The process has gone by itself. `idle`: between two turns.
-    pub(super) fn crashed(
+    fn crashed(
         &mut self,
         now: Instant,
         exit: Exit,

@@ -6,15 +6,17 @@ mod restarting;
 mod watching;
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use toolpool_pool_core::launcher::Exit;
+use toolpool_pool_core::outcome::DoubtCause;
 use toolpool_pool_core::protocol::{Act, Answer, RequestId};
 
 use super::watch::HEARING;
 use super::*;
 use crate::approvals::Approvals;
-use crate::breaker::BreakerConfig;
+use crate::breaker::{BreakerConfig, BreakerState};
 use crate::permission::{AnsweredBy, PermissionId, Question, Settlement};
 use crate::restarts::{RestartLimit, RestartLimits, RestartPolicy};
 
