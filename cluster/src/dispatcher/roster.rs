@@ -1,11 +1,13 @@
 //! What the dispatcher keeps of each instance.
 //!
-//! Owns the facts for `status` and the way to the supervisor. Must not decide. Invariant: folded from reports alone.
+//! Owns the facts, and the way to the supervisor. Must not decide. Invariant: folded from reports alone.
+
+mod orders;
+mod showing;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use toolpool_pool_core::launcher::Exit;
 use toolpool_pool_core::outcome::{FailureClass, Outcome};
@@ -14,17 +16,14 @@ use toolpool_pool_core::{Printed, rss_bytes};
 
 use super::sessions::Having;
 use crate::error::ControlError;
-use crate::explain::{Evidence, Explanation, Held, Next, Situation};
 use crate::fit::Groups;
 use crate::instance::{InstanceState, Standing};
 use crate::permission::{PermissionId, Question};
 use crate::replacing::{Recycle, Wear};
-use crate::status::{InstanceStatus, KeptWork, WaitingFor};
-use crate::turn::{Order, Turn};
-
-/// Places in an instance's mailbox that are kept for the orders which nobody could be told the refusal of: the cancel of a
-/// turn that has just ended, the turn after it and the cancel of that, one drain, one start, and one conversation to go on with.
-pub(crate) const KEPT_PLACES: usize = 6;
+use crate::status::KeptWork;
+use crate::turn::Order;
+#[cfg(test)]
+pub(crate) use orders::KEPT_PLACES;
 
 /// What never changes in a cluster's life.
 pub(crate) struct Facts {
@@ -151,44 +150,6 @@ impl Entry {
         }
     }
 
-    /// Sends an order without waiting; an instance that is gone needs none. No order is lost silently: those of an owner
-    /// who waits for an answer are refused when the mailbox is nearly full, and what is left always finds a place. A turn
-    /// is assigned when the one before has ended, and cancelled once.
-    pub(crate) fn order(&mut self, order: Order) {
-        let Some(orders) = &self.orders else { return };
-        match order {
-            Order::Restart(answer) | Order::Replace(_, answer) | Order::Answer(_, _, answer)
-                if orders.capacity() <= KEPT_PLACES =>
-            {
-                let refusal = ControlError::NotReady {
-                    instance: self.name.to_string(),
-                    reason: "too many orders for it are waiting; ask again".to_owned(),
-                };
-                answer.send(Err(refusal)).ok();
-                return;
-            }
-            Order::Drain if self.drained => return,
-            Order::Drain => self.drained = true,
-            Order::Restart(_) | Order::Replace(..) => self.drained = false,
-            _ => {}
-        }
-        orders.try_send(order).ok();
-    }
-
-    /// Gives it a turn, for the process of that generation and no other; a task that is gone gives it back.
-    pub(crate) fn give(&mut self, turn: Box<Turn>, generation: u64) -> Result<(), Box<Turn>> {
-        let Some(orders) = &self.orders else {
-            return Err(turn);
-        };
-        match orders.try_send(Order::Assign(turn, generation)) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(order) | TrySendError::Closed(order)) => match order {
-                Order::Assign(turn, _) => Err(turn),
-                _ => Ok(()),
-            },
-        }
-    }
-
     pub(crate) fn on_asked(&mut self, question: Question, asked: Instant, until: Instant) {
         self.questions.push(Open {
             question,
@@ -223,11 +184,6 @@ impl Entry {
                 self.waiters.push((generation, answer));
             }
         }
-    }
-
-    /// No more orders will come.
-    pub(crate) fn dismiss(&mut self) {
-        self.orders = None;
     }
 
     pub(crate) fn on_spawned(&mut self, now: Instant, generation: u64, pid: Option<u32>) {
@@ -342,181 +298,11 @@ impl Entry {
         }
     }
 
-    pub(crate) fn situation(&self, held: Option<Held>) -> Situation {
-        Situation {
-            state: self.state,
-            standing: self.standing,
-            turn: self.turn,
-            question: self
-                .questions
-                .first()
-                .map(|open| (open.question.id, open.until)),
-            held,
-        }
-    }
-
     /// How the process of its last start ended, if it had one.
     pub(crate) fn exit_of_start(&self) -> Option<String> {
         let exit = self
             .last_exit
             .filter(|_| self.last_exited == self.to_start)?;
         Some(exit.to_string())
-    }
-
-    pub(crate) fn explain(
-        &self,
-        index: usize,
-        why: String,
-        next: Next,
-        now: Instant,
-    ) -> Explanation {
-        Explanation {
-            index,
-            name: Arc::clone(&self.name),
-            tool: Arc::clone(&self.tool),
-            state: self.state,
-            state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
-            why,
-            evidence: Evidence {
-                generation: self.generation,
-                return_code: self.last_exit.and_then(|exit| exit.code),
-                signal: self.last_exit.and_then(|exit| exit.signal),
-                last_lines: self.last_lines.clone(),
-                failures: self.standing.failures,
-                tries_left: self.standing.tries_left,
-                last_error: self.last_error.clone(),
-                faults: self.standing.faults,
-                tool_errors: self.tool_errors,
-                crash_looping: self.standing.crash_looping,
-                silent_for_s: self.silent_for_s(now),
-                printed: self.printed.as_deref().cloned(),
-            },
-            next,
-        }
-    }
-
-    fn silent_for_s(&self, now: Instant) -> Option<f64> {
-        let since = self.standing.silent_since?;
-        Some(now.saturating_duration_since(since).as_secs_f64())
-    }
-
-    /// Why it is in its state; a life without trouble needs no reason.
-    pub(crate) fn why(&self) -> String {
-        match self.state {
-            InstanceState::Ready | InstanceState::Busy => String::new(),
-            _ => self.reason.clone(),
-        }
-    }
-
-    pub(crate) fn status(
-        &self,
-        index: usize,
-        why: String,
-        (sessions, paused, spare): (usize, bool, bool),
-        now: Instant,
-    ) -> InstanceStatus {
-        InstanceStatus {
-            index,
-            name: Arc::clone(&self.name),
-            tool: Arc::clone(&self.tool),
-            state: self.state,
-            reason: why,
-            state_for_s: now.saturating_duration_since(self.since).as_secs_f64(),
-            waiting: self.questions.iter().map(|open| open.status(now)).collect(),
-            alive: self.pid.is_some(),
-            pid: self.pid,
-            generation: self.generation,
-            return_code: self.last_exit.and_then(|exit| exit.code),
-            signal: self.last_exit.and_then(|exit| exit.signal),
-            breaker: self.breaker,
-            turns: self.turns,
-            turns_failed: self.turns_failed,
-            faults: self.standing.faults,
-            tool_errors: self.tool_errors,
-            crash_looping: self.standing.crash_looping,
-            silent_for_s: self.silent_for_s(now),
-            last_error: self.last_error.clone(),
-            rss_bytes: self.pid.and_then(rss_bytes),
-            sessions,
-            paused,
-            spare,
-            cwd: self.cwd.clone(),
-            branch: self.branch.clone(),
-        }
-    }
-}
-
-impl Open {
-    fn status(&self, now: Instant) -> WaitingFor {
-        WaitingFor {
-            kind: "permission",
-            permission: self.question.id,
-            turn: self.question.turn,
-            act: self.question.act.word(),
-            question: self.question.text.clone(),
-            asked_for_s: now.saturating_duration_since(self.asked).as_secs_f64(),
-            left_s: self.until.saturating_duration_since(now).as_secs_f64(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(orders: mpsc::Sender<Order>) -> Entry {
-        Entry::new(
-            Arc::from("main/1"),
-            Arc::from("standin"),
-            0,
-            orders,
-            String::new(),
-            None,
-            Instant::now(),
-        )
-    }
-
-    #[test]
-    fn a_mailbox_that_is_nearly_full_refuses_aloud_or_takes_the_order() {
-        let (sender, mut orders) = mpsc::channel(2 * KEPT_PLACES);
-        let mut entry = entry(sender);
-        let mut asked = Vec::new();
-        for _ in 0..10 {
-            let (answer, heard) = oneshot::channel();
-            entry.order(Order::Restart(answer));
-            asked.push(heard);
-        }
-        entry.order(Order::Cancel(TurnId(1)));
-        entry.order(Order::Cancel(TurnId(2)));
-        for _ in 0..10 {
-            entry.order(Order::Drain);
-        }
-        let refused = asked.iter_mut().filter_map(|heard| heard.try_recv().ok());
-        let refused: Vec<_> = refused.collect();
-        assert!(refused.iter().all(Result::is_err), "{refused:?}");
-        let mut taken = (0, Vec::new(), 0);
-        while let Ok(order) = orders.try_recv() {
-            match order {
-                Order::Restart(_) => taken.0 += 1,
-                Order::Cancel(turn) => taken.1.push(turn.0),
-                Order::Drain => taken.2 += 1,
-                _ => {}
-            }
-        }
-        assert_eq!(taken, (10 - refused.len(), vec![1, 2], 1));
-    }
-
-    #[test]
-    fn a_drain_after_a_restart_is_an_order_of_its_own() {
-        let (sender, mut orders) = mpsc::channel(64);
-        let mut entry = entry(sender);
-        entry.order(Order::Drain);
-        entry.order(Order::Restart(oneshot::channel().0));
-        entry.order(Order::Drain);
-        let mut drains = 0;
-        while let Ok(order) = orders.try_recv() {
-            drains += usize::from(matches!(order, Order::Drain));
-        }
-        assert_eq!(drains, 2);
     }
 }
