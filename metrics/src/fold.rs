@@ -4,19 +4,20 @@
 //! so that the same events always give the same numbers. Invariant: accepted prompts = ended + queued + in flight, after
 //! every event.
 
+mod instances;
+mod turns;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use metrics::Label;
 use toolpool_cluster::{Event, EventKind, EventSink, InstanceState, PauseCause, planted};
 
 use crate::queue::Queue;
 use crate::registry::Metrics;
-use crate::series::{BREAKER_STATES, ClusterSeries, InstanceSeries, STATES, ToolSeries};
-
-/// Instances of a cluster that get series of their own. Each takes 15 of them, and Prometheus pays for every one.
-const MAX_INSTANCE_SERIES: usize = 64;
+use crate::series::{ClusterSeries, STATES, ToolSeries};
+use instances::Instance;
 
 /// Samples that may wait to be sorted into buckets. So their memory is bounded whether anybody scrapes or not; sorting
 /// this many keeps the dispatcher for about 50 microseconds, measured on a shared two-core machine.
@@ -74,20 +75,6 @@ impl EventSink for MetricsSink {
     }
 }
 
-/// What is remembered of an instance.
-struct Instance {
-    /// Its tool's place among the cluster's.
-    tool: usize,
-    state: InstanceState,
-    /// Its process is being replaced because it is worn.
-    worn: bool,
-    /// Its breaker's place in [`BREAKER_STATES`].
-    breaker: usize,
-    /// When the prompt that it began last was accepted.
-    accepted_at: f64,
-    series: Option<InstanceSeries>,
-}
-
 struct Fold {
     metrics: Metrics,
     cluster: Arc<str>,
@@ -119,47 +106,27 @@ impl Fold {
         at: f64,
     ) -> Self {
         let mut tools: Vec<Tool> = Vec::new();
-        let instances: Vec<Instance> = names
-            .iter()
-            .zip(tools_of)
-            .enumerate()
-            .map(|(index, (name, tool))| {
-                let known = tools.iter().position(|known| known.name == *tool);
-                let place = known.unwrap_or_else(|| {
-                    tools.push(Tool::new(metrics, cluster, tool));
-                    tools.len() - 1
-                });
-                tools[place].in_state[InstanceState::Starting as usize] += 1;
-                let series = (index < MAX_INSTANCE_SERIES)
-                    .then(|| InstanceSeries::new(metrics, cluster, name));
-                Instance::new(place, series, at)
-            })
-            .collect();
-        for tool in &tools {
-            for (gauge, count) in tool.series.instances.iter().zip(tool.in_state) {
-                gauge.set(count as f64);
-            }
-            tool.series.in_flight.set(0.0);
-            tool.series.takeovers.increment(0);
-            tool.series.leaks.increment(0);
-            for paused in &tool.series.paused {
-                paused.set(0.0);
+        for tool in tools_of {
+            if !tools.iter().any(|known| known.name == *tool) {
+                tools.push(Tool::new(metrics, cluster, tool));
             }
         }
-        let desired = instances.len();
-        series.instances_desired.set(desired as f64);
+        series.instances_desired.set(names.len() as f64);
         series.sessions.set(0.0);
-        let fold = Self {
+        let mut fold = Self {
             metrics: metrics.clone(),
             cluster: Arc::clone(cluster),
             series,
-            desired,
+            desired: names.len(),
             tools,
-            instances,
-            indices: names.iter().cloned().zip(0..).collect(),
+            instances: Vec::new(),
+            indices: HashMap::new(),
             queue: Queue::default(),
             samples: 0,
         };
+        for (name, tool) in names.iter().zip(tools_of) {
+            fold.add(at, name, tool);
+        }
         fold.show_queue();
         fold
     }
@@ -195,30 +162,14 @@ impl Fold {
                 self.series.permissions.add(&self.metrics, "late", 1)
             }
             EventKind::TurnHandedBack { turn, instance } => {
-                self.series.retries.add(&self.metrics, "handed_back", 1);
-                let accepted_at = self.index(instance).map_or(at, |index| {
-                    self.tool(index).fly(|count| count.saturating_sub(1));
-                    self.instances[index].accepted_at
-                });
-                self.enqueue(turn.0, accepted_at);
+                self.on_queued_again(at, turn.0, instance, "handed_back", false);
             }
             EventKind::TurnRetried {
                 turn,
                 instance,
                 ready,
                 ..
-            } => {
-                self.series.retries.add(&self.metrics, "policy", 1);
-                let index = self.index(instance);
-                if let Some(index) = index {
-                    self.tool(index).fly(|count| count.saturating_sub(1));
-                    if *ready {
-                        self.set_state(index, InstanceState::Ready, at);
-                    }
-                }
-                let accepted_at = index.map_or(at, |index| self.instances[index].accepted_at);
-                self.enqueue(turn.0, accepted_at);
-            }
+            } => self.on_queued_again(at, turn.0, instance, "policy", *ready),
             EventKind::TurnEnded { .. } => self.on_turn_ended(at, event),
             EventKind::InstanceSpawned { instance, .. } => {
                 if let Some(instance) = self.instance(instance)
@@ -234,19 +185,7 @@ impl Fold {
                 to,
                 start,
                 ..
-            } => {
-                if let Some(index) = self.index(instance) {
-                    if *to == InstanceState::Starting && *generation > 1 {
-                        self.count_restart(index, *from);
-                    }
-                    self.set_state(index, *to, at);
-                    if let Some(start) = start {
-                        let series = &self.tool(index).series;
-                        series.start_duration.record(start.as_secs_f64());
-                        self.note_samples(1);
-                    }
-                }
-            }
+            } => self.on_changed(at, instance, *generation, *from, *to, *start),
             EventKind::GroupScaled { from, to, .. } => {
                 self.desired = (self.desired + to).saturating_sub(*from);
                 self.series.instances_desired.set(self.desired as f64);
@@ -287,100 +226,6 @@ impl Fold {
         }
     }
 
-    fn on_turn_started(
-        &mut self,
-        at: f64,
-        turn: u64,
-        instance: &Arc<str>,
-        queued: Duration,
-        route: &'static str,
-    ) {
-        let accepted_at = self.dequeue(turn).unwrap_or(at - queued.as_secs_f64());
-        if let Some(index) = self.index(instance) {
-            self.tool(index).fly(|count| count + 1);
-            self.instances[index].accepted_at = accepted_at;
-            self.set_state(index, InstanceState::Busy, at);
-        }
-        self.series.routes.add(&self.metrics, route, 1);
-        self.series.queue_wait.record(queued.as_secs_f64());
-        self.note_samples(1);
-    }
-
-    fn on_turn_ended(&mut self, at: f64, event: &EventKind) {
-        let EventKind::TurnEnded {
-            turn,
-            instance,
-            outcome,
-            queued,
-            took,
-            first_output,
-            usage,
-            ready,
-            ..
-        } = event
-        else {
-            return;
-        };
-        let Some(index) = instance.as_ref().and_then(|name| self.index(name)) else {
-            self.series.turns.add(&self.metrics, outcome, 1);
-            self.dequeue(turn.0);
-            self.series.queue_wait.record(queued.as_secs_f64());
-            self.note_samples(1);
-            return;
-        };
-        if *ready {
-            self.set_state(index, InstanceState::Ready, at);
-        }
-        let tool = &mut self.tools[self.instances[index].tool];
-        tool.fly(|count| count.saturating_sub(1));
-        tool.series.turns.add(&self.metrics, outcome, 1);
-        tool.series.duration.record(took.as_secs_f64());
-        if let Some(first_output) = first_output {
-            tool.series.first_output.record(first_output.as_secs_f64());
-        }
-        if let Some(usage) = usage {
-            let kinds = [
-                ("input", usage.input_tokens),
-                ("output", usage.output_tokens),
-            ];
-            for (kind, tokens) in kinds {
-                if let Some(tokens) = tokens {
-                    tool.series.tokens.add(&self.metrics, kind, tokens);
-                }
-            }
-            if let Some(usd) = usage.cost_usd {
-                self.metrics.costs().add(&self.cluster, &tool.name, usd);
-            }
-        }
-        self.note_samples(1 + usize::from(first_output.is_some()));
-    }
-
-    /// A new instance, or one that comes back to the series that it had.
-    fn add(&mut self, at: f64, name: &Arc<str>, tool: &Arc<str>) {
-        let Some(place) = self.tools.iter().position(|known| known.name == *tool) else {
-            return;
-        };
-        let index = self.index(name).unwrap_or(self.instances.len());
-        let series = (index < MAX_INSTANCE_SERIES)
-            .then(|| InstanceSeries::new(&self.metrics, &self.cluster, name));
-        let instance = Instance::new(place, series, at);
-        if index < self.instances.len() {
-            self.instances[index] = instance;
-        } else {
-            self.instances.push(instance);
-            self.indices.insert(Arc::clone(name), index);
-        }
-        self.tools[place].count(InstanceState::Starting, 1);
-    }
-
-    fn remove(&mut self, name: &Arc<str>) {
-        if let Some(index) = self.index(name) {
-            self.instances[index].show_nothing();
-            let state = self.instances[index].state;
-            self.tool(index).count(state, -1);
-        }
-    }
-
     fn on_pause(&self, tool: &Arc<str>, cause: &str, more: f64) {
         let cause = PauseCause::ALL
             .iter()
@@ -391,82 +236,9 @@ impl Fold {
         }
     }
 
-    fn on_breaker(&mut self, instance: &Arc<str>, to: &'static str) {
-        self.series.breaker_transitions.add(&self.metrics, to, 1);
-        let state = BREAKER_STATES.iter().position(|state| *state == to);
-        if let (Some(index), Some(state)) = (self.index(instance), state) {
-            self.instances[index].breaker = state;
-            self.instances[index].show_breaker(state);
-        }
-    }
-
-    fn count_exit(
-        &mut self,
-        instance: &Arc<str>,
-        code: Option<i32>,
-        signal: Option<i32>,
-        leaked: bool,
-    ) {
-        let Some(index) = self.index(instance) else {
-            return;
-        };
-        let stopping = self.instances[index].state == InstanceState::Stopping;
-        let reason = match (code, signal) {
-            _ if stopping => "stopped",
-            (Some(_), _) => "exit",
-            (None, Some(_)) => "signal",
-            (None, None) => "unknown",
-        };
-        let tool = &mut self.tools[self.instances[index].tool];
-        tool.series.exits.add(&self.metrics, reason, 1);
-        tool.series.leaks.increment(u64::from(leaked));
-    }
-
-    fn count_restart(&mut self, index: usize, from: InstanceState) {
-        let probes = BREAKER_STATES[self.instances[index].breaker] == "half_open";
-        let worn = std::mem::take(&mut self.instances[index].worn);
-        let reason = match from {
-            _ if worn => "worn",
-            InstanceState::Backoff => "failure",
-            InstanceState::Tripped if probes => "probe",
-            _ => "manual",
-        };
-        let tool = &mut self.tools[self.instances[index].tool];
-        tool.series.restarts.add(&self.metrics, reason, 1);
-    }
-
-    fn set_state(&mut self, index: usize, to: InstanceState, at: f64) {
-        let instance = &mut self.instances[index];
-        let from = std::mem::replace(&mut instance.state, to);
-        if from == to {
-            return;
-        }
-        instance.show_state(from, at);
-        let tool = self.tool(index);
-        tool.count(from, -1);
-        tool.count(to, 1);
-    }
-
-    fn enqueue(&mut self, turn: u64, accepted_at: f64) {
-        self.queue.put(turn, accepted_at);
-        self.show_queue();
-    }
-
-    fn dequeue(&mut self, turn: u64) -> Option<f64> {
-        let accepted_at = self.queue.take(turn);
-        self.show_queue();
-        accepted_at
-    }
-
     /// The tool of an instance.
     fn tool(&mut self, instance: usize) -> &mut Tool {
         &mut self.tools[self.instances[instance].tool]
-    }
-
-    fn show_queue(&self) {
-        self.series.queue_depth.set(self.queue.len() as f64);
-        let oldest = self.queue.oldest();
-        self.series.queue_oldest.set(oldest.unwrap_or_default());
     }
 
     fn note_samples(&mut self, more: usize) {
@@ -488,11 +260,18 @@ impl Fold {
 
 impl Tool {
     fn new(metrics: &Metrics, cluster: &Arc<str>, name: &Arc<str>) -> Self {
+        let series = ToolSeries::new(metrics, cluster, name);
+        for gauge in series.instances.iter().chain(&series.paused) {
+            gauge.set(0.0);
+        }
+        series.in_flight.set(0.0);
+        series.takeovers.increment(0);
+        series.leaks.increment(0);
         Self {
             name: Arc::clone(name),
             in_state: [0; STATES],
             in_flight: 0,
-            series: ToolSeries::new(metrics, cluster, name),
+            series,
         }
     }
 
@@ -506,48 +285,6 @@ impl Tool {
     fn fly(&mut self, change: impl Fn(usize) -> usize) {
         self.in_flight = change(self.in_flight);
         self.series.in_flight.set(self.in_flight as f64);
-    }
-}
-
-impl Instance {
-    fn new(tool: usize, series: Option<InstanceSeries>, at: f64) -> Self {
-        let instance = Self {
-            tool,
-            state: InstanceState::Starting,
-            worn: false,
-            breaker: 0,
-            accepted_at: at,
-            series,
-        };
-        instance.show_state(InstanceState::Starting, at);
-        instance.show_breaker(0);
-        instance
-    }
-
-    /// It is in no state any more.
-    fn show_nothing(&self) {
-        if let Some(series) = &self.series {
-            let gauges = series.states.iter().chain(&series.breaker);
-            gauges
-                .chain([&series.since])
-                .for_each(|gauge| gauge.set(0.0));
-        }
-    }
-
-    fn show_state(&self, from: InstanceState, at: f64) {
-        if let Some(series) = &self.series {
-            series.states[from as usize].set(0.0);
-            series.states[self.state as usize].set(1.0);
-            series.since.set(at);
-        }
-    }
-
-    fn show_breaker(&self, state: usize) {
-        if let Some(series) = &self.series {
-            for (place, gauge) in series.breaker.iter().enumerate() {
-                gauge.set(f64::from(u8::from(place == state)));
-            }
-        }
     }
 }
 
