@@ -52,6 +52,14 @@ impl InstanceState {
         matches!(self, Self::Busy | Self::Waiting | Self::Draining)
     }
 
+    /// The change to that state is one that the turn itself tells the dispatcher of.
+    pub(crate) fn turn_tells_of(self, to: Self) -> bool {
+        matches!(
+            (self, to),
+            (Self::Ready, Self::Busy) | (Self::Busy | Self::Waiting, Self::Ready)
+        )
+    }
+
     /// The state's word in the CLI, the events and the metrics.
     pub fn word(self) -> &'static str {
         match self {

@@ -3,20 +3,21 @@
 //! Owns what the real supervisor does around the machine, in its order; each of its waits for the dispatcher is a place
 //! where others go first. Must not decide. Invariant: one step is what the real task does between two waits.
 
+mod judging;
+mod performing;
+
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::Rng;
 use toolpool_pool_core::launcher::Exit;
-use toolpool_pool_core::outcome::{DoubtCause, Failure, FailureClass, Outcome};
-use toolpool_pool_core::prompt::TurnId;
+use toolpool_pool_core::outcome::DoubtCause;
 
 use super::tool::{Happening, Process};
 use super::{Message, Order, Report, Stage, Turn};
 use crate::breaker::BreakerState;
 use crate::instance::{Action, Input, Instance, InstanceConfig, InstanceState};
-use crate::permission::{AnsweredBy, PermissionId, Question, Settlement};
-use crate::restarts::RestartPolicy;
+use crate::permission::{PermissionId, Question};
 
 enum Effect {
     Do(Action),
@@ -174,24 +175,7 @@ impl Supervisor {
             Input::Timer(_) => format!("instance {index} looks"),
             input => format!("instance {index} hears {input:?}"),
         });
-        if let Input::Answer(id, _) = &input {
-            self.answering = Some(*id);
-        }
-        match &input {
-            Input::Ready => self.ready = Some(stage.now),
-            Input::Assign { .. } => self.quiet_from = stage.now,
-            Input::Restart => {
-                self.restarts.clear();
-                self.given_up = false;
-            }
-            Input::Exited { .. } | Input::LaunchFailed { .. } => {
-                let ready = self.ready.take();
-                if ready.is_some_and(|ready| stage.now - ready >= Duration::from_secs(600)) {
-                    self.restarts.clear();
-                }
-            }
-            _ => {}
-        }
+        self.remember(&input, stage.now);
         let rings = matches!(input, Input::Timer(_));
         let ends = matches!(input, Input::Exited { .. } | Input::LaunchFailed { .. });
         let mut actions = Vec::new();
@@ -221,51 +205,6 @@ impl Supervisor {
         }
         stage.judge.seen.states.insert(self.machine.state());
         self.effects.extend(actions.into_iter().map(Effect::Do));
-    }
-
-    /// Restarts that nobody asked for are no more than allowed, or come one at a time and after a wait.
-    fn judge_restart(&mut self, planned: Instant, stage: &mut Stage) {
-        let config = &stage.config;
-        assert_ne!(config.restart, RestartPolicy::Temporary);
-        let burst = config.restarts.burst;
-        let recent = |when: &&Instant| planned.saturating_duration_since(**when) < burst.within;
-        let recent = self.restarts.iter().filter(recent).count();
-        if recent >= burst.restarts as usize {
-            assert!(
-                planned - stage.now >= config.breaker.open_for / 2,
-                "restart {} within {burst:?}",
-                recent + 1
-            );
-            stage.judge.seen.looped = true;
-        }
-        self.restarts.push(planned);
-    }
-
-    /// A turn is killed as hung for what can be seen of its process, and for nothing else.
-    fn judge_kill(&self, actions: &[Action], stage: &mut Stage) {
-        let why = actions.iter().find_map(|action| match action {
-            Action::Changed { reason, .. } => Some(reason.as_str()),
-            _ => None,
-        });
-        let why = why.expect("its state has changed");
-        let (config, pulse) = (&stage.config, self.process.as_ref().map(Process::pulse));
-        let pulse = pulse.expect("it runs a turn");
-        let since = |when: Instant| stage.now - when.max(self.quiet_from);
-        let is_due = if why.contains("first-byte") {
-            pulse.heard.is_none() && since(self.quiet_from) >= config.first_byte_timeout
-        } else if why.contains("silence") {
-            pulse
-                .heard
-                .is_some_and(|heard| since(heard) >= config.silence_timeout)
-        } else if why.contains("write") {
-            pulse
-                .stuck
-                .is_some_and(|stuck| since(stuck) >= config.write_timeout)
-        } else {
-            return;
-        };
-        assert!(is_due, "killed for {why}, and what is seen is {pulse:?}");
-        stage.judge.seen.hung = true;
     }
 
     /// Takes one of the things that wait for it.
@@ -417,224 +356,5 @@ impl Supervisor {
                 });
             }
         }
-    }
-
-    fn perform(&mut self, action: Action, stage: &mut Stage) {
-        let index = self.index;
-        let start = stage.start;
-        stage.tell(|| format!("instance {index} does {}", told(&action, start)));
-        match action {
-            Action::Spawn => {
-                self.look_at_start();
-                let generation = self.machine.generation();
-                self.to_start = Some(generation);
-                self.telling = Some(Report::WantsToStart { generation });
-            }
-            Action::Submit(turn) => self.submit(turn, stage),
-            Action::Interrupt => {
-                if let Some(process) = &mut self.process {
-                    process.interrupt(stage);
-                }
-            }
-            Action::Ask {
-                question, until, ..
-            } => {
-                assert!(until > stage.now || stage.now == stage.start);
-                stage.judge.asked(&question);
-                self.telling = Some(Report::Asked(question));
-            }
-            Action::Settle(question, settlement) => {
-                stage.judge.settled(&question, settlement);
-                if let Settlement::Answered(_, AnsweredBy::Person) = settlement {
-                    assert_eq!(
-                        self.answering,
-                        Some(question.id),
-                        "an answer to another question"
-                    );
-                }
-                if let (Settlement::Answered(..), Some(process)) = (settlement, &mut self.process) {
-                    process.answer(&question.request, stage);
-                }
-                self.telling = Some(Report::Settled(question.id));
-            }
-            Action::NotOpen(_) => {}
-            Action::Terminate => {
-                if let Some(process) = &mut self.process {
-                    process.terminate(stage);
-                }
-                if self.to_start.take().is_some() {
-                    let reason = "stopped before it was started".to_owned();
-                    self.inputs.push_back(Input::LaunchFailed {
-                        permanent: false,
-                        reason,
-                    });
-                }
-            }
-            Action::Kill => {
-                if let Some(process) = &mut self.process {
-                    process.kill(stage);
-                }
-                if self.launching.take().is_some() {
-                    let reason = "given up".to_owned();
-                    self.inputs.push_back(Input::LaunchFailed {
-                        permanent: false,
-                        reason,
-                    });
-                }
-            }
-            Action::Disown => {
-                let given_up = self.process.take();
-                let hopeless = given_up.is_none_or(|process| process.survives_everything());
-                assert!(hopeless, "given up without a SIGKILL");
-                stage.judge.seen.disowned = true;
-            }
-            Action::Doubt(turn, doubt) => {
-                let lives = self
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| !process.survives_everything());
-                assert!(!lives, "{turn} is in doubt, and its process lives");
-                stage.judge.in_doubt(turn);
-                self.end(turn, Outcome::Indeterminate(doubt));
-            }
-            Action::HandBack(turn) => {
-                if let Some(turn) = self.running.take_if(|running| running.id == turn) {
-                    stage.judge.handed_back(turn.id);
-                    self.telling = Some(Report::HandedBack(turn));
-                }
-            }
-            Action::Changed { to, from, reason } => {
-                // The dispatcher knows of these from the turn itself.
-                let is_known = matches!(
-                    (from, to),
-                    (InstanceState::Ready, InstanceState::Busy)
-                        | (
-                            InstanceState::Busy | InstanceState::Waiting,
-                            InstanceState::Ready
-                        )
-                );
-                if !is_known {
-                    let for_good = to == InstanceState::Failed && !self.machine.standing().returns;
-                    self.given_up |= for_good;
-                    self.telling = Some(Report::Changed(to, reason, for_good));
-                }
-            }
-            Action::BreakerChanged(state) => {
-                if let (BreakerState::Open { until }, BreakerState::HalfOpen) =
-                    (self.breaker, state)
-                {
-                    assert!(stage.now >= until, "the probe is too early");
-                }
-                self.breaker = state;
-            }
-        }
-    }
-
-    fn look_at_start(&self) {
-        assert!(!self.given_up, "another start cannot help");
-        assert!(
-            self.process.is_none() && self.launching.is_none() && self.to_start.is_none(),
-            "two processes of one instance"
-        );
-        assert!(
-            !matches!(self.breaker, BreakerState::Open { .. }),
-            "a start while the breaker is open"
-        );
-    }
-
-    fn launch(&mut self, stage: &mut Stage) {
-        self.look_at_start();
-        let over = stage.within(1_500);
-        let fails = stage.mishap(15);
-        self.launching = Some(Launch {
-            over: (!stage.mishap(3)).then_some(over),
-            error: fails.then(|| stage.percent(5)),
-        });
-    }
-
-    fn submit(&mut self, turn: TurnId, stage: &mut Stage) {
-        let fresh = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.ticket.fresh);
-        let here = self.running.as_ref().map(|running| running.id);
-        assert_eq!(here, Some(turn), "it is not here");
-        let process = self.process.as_mut().expect("a ready one has a process");
-        if process.submit(turn, fresh, stage) {
-            return;
-        }
-        let mut actions = Vec::new();
-        self.machine
-            .handle(stage.now, Input::Refused(turn), &mut actions);
-        let failure = Failure {
-            class: FailureClass::Refused,
-            message: "too long".to_owned(),
-            retry_after: None,
-        };
-        self.end(turn, Outcome::Failed(failure));
-        self.effects.extend(actions.into_iter().map(Effect::Do));
-    }
-
-    fn end(&mut self, turn: TurnId, outcome: Outcome) {
-        let ready = self.machine.state() == InstanceState::Ready;
-        let turn = self.running.take_if(|running| running.id == turn);
-        let turn = turn.expect("a turn ends once, where it runs");
-        self.telling = Some(Report::TurnEnded {
-            turn,
-            outcome,
-            ready,
-        });
-    }
-
-    /// What must be true whenever it waits.
-    fn look(&self) {
-        let state = self.machine.state();
-        let rests = matches!(
-            state,
-            InstanceState::Ready | InstanceState::Stopped | InstanceState::Failed
-        );
-        assert!(
-            rests || self.machine.deadline().is_some(),
-            "{state:?} may last for ever"
-        );
-        let may_run = state.runs_turn() || state == InstanceState::Stopping;
-        assert!(
-            !state.runs_turn() || self.running.is_some(),
-            "{state:?} without a turn"
-        );
-        assert!(may_run || self.running.is_none(), "{state:?} with a turn");
-        let has_process = self.process.is_some();
-        let waits = self.to_start.is_some();
-        let expected = match state {
-            InstanceState::Starting if waits => !has_process && self.launching.is_none(),
-            _ if waits => false,
-            InstanceState::Starting | InstanceState::Stopping => {
-                has_process != self.launching.is_some()
-            }
-            InstanceState::Ready
-            | InstanceState::Busy
-            | InstanceState::Waiting
-            | InstanceState::Draining => has_process && self.launching.is_none(),
-            _ => !has_process && self.launching.is_none(),
-        };
-        assert!(expected, "{state:?} with {:?}", self.process);
-    }
-
-    pub(super) fn look_at_the_end(&self) {
-        assert!(self.gone && self.process.is_none() && self.launching.is_none());
-        assert_eq!(self.turns_held(), 0);
-    }
-}
-
-/// An action without the clock's own numbers, which are others in each run.
-fn told(action: &Action, start: Instant) -> String {
-    match action {
-        Action::Ask {
-            question, until, ..
-        } => format!("ask {question:?} until {:?}", *until - start),
-        Action::BreakerChanged(BreakerState::Open { until }) => {
-            format!("open its breaker until {:?}", *until - start)
-        }
-        other => format!("{other:?}"),
     }
 }

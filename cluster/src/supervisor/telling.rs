@@ -29,15 +29,7 @@ impl Drop for Farewell {
 
 impl Supervisor {
     pub(super) async fn changed(&mut self, from: InstanceState, to: InstanceState, reason: String) {
-        // The dispatcher knows of these from the turn itself.
-        if matches!(
-            (from, to),
-            (InstanceState::Ready, InstanceState::Busy)
-                | (
-                    InstanceState::Busy | InstanceState::Waiting,
-                    InstanceState::Ready
-                )
-        ) {
+        if from.turn_tells_of(to) {
             return;
         }
         let start = (from == InstanceState::Starting && to == InstanceState::Ready)
