@@ -67,7 +67,7 @@ impl<S> Abort<S> {
 }
 
 /// The kind of a record, and its turn; 0 if it is of none.
-fn kind(record: &Record) -> (&'static str, u64) {
+pub(crate) fn kind(record: &Record) -> (&'static str, u64) {
     match record {
         Record::Accepted(accepted) => ("accepted", accepted.turn.0),
         Record::Dispatching(dispatching) => ("dispatching", dispatching.turn.0),

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 use toolpool_testkit::ledgers::Kept;
 
@@ -22,9 +22,14 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether it has no end yet.
+    pub(crate) fn is_open(&self) -> bool {
+        ["queued", "running"].contains(&self.state.as_str())
+    }
+
     /// The same for the checker of all accounts.
-    pub(crate) fn kept(self) -> Kept {
-        let is_open = ["queued", "running"].contains(&self.state.as_str());
+    fn kept(self) -> Kept {
+        let is_open = self.is_open();
         Kept {
             turn: self.turn,
             prompt: self.prompt,
@@ -36,7 +41,7 @@ impl Row {
     }
 }
 
-/// All prompts, in the order of their numbers.
+/// All prompts, in the order of their numbers. Each that has ended has one record of its end, and no other has any.
 pub(crate) fn rows(journal: &Path) -> Result<Vec<Row>> {
     if !journal.exists() {
         return Ok(Vec::new());
@@ -44,6 +49,9 @@ pub(crate) fn rows(journal: &Path) -> Result<Vec<Row>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection =
         Connection::open_with_flags(journal, flags).context("cannot read the journal")?;
+    // All of it as it is at one point of time.
+    let connection = connection.unchecked_transaction()?;
+    let ends: i64 = connection.query_row("SELECT count(*) FROM ends", [], |row| row.get(0))?;
     let mut select = connection.prepare(
         "SELECT turn, state, coalesce(cause, ''), coalesce(prompt, ''), coalesce(reply, ''), attempts \
          FROM history ORDER BY turn",
@@ -58,5 +66,16 @@ pub(crate) fn rows(journal: &Path) -> Result<Vec<Row>> {
             attempts: row.get(5)?,
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+    let ended = rows.iter().filter(|row| !row.is_open()).count();
+    ensure!(
+        i64::try_from(ended)? == ends,
+        "{ended} prompts have ended, and {ends} ends are in the journal"
+    );
+    Ok(rows)
+}
+
+/// The same for the checker of all accounts.
+pub(crate) fn kept(journal: &Path) -> Result<Vec<Kept>> {
+    Ok(rows(journal)?.into_iter().map(Row::kept).collect())
 }

@@ -4,6 +4,7 @@
 
 mod breaker;
 mod bytes;
+mod cancels;
 mod crowds;
 mod death;
 mod doubt;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         restarts::CASES,
         routing::CASES,
         load::CASES,
+        cancels::CASES,
         resources::CASES,
         limits::CASES,
         crowds::CASES,

@@ -10,6 +10,7 @@ mod abort;
 mod books;
 mod case;
 mod cases;
+mod dam;
 mod lab;
 mod manager;
 mod own;

@@ -18,6 +18,7 @@ use toolpool::{
 use toolpool_testkit::census::{Census, MARKER};
 use toolpool_testkit::ledgers::{Answer, Ledgers, Sums, Told, reads};
 
+use crate::books;
 use crate::lab::{LONG, Lab};
 
 /// Restarts as they come.
@@ -39,6 +40,8 @@ pub(crate) struct Rig {
     pub(crate) census: Census,
     seed: String,
     ledger: PathBuf,
+    /// Its journal, which is an account like the others.
+    journal: Option<PathBuf>,
     metrics: Metrics,
     before: String,
     told: Arc<Mutex<Vec<Told>>>,
@@ -143,6 +146,7 @@ impl Rig {
             census: lab.census().clone(),
             seed: lab.seed().to_owned(),
             ledger: lab.ledger(),
+            journal: None,
             metrics,
             before,
             told: Arc::default(),
@@ -150,6 +154,14 @@ impl Rig {
             usual,
             events: Arc::new(tokio::sync::Mutex::new(events)),
         })
+    }
+
+    /// The cluster keeps a journal there, which has no other cluster's prompts.
+    pub(crate) fn with_journal(self, journal: PathBuf) -> Self {
+        Self {
+            journal: Some(journal),
+            ..self
+        }
     }
 
     /// Asks, and waits for the end; a completed reply must be the formula's.
@@ -216,32 +228,39 @@ impl Rig {
                 rig: self.clone(),
             })),
             Err(AskError::Submit(refusal)) => {
-                self.note(prompt, None, Some("refused"), "", answer);
-                Ok(Err(Said {
+                let said = Said {
                     outcome: "refused",
                     cause: refusal.code(),
                     detail: refusal.to_string(),
                     text: String::new(),
                     reply: None,
-                }))
+                };
+                self.note(prompt, None, Some(&said), answer);
+                Ok(Err(said))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn note(
-        &self,
-        prompt: &str,
-        turn: Option<u64>,
-        outcome: Option<&str>,
-        text: &str,
-        answer: Answer,
-    ) {
+    /// A caller left before it was told anything. The turn, and how it must end, is what somebody else knows of it.
+    pub(crate) fn left_unheard(&self, prompt: &str, turn: u64, outcome: &'static str) {
+        let said = Said {
+            outcome,
+            cause: "",
+            detail: String::new(),
+            text: String::new(),
+            reply: None,
+        };
+        self.note(prompt, Some(turn), Some(&said), Answer::Formula);
+    }
+
+    fn note(&self, prompt: &str, turn: Option<u64>, said: Option<&Said>, answer: Answer) {
         let told = Told {
             prompt: prompt.to_owned(),
             turn,
-            outcome: outcome.map(str::to_owned),
-            text: text.to_owned(),
+            outcome: said.map(|said| said.outcome.to_owned()),
+            cause: said.map_or_else(String::new, |said| said.cause.to_owned()),
+            text: said.map_or_else(String::new, |said| said.text.clone()),
             answer,
         };
         // Nothing can panic while it is held.
@@ -323,6 +342,7 @@ impl Rig {
             events,
             before: self.before.clone(),
             after: self.metrics.render(),
+            kept: self.journal.as_deref().map(books::kept).transpose()?,
         };
         let mut sums = ledgers.reconcile();
         if let Ok(sums) = &sums
@@ -349,7 +369,7 @@ impl Asked {
     /// Goes away before the end, which withdraws the prompt.
     pub(crate) fn leave(self) {
         let turn = Some(self.stream.turn().0);
-        self.rig.note(&self.prompt, turn, None, "", self.answer);
+        self.rig.note(&self.prompt, turn, None, self.answer);
     }
 
     /// Waits for the end.
@@ -361,25 +381,21 @@ impl Asked {
             Err(error) => return Err(error.into()),
         };
         let outcome = reply.outcome.word();
-        rig.note(
-            &prompt,
-            Some(reply.turn.0),
-            Some(outcome),
-            &reply.text,
-            answer,
-        );
         let (cause, detail) = match &reply.outcome {
             Outcome::Failed(failure) => (failure.class.word(), failure.message.clone()),
             Outcome::Indeterminate(doubt) => (doubt.cause.word(), doubt.detail.clone()),
             _ => ("", String::new()),
         };
-        Ok(Said {
+        let turn = Some(reply.turn.0);
+        let said = Said {
             outcome,
             cause,
             detail,
             text: reply.text.clone(),
             reply: Some(reply),
-        })
+        };
+        rig.note(&prompt, turn, Some(&said), answer);
+        Ok(said)
     }
 }
 

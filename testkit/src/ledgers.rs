@@ -1,11 +1,12 @@
-//! Five accounts of one run, and the one checker that reconciles them.
+//! Five accounts of one run, six with a journal, and the one checker that reconciles them.
 //!
 //! The tools write down what they read, the clients what they were told, the cluster what happened, the exporter what it
-//! counts; the operating system knows what is left. Owns what must hold between them. Must not know any other crate of the
+//! counts, the journal what is to outlive all of it; the operating system knows what is left. Owns what must hold between them. Must not know any other crate of the
 //! workspace: events come as the JSON that they are on the wire, metrics as the exporter's text. Invariant: each account is
 //! taken for itself, and none is believed because another one says the same.
 
 mod closing;
+mod journaled;
 mod lives;
 mod sources;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub struct Told {
     pub turn: Option<u64>,
     /// The outcome's word; None if the caller went away before.
     pub outcome: Option<String>,
+    /// The class of a failure, the cause of a doubt; empty otherwise.
+    pub cause: String,
     /// The reply's text, or what there is of it.
     pub text: String,
     /// What a completed reply must be.
@@ -63,6 +66,8 @@ pub struct Ledgers {
     pub before: String,
     /// And after the end.
     pub after: String,
+    /// The journal after the end, if there was one for this cluster alone.
+    pub kept: Option<Vec<Kept>>,
 }
 
 /// The sums on which all accounts agree.
@@ -145,6 +150,7 @@ impl Ledgers {
         self.check_answers(&mut wrong);
         self.check_reads(&facts, &mut wrong);
         self.check_metrics(&facts, &mut wrong);
+        self.check_journal(&facts, &mut wrong);
         if wrong.is_empty() {
             Ok(sums)
         } else {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use tokio::process::{Child, Command};
 use toolpool::journal::Journal;
-use toolpool_testkit::ledgers::{Kept, Lives, Survived, answer_to, reads};
+use toolpool_testkit::ledgers::{Lives, Survived, answer_to, reads};
 
 use crate::abort::{AWAITED, BESIDE, Point, Step};
 use crate::books;
@@ -129,12 +129,6 @@ fn lot(name: &str, limit: u64) -> u64 {
     u64::from_str_radix(&digits[..8], 16).unwrap_or_default() % limit
 }
 
-/// All prompts of a journal, by the reader that needs no owner.
-fn kept(orders: &Orders) -> Result<Vec<Kept>> {
-    let rows = books::rows(&orders.journal())?;
-    Ok(rows.into_iter().map(books::Row::kept).collect())
-}
-
 /// Reconciles the accounts of all lives, of which the journal has every prompt.
 fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
     let told = std::fs::read_to_string(orders.told())?;
@@ -150,7 +144,7 @@ fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
             .into_iter()
             .filter(|line| line["said"] != "serving")
             .collect(),
-        kept: kept(orders)?,
+        kept: books::kept(&orders.journal())?,
     };
     let survived = lives.reconcile().map_err(|wrong| {
         let more = wrong.len().saturating_sub(5);
@@ -455,9 +449,8 @@ fn check_progress(lab: &Lab, before: &[books::Row], now: &[books::Row]) -> Resul
         let later = now
             .get(&turn)
             .with_context(|| format!("t{turn} was there before"))?;
-        let is_open = ["queued", "running"].contains(&earlier.state.as_str());
         ensure!(
-            earlier.prompt == later.prompt && (is_open || earlier == *later),
+            earlier.prompt == later.prompt && (earlier.is_open() || earlier == *later),
             "t{turn} has become another"
         );
     }

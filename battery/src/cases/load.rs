@@ -1,10 +1,10 @@
-//! More than there is room or time for, and callers who change their minds.
+//! More than there is room or time for.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use toolpool::{Approvals, InstanceState, InstanceStatus, Submission};
+use toolpool::{InstanceStatus, Submission};
 use toolpool_testkit::ledgers::Answer;
 
 use crate::case::{Case, Counted};
@@ -36,18 +36,10 @@ pub(super) const CASES: &[Case] = &[
         alone: false,
         run: |lab| Box::pin(time_is_up(lab)),
     },
-    Case {
-        number: 59,
-        tier: 1,
-        name: "a cancel in each state",
-        injects: "1,000 cancels in the queue, 1,000 at any moment, 100 in a turn, 50 while a person is asked, 1,000 after the end",
-        alone: false,
-        run: |lab| Box::pin(cancels(lab)),
-    },
 ];
 
 /// Begins a prompt that is not refused.
-async fn begin(
+pub(super) async fn begin(
     rig: &Rig,
     prompt: &str,
     wish: impl FnOnce(Submission) -> Submission,
@@ -57,7 +49,7 @@ async fn begin(
 }
 
 /// Keeps an instance busy until [`go_on`].
-async fn hold(rig: &Rig, instance: usize) -> Result<Asked> {
+pub(super) async fn hold(rig: &Rig, instance: usize) -> Result<Asked> {
     let prompt = format!("stop instance {instance}");
     let held = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
     rig.until(instance, "stopped", is_stopped).await?;
@@ -71,7 +63,7 @@ fn is_stopped(status: &InstanceStatus) -> bool {
         .is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
-async fn go_on(rig: &Rig, instance: usize, held: Asked) -> Result<()> {
+pub(super) async fn go_on(rig: &Rig, instance: usize, held: Asked) -> Result<()> {
     let pid = rig
         .status(instance)
         .await?
@@ -214,132 +206,4 @@ async fn time_is_up(lab: &Lab) -> Result<Counted> {
         "{sums}; {} processes were ended for turns whose time was up",
         sums.spawned - 1
     )))
-}
-
-async fn cancels(lab: &Lab) -> Result<Counted> {
-    const INSTANCES: usize = 4;
-    let profile = lab.standin(&[
-        "on prompt ~stop signal STOP",
-        "on prompt ~slow stream 1B 50ms",
-    ])?;
-    let rig = lab
-        .launch(profile, INSTANCES, |builder| {
-            builder
-                .interrupt_grace(Duration::from_millis(1))
-                .stop_grace(Duration::from_millis(500))
-        })
-        .await?;
-    in_the_queue(&rig, INSTANCES).await?;
-    let callers = (0..INSTANCES).map(|instance| {
-        let rig = rig.clone();
-        tokio::spawn(async move {
-            for number in 0..25 {
-                in_a_turn(&rig, instance, number).await?;
-            }
-            for number in 0..250 {
-                at_any_moment(&rig, instance, number).await?;
-                after_the_end(&rig, instance, number).await?;
-            }
-            anyhow::Ok(())
-        })
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        caller.await??;
-    }
-    // How many of those at any moment ended how is left to chance; that each has one end is not.
-    let sums = rig.close().await?;
-    let asked = while_a_person_is_asked(lab).await?;
-    Ok(Counted::new(format!(
-        "{} offered and each ended once; in the queue all were cancelled and 0 read; those in a turn are indeterminate; {asked} questions were answered with no; after the end all stayed completed",
-        sums.offered + asked
-    ))
-    .figure(
-        "1,000 at any moment: cancelled, completed, indeterminate",
-        format!(
-            "{}, {}, {}",
-            sums.of("cancelled") - 1000,
-            sums.of("completed") - 1000 - INSTANCES as u64,
-            sums.of("indeterminate") - 100
-        ),
-    ))
-}
-
-async fn in_the_queue(rig: &Rig, instances: usize) -> Result<()> {
-    let mut held = Vec::new();
-    for instance in 0..instances {
-        held.push(hold(rig, instance).await?);
-    }
-    let mut queued = Vec::new();
-    for number in 0..1000 {
-        queued.push(begin(rig, &format!("in the queue {number}"), |wish| wish).await?);
-    }
-    for asked in queued {
-        asked.stream.cancel().await;
-        asked.end().await?.must_be("cancelled", "")?;
-    }
-    for (instance, held) in held.into_iter().enumerate() {
-        go_on(rig, instance, held).await?;
-    }
-    Ok(())
-}
-
-/// With a first piece of the answer there, the turn runs for sure.
-async fn in_a_turn(rig: &Rig, instance: usize, number: usize) -> Result<()> {
-    let prompt = format!("slow {number} on {instance}");
-    let mut asked = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
-    asked.stream.chunk().await.context("a first piece")?;
-    asked.stream.cancel().await;
-    let said = asked.end().await?;
-    said.must_be("indeterminate", "cancel_unconfirmed")?;
-    Ok(())
-}
-
-async fn at_any_moment(rig: &Rig, instance: usize, number: usize) -> Result<()> {
-    let prompt = format!("at any moment {number} on {instance}");
-    let asked = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
-    // From at once to about when the answer is there.
-    for _ in 0..number % 10 {
-        tokio::task::yield_now().await;
-    }
-    asked.stream.cancel().await;
-    let said = asked.end().await?;
-    let cause = said.cause;
-    ensure!(
-        matches!(said.outcome, "cancelled" | "completed")
-            || (said.outcome, cause) == ("indeterminate", "cancel_unconfirmed"),
-        "{prompt} ended as {} ({cause})",
-        said.outcome
-    );
-    Ok(())
-}
-
-async fn after_the_end(rig: &Rig, instance: usize, number: usize) -> Result<()> {
-    let prompt = format!("after the end {number} on {instance}");
-    let mut asked = begin(rig, &prompt, |wish| wish.on_instance(instance)).await?;
-    while asked.stream.chunk().await.is_some() {}
-    asked.stream.cancel().await;
-    asked.end().await?.must_be("completed", "")?;
-    Ok(())
-}
-
-/// Cancels turns that wait for a person's answer; gives their number.
-async fn while_a_person_is_asked(lab: &Lab) -> Result<u64> {
-    let profile = lab.agent(&["on prompt ~ask ask \"rm -r /\""])?;
-    let rig = lab
-        .launch(profile, 1, |builder| builder.approvals(Approvals::Ask))
-        .await?;
-    for number in 0..50 {
-        let prompt = format!("ask {number}");
-        let asked = rig.begin(&prompt, Answer::Around, |wish| wish).await?;
-        let asked = asked.ok().context("it was refused")?;
-        rig.until(0, "asked", |status| status.state == InstanceState::Waiting)
-            .await?;
-        asked.stream.cancel().await;
-        // The tool is told no, and ends the turn by itself.
-        let said = asked.end().await?.must_be("completed", "")?;
-        ensure!(said.text.ends_with(" denied"), "it said {:?}", said.text);
-        let open = rig.status(0).await?.waiting.len();
-        ensure!(open == 0, "{open} questions are still open");
-    }
-    Ok(rig.close().await?.offered)
 }

@@ -12,6 +12,7 @@ fn told(prompt: &str, turn: u64, outcome: &str, text: &str) -> Told {
         prompt: prompt.to_owned(),
         turn: Some(turn),
         outcome: Some(outcome.to_owned()),
+        cause: String::new(),
         text: text.to_owned(),
         answer: Answer::Formula,
     }
@@ -65,6 +66,7 @@ fn agreeing() -> Ledgers {
                 toolpool_instance_exits_total{tool_instance=\"main/1\"} 2\n\
                 toolpool_rejected_total{reason=\"queue_full\"} 1\n"
             .to_owned(),
+        kept: None,
     };
     number(&mut ledgers);
     ledgers
@@ -299,6 +301,69 @@ fn each_violation_is_found() {
         assert!(
             wrong.iter().any(|line| line.contains(said)),
             "{name}: {wrong:?}"
+        );
+    }
+}
+
+fn kept(turn: u64, prompt: &str, outcome: &str, text: &str, attempts: u32) -> Kept {
+    Kept {
+        turn,
+        prompt: prompt.to_owned(),
+        outcome: Some(outcome.to_owned()),
+        cause: String::new(),
+        text: text.to_owned(),
+        attempts,
+    }
+}
+
+#[test]
+fn each_way_in_which_a_journal_can_disagree_is_found() {
+    let with_journal = || {
+        let answer = answer_to(SEED, "one");
+        Ledgers {
+            kept: Some(vec![
+                kept(1, "one", "completed", &answer, 1),
+                kept(2, "two", "indeterminate", "half", 1),
+                kept(3, "three", "expired", "", 0),
+            ]),
+            ..agreeing()
+        }
+    };
+    assert!(with_journal().reconcile().is_ok());
+    type Change = fn(&mut Vec<Kept>);
+    let table: [(Change, &str); 9] = [
+        (|rows| drop(rows.remove(1)), "does not have t2"),
+        (|rows| rows.push(rows[2].clone()), "has t3 twice"),
+        (
+            |rows| rows.push(kept(4, "four", "cancelled", "", 0)),
+            "has t4, and no event tells",
+        ),
+        (
+            |rows| rows[0].outcome = None,
+            "ended as nothing in the journal",
+        ),
+        (
+            |rows| rows[1].outcome = Some("cancelled".to_owned()),
+            "was told indeterminate (), and the journal has cancelled",
+        ),
+        (
+            |rows| rows[1].cause = "crashed".to_owned(),
+            "has indeterminate (crashed)",
+        ),
+        (|rows| rows[1].text = "hal".to_owned(), "told another text"),
+        (
+            |rows| rows[2].prompt = "else".to_owned(),
+            "is another prompt",
+        ),
+        (|rows| rows[1].attempts = 0, "given to a tool 0 ×"),
+    ];
+    for (change, said) in table {
+        let mut ledgers = with_journal();
+        change(ledgers.kept.as_mut().expect("it has one"));
+        let wrong = ledgers.reconcile().expect_err(said);
+        assert!(
+            wrong.iter().any(|line| line.contains(said)),
+            "{said}: {wrong:?}"
         );
     }
 }
