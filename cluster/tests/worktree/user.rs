@@ -9,14 +9,14 @@ use tempfile::TempDir;
 use toolpool_cluster::worktree::{Landed, Repository, Worktree};
 
 /// A repository of a user, in a folder with a space in its name, with one commit on `main`.
-pub struct User {
+pub(crate) struct User {
     _folder: TempDir,
-    pub home: PathBuf,
-    pub top: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) top: PathBuf,
 }
 
 impl User {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let user = Self::without_commit();
         user.write("README", "start\n");
         user.write("sub/deep/file.txt", "deep\n");
@@ -25,7 +25,7 @@ impl User {
         user
     }
 
-    pub fn without_commit() -> Self {
+    pub(crate) fn without_commit() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = folder.path().canonicalize().expect("it exists");
         let user = Self {
@@ -43,7 +43,7 @@ impl User {
         user
     }
 
-    pub fn try_git_in(&self, dir: &Path, args: &[&str]) -> Output {
+    pub(crate) fn try_git_in(&self, dir: &Path, args: &[&str]) -> Output {
         let mut git = Command::new("git");
         git.arg("-C")
             .arg(dir)
@@ -62,7 +62,7 @@ impl User {
         git.output().expect("git runs")
     }
 
-    pub fn git_in(&self, dir: &Path, args: &[&str]) -> String {
+    pub(crate) fn git_in(&self, dir: &Path, args: &[&str]) -> String {
         let output = self.try_git_in(dir, args);
         assert!(
             output.status.success(),
@@ -74,39 +74,39 @@ impl User {
             .to_owned()
     }
 
-    pub fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         self.git_in(&self.top, args)
     }
 
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         write(&self.top.join(path), text);
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.top.join(path)).expect("the file is there")
     }
 
-    pub fn commit(&self, path: &str, text: &str) {
+    pub(crate) fn commit(&self, path: &str, text: &str) {
         self.write(path, text);
         self.git(&["add", path]);
         self.git(&["commit", "-q", "-m", &format!("user: {path}")]);
     }
 
     /// What a tool does that commits by itself.
-    pub fn tool_commits(&self, worktree: &Worktree, path: &str, text: &str, message: &str) {
+    pub(crate) fn tool_commits(&self, worktree: &Worktree, path: &str, text: &str, message: &str) {
         write(&worktree.path().join(path), text);
         self.git_in(worktree.path(), &["add", "--all"]);
         self.git_in(worktree.path(), &["commit", "-q", "-m", message]);
     }
 
-    pub async fn repository(&self) -> Repository {
+    pub(crate) async fn repository(&self) -> Repository {
         Repository::discover(&self.top)
             .await
             .expect("no error")
             .expect("a repository")
     }
 
-    pub fn shell(&self, command: &str) -> String {
+    pub(crate) fn shell(&self, command: &str) -> String {
         let output = Command::new("sh")
             .args(["-c", command])
             .current_dir("/")
@@ -122,7 +122,7 @@ impl User {
     }
 
     /// Everything about the user's checkout that is theirs: branch, staged and unstaged changes, all files' bytes.
-    pub fn state(&self) -> (String, String, String, BTreeMap<PathBuf, Vec<u8>>) {
+    pub(crate) fn state(&self) -> (String, String, String, BTreeMap<PathBuf, Vec<u8>>) {
         let mut files = BTreeMap::new();
         let mut folders = vec![self.top.clone()];
         while let Some(folder) = folders.pop() {
@@ -148,12 +148,12 @@ impl User {
     }
 }
 
-pub fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
     fs::write(path, text).expect("a file");
 }
 
-pub async fn worktree(repository: &Repository, name: &str) -> Worktree {
+pub(crate) async fn worktree(repository: &Repository, name: &str) -> Worktree {
     let worktree = repository.add_worktree(name).await.expect("a worktree");
     assert_eq!(
         worktree.path(),
@@ -163,12 +163,12 @@ pub async fn worktree(repository: &Repository, name: &str) -> Worktree {
 }
 
 /// Brings the worktree's work home.
-pub async fn lands(worktree: &mut Worktree, item: &str) {
+pub(crate) async fn lands(worktree: &mut Worktree, item: &str) {
     let landed = worktree.land(item).await.expect("a landing");
     assert!(matches!(landed, Landed::Commit { .. }), "{landed:?}");
 }
 
-pub fn blocked(landed: Landed) -> (String, String, String) {
+pub(crate) fn blocked(landed: Landed) -> (String, String, String) {
     match landed {
         Landed::Blocked {
             branch,
