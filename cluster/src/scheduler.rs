@@ -351,7 +351,11 @@ impl Scheduler {
     ) {
         let withdrawn = self.slots[instance].withdrawn && !planted("withdrawn_sent");
         let unwanted = withdrawn.then_some(Outcome::Cancelled);
-        let unwanted = unwanted.or_else(|| self.closed.clone());
+        let late = |wait| after(since, wait) <= now && !planted("deadline_forgotten");
+        let late = ticket.queue_timeout.is_some_and(late);
+        let unwanted = unwanted
+            .or_else(|| self.closed.clone())
+            .or_else(|| late.then_some(Outcome::Expired));
         self.unassign(now, instance, &ticket, out);
         if let Some(outcome) = unwanted {
             self.end(turn, since, now, outcome, out);

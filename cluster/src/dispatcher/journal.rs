@@ -240,7 +240,11 @@ impl Dispatcher {
     }
 
     /// A turn comes back from an instance: nothing of it was written.
-    pub(super) fn take_back(&mut self, now: Instant, instance: usize, turn: Box<Turn>) {
+    pub(super) fn take_back(&mut self, now: Instant, instance: usize, mut turn: Box<Turn>) {
+        if turn.last.is_none() {
+            // No attempt has begun yet, and so neither has the time for all of them.
+            turn.deadline = None;
+        }
         self.note_session_end(&turn, instance);
         let event = EventKind::TurnHandedBack {
             turn: turn.id,

@@ -172,6 +172,23 @@ async fn the_time_limit_of_a_turn_is_one_for_all_its_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_of_which_nothing_was_read_has_all_its_time_when_it_runs_at_last() {
+    let (cluster, mut tool, mut tools) = one(patient).await;
+    tools.world.slowness.store(6, Ordering::SeqCst);
+    let limit = Duration::from_secs(4);
+    let asked = asking(&cluster, Submission::text("work").turn_timeout(limit));
+    tool.close_stdin();
+    settle().await;
+    tool.exit(1);
+    let mut tool = tools.next_ready().await;
+    let read = tool.read().await;
+    tokio::time::sleep(limit / 2).await;
+    tool.answer(&read.nonce, "done").await;
+    let reply = asked.await.expect("no panic").expect("it was in time");
+    assert_eq!((reply.text.as_str(), reply.generation), ("done", 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_prompt_that_waits_for_its_next_attempt_ends_as_its_last_one_did() {
     let late = Submission::text("work").turn_timeout(Duration::from_secs(10));
     for (prompt, cancels) in [(late, false), (Submission::text("work"), true)] {

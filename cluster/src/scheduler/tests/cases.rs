@@ -116,6 +116,22 @@ fn a_turn_that_was_withdrawn_and_then_handed_back_is_not_run_elsewhere() {
 }
 
 #[test]
+fn a_turn_that_comes_back_when_its_time_is_up_runs_nowhere() {
+    let mut model = Model::ready(2, 9);
+    let wish = Wish {
+        timeout: Some(50),
+        ..plain()
+    };
+    model.take(Step::Submit(wish));
+    model.take(Step::Wait(60));
+    model.take(Step::Crash {
+        instance: 0,
+        written: false,
+    });
+    assert_eq!(ends(&model), ["expired"]);
+}
+
+#[test]
 fn a_turn_that_comes_back_after_the_end_of_the_queue_ends_too() {
     let mut model = Model::ready(2, 9);
     model.take(Step::Submit(plain()));
