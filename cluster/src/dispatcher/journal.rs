@@ -365,6 +365,9 @@ impl Dispatcher {
                     self.on_journal_error(error);
                 }
                 if let Some(journal) = &mut self.history.journal {
+                    if let Err(error @ StoreError::Failed { .. }) = &result {
+                        journal.line.fail(error);
+                    }
                     journal.line.settle(number, result);
                 }
             }
@@ -374,14 +377,13 @@ impl Dispatcher {
         }
     }
 
-    /// If it is more than a lack of space, nothing counts any more that the journal says.
+    /// If it is more than a lack of space, nothing is asked of the journal any more.
     pub(super) fn on_journal_error(&mut self, error: &StoreError) {
         if let Some(journal) = &mut self.history.journal
             && journal.failed.is_none()
             && matches!(error, StoreError::Failed { .. })
         {
             journal.failed = Some(error.clone());
-            journal.line.fail(error);
             journal.line.push(Fact::Event(EventKind::JournalFailed {
                 detail: error.to_string(),
             }));

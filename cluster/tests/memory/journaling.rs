@@ -27,6 +27,8 @@ struct Papers {
     quick: bool,
     /// What is put from now on is answered so.
     error: Option<StoreError>,
+    /// Nothing can be looked up any more.
+    unreadable: bool,
     accepted: HashMap<TurnId, Accepted>,
     ended: HashMap<TurnId, Reply>,
     running: HashSet<TurnId>,
@@ -113,6 +115,9 @@ impl Store for Desk {
 
     fn find(&self, key: &str) -> Result<Option<Known>, StoreError> {
         let papers = self.papers();
+        if papers.unreadable {
+            return Err(failed());
+        }
         let mut accepted = papers.accepted.values();
         let known = accepted.find(|it| it.key.as_deref() == Some(key));
         Ok(known.cloned().map(|it| {
@@ -512,6 +517,31 @@ async fn a_journal_that_fails_stops_the_cluster_and_everybody_is_told_what_becam
         told.contains("journal.db: fsync: input/output error. Nothing more is accepted"),
         "{told}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_cannot_be_read_any_more_says_what_became_of_the_records_on_their_way() {
+    let desk = Desk::default();
+    let (cluster, mut tool, _tools) = with(&desk).await;
+    let ask = |submission: Submission| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.ask(submission).await })
+    };
+    let kept = ask(Submission::text("kept"));
+    settle().await;
+    desk.papers().unreadable = true;
+    let refused = ask(Submission::text("keyed").key("k"));
+    let refused = refused.await.expect("no panic").expect_err("not accepted");
+    assert_eq!(refused.code(), "journal_failed");
+    desk.release("accepted t101 kept").await;
+    desk.release("dispatching t101.1").await;
+    desk.release("handed back t101.1").await;
+    // It is in the books, and will run: its caller must not hear that it was refused.
+    let Outcome::Indeterminate(doubt) = outcome(kept.await.expect("no panic")) else {
+        panic!("it is still queued")
+    };
+    assert!(doubt.detail.contains("still queued"), "{doubt:?}");
+    assert_eq!(tool.maybe_read().await.map(|read| read.text), None);
 }
 
 #[tokio::test(start_paused = true)]
