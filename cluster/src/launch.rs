@@ -365,7 +365,7 @@ impl ClusterBuilder {
     ///
     /// What earlier clusters of the same [name](ClusterBuilder::name) accepted and never gave to a tool runs again, under its
     /// number, with nobody waiting for it: its end is in the books and the events. What belongs to a batch (it has a label
-    /// `batch`) waits for that batch to be resumed. What a tool may have begun is in doubt and does not run again.
+    /// `batch`, and a key) waits for that batch to be resumed. What a tool may have begun is in doubt and does not run again.
     ///
     /// ```no_run
     /// use toolpool_cluster::{Store, launch_cluster};

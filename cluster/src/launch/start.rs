@@ -174,7 +174,8 @@ impl ClusterBuilder {
     }
 }
 
-/// What earlier clusters of that name have accepted and never given to a tool. What belongs to a batch is its own.
+/// What earlier clusters of that name have accepted and never given to a tool. What belongs to a batch is its own, if the
+/// batch can name it.
 async fn queued(
     journal: Option<Arc<dyn Store>>,
     cluster: &str,
@@ -192,7 +193,7 @@ async fn queued(
         })
     });
     let mut queued = queued.map_err(ClusterError::Journal)?;
-    queued.retain(|accepted| !accepted.labels.iter().any(|(name, _)| name == BATCH));
+    queued.retain(|it| it.key.is_none() || !it.labels.iter().any(|(name, _)| name == BATCH));
     Ok(queued)
 }
 

@@ -161,14 +161,17 @@ async fn what_an_earlier_cluster_left_queued_runs_again_under_its_number_and_its
             ..accepted(8, "eighth")
         },
     );
-    let labels = vec![("batch".to_owned(), "b1".to_owned())];
+    let of_a_batch = |turn, text, key: Option<&str>| Accepted {
+        labels: vec![("batch".to_owned(), "b1".to_owned())],
+        key: key.map(str::to_owned),
+        ..accepted(turn, text)
+    };
     left(
         &desk,
-        Accepted {
-            labels,
-            ..accepted(9, "of a batch")
-        },
+        of_a_batch(9, "its batch asks for it", Some("b1/x#1")),
     );
+    // Nobody can name this one, so nobody else will take it up.
+    left(&desk, of_a_batch(11, "eleventh", None));
     let cluster = "other".into();
     left(
         &desk,
@@ -180,7 +183,7 @@ async fn what_an_earlier_cluster_left_queued_runs_again_under_its_number_and_its
     let (cluster, mut tool, _tools) =
         one(|builder| builder.journal(desk.clone()).queue_limit(1)).await;
     let asked = asking(&cluster, keyed("eighth"));
-    for text in ["seventh", "eighth"] {
+    for text in ["seventh", "eighth", "eleventh"] {
         let read = tool.read().await;
         assert_eq!(read.text, text);
         tool.answer(&read.nonce, text).await;
@@ -188,14 +191,15 @@ async fn what_an_earlier_cluster_left_queued_runs_again_under_its_number_and_its
     let reply = asked.await.expect("no panic").expect("completed");
     assert_eq!((reply.turn, reply.text.as_str()), (TurnId(8), "eighth"));
     let books = cluster.shutdown().await.books;
-    assert_eq!((books.accepted, books.completed), (2, 2));
+    assert_eq!((books.accepted, books.completed), (3, 3));
     let ends = desk.records().into_iter();
     let ends: Vec<_> = ends.filter(|it| it.starts_with("ended")).collect();
     assert_eq!(
         ends,
         [
             "ended t7 completed 1 seventh",
-            "ended t8 completed 1 eighth"
+            "ended t8 completed 1 eighth",
+            "ended t11 completed 1 eleventh"
         ]
     );
 }
