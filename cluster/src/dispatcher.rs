@@ -563,6 +563,7 @@ impl Dispatcher {
     async fn finish(mut self) {
         // A prompt that was on its way while the last instance stopped is answered too.
         self.inbox.close();
+        self.scheduler.drain();
         while let Some(message) = self.inbox.recv().await {
             self.on_message(now(), message);
             self.carry_out();
