@@ -313,7 +313,8 @@ impl Store for Journal {
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
-                "SELECT turn FROM open JOIN prompts USING (turn) WHERE cluster = ?1 ORDER BY turn",
+                // A text that was not kept cannot be given to a tool.
+                "SELECT turn FROM open JOIN prompts USING (turn) WHERE cluster = ?1 AND kept ORDER BY turn",
             )?;
             let turns = select.query_map([cluster], |row| row.get(0))?;
             let turns = turns.collect::<Result<Vec<i64>, _>>()?;
@@ -348,10 +349,10 @@ impl Store for Journal {
     }
 }
 
-/// Whether an open prompt was given to a tool, and not back.
+/// Whether a tool may have read something of an open prompt.
 fn is_with_a_tool(connection: &Connection, turn: TurnId) -> Result<bool, Trouble> {
-    let last = record::read_attempts(connection, turn)?.pop();
-    Ok(last.is_some_and(|(_, handed_back)| !handed_back))
+    let attempts = record::read_attempts(connection, turn)?;
+    Ok(record::in_doubt(&attempts).is_some())
 }
 
 impl Drop for Inner {

@@ -15,7 +15,8 @@ use crate::error::Trouble;
 use crate::seal;
 
 pub(crate) use attempt::{
-    forget_output, read_attempts, read_output, write_dispatching, write_handed_back, write_output,
+    forget_output, in_doubt, read_attempts, read_output, write_dispatching, write_handed_back,
+    write_output,
 };
 pub(crate) use end::{END, END_COLUMNS, read_ended, read_settled, write_ended};
 pub(crate) use event::write_event;

@@ -36,15 +36,15 @@ pub(crate) fn recover(connection: &Connection, at: i64) -> Result<Recovered, Tro
     let turns = select.query_map([], |row| row.get(0))?;
     let turns = turns.collect::<Result<Vec<i64>, _>>()?;
     for turn in turns.into_iter().map(record::turn) {
-        let last = record::read_attempts(connection, turn)?.pop();
-        if let Some((dispatching, false)) = last {
-            end_in_doubt(connection, &dispatching, at)?;
+        let attempts = record::read_attempts(connection, turn)?;
+        let last = attempts.last().map_or(0, |(last, _)| last.attempt);
+        if let Some(dispatching) = record::in_doubt(&attempts) {
+            end_in_doubt(connection, dispatching, last, at)?;
             recovered.indeterminate.push(turn);
         } else if record::read_is_kept(connection, turn)? {
             recovered.queued += 1;
         } else {
-            let attempts = last.map_or(0, |(dispatching, _)| dispatching.attempt);
-            end_without_text(connection, turn, attempts, at)?;
+            end_without_text(connection, turn, last, at)?;
             recovered.not_kept.push(turn);
         }
     }
@@ -55,6 +55,7 @@ pub(crate) fn recover(connection: &Connection, at: i64) -> Result<Recovered, Tro
 fn end_in_doubt(
     connection: &Connection,
     dispatching: &Dispatching,
+    attempts: u32,
     at: i64,
 ) -> Result<(), Trouble> {
     let turn = dispatching.turn;
@@ -79,7 +80,7 @@ fn end_in_doubt(
     } else {
         Bodies::Hash
     };
-    record::write_ended(connection, &reply, dispatching.attempt, at, bodies)?;
+    record::write_ended(connection, &reply, attempts, at, bodies)?;
     record::forget_output(connection, turn, dispatching.attempt)?;
     record::close(connection, turn)?;
     Ok(())

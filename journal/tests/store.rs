@@ -222,6 +222,33 @@ fn what_a_dead_owner_left_open_is_queued_again_or_in_doubt_by_how_far_it_had_com
 }
 
 #[test]
+fn what_an_earlier_attempt_may_have_done_is_not_forgotten_with_one_that_was_handed_back() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    accept(&journal, keyed(1, "p", "k1"));
+    dispatch(&journal, 1);
+    journal.put(piece(1, 1, b"so far"), None);
+    journal.flush().expect("it is kept");
+    keep(&journal, Record::Dispatching(dispatching(1, 2))).expect("it is kept");
+    let back = Record::HandedBack {
+        turn: TurnId(1),
+        attempt: 2,
+    };
+    keep(&journal, back).expect("it is kept");
+    assert!(matches!(known(&journal, "k1"), Known::Running(_)));
+    assert_eq!(journal.queued("main"), Ok(vec![]));
+    let dead = kill(journal, &path);
+
+    let journal = Journal::open(&dead).expect("it recovers");
+    assert_eq!(journal.recovered().indeterminate, [TurnId(1)]);
+    let doubtful = recorded(&journal, "k1");
+    assert_eq!(doubtful.text, "so far");
+    let shown = journal.history().expect("it opens").show(TurnId(1));
+    let shown = shown.expect("it can be read").expect("it is there");
+    assert_eq!(shown.prompt.attempts, 2);
+}
+
+#[test]
 fn with_hashes_alone_no_text_reaches_the_disk_and_what_was_queued_cannot_run_again() {
     let (folder, path) = place();
     let hashing = || Journal::options().bodies(Bodies::Hash);
@@ -232,6 +259,7 @@ fn with_hashes_alone_no_text_reaches_the_disk_and_what_was_queued_cannot_run_aga
     dispatch(&journal, 3);
     journal.put(piece(3, 1, b"secret piece"), None);
     journal.flush().expect("it is kept");
+    assert_eq!(journal.queued("main"), Ok(vec![]), "a hash is no prompt");
     let dead = kill(journal, &path);
     for file in fs::read_dir(folder.path()).expect("a folder") {
         let bytes = fs::read(file.expect("a file").path()).expect("it can be read");

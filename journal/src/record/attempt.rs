@@ -80,6 +80,13 @@ pub(crate) fn read_attempts(
     Ok(attempts)
 }
 
+/// The last of these attempts that a tool may have read: it was not handed back. One that was tells nothing about those
+/// before it.
+pub(crate) fn in_doubt(attempts: &[(Dispatching, bool)]) -> Option<&Dispatching> {
+    let doubtful = attempts.iter().rfind(|(_, handed_back)| !handed_back);
+    doubtful.map(|(dispatching, _)| dispatching)
+}
+
 /// A piece of the reply of a prompt that is open.
 pub(crate) fn write_output(
     connection: &Connection,
