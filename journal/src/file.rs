@@ -236,8 +236,10 @@ fn sign(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Settings that only who writes may make, and those that last in the file.
-pub(crate) fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
-    if is_new {
+pub(crate) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    // What the first bytes say is not asked: a death in the transaction that signs leaves them, and SQLite takes it back.
+    let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != schema::APPLICATION_ID {
         sign(connection)?;
     }
     connection.query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))?;

@@ -175,7 +175,8 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     let path = file::place(path)?;
     file::see_that_it_is_local(&path)?;
     let lock = Lock::take(&path)?;
-    let is_new = !file::is_a_journal(&path)?;
+    // What is something else is refused before it is touched.
+    file::is_a_journal(&path)?;
     file::make_private(&path)?;
     let at = |action| {
         let path = path.clone();
@@ -192,7 +193,7 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     if found > 0 {
         integrity::before_writing(&connection, &path).map_err(at("look at it"))?;
     }
-    file::prepare(&connection, is_new).map_err(sqlite("make it ready"))?;
+    file::prepare(&connection).map_err(sqlite("make it ready"))?;
     schema::migrate(&mut connection, schema::FORMAT)
         .map_err(sqlite("bring its format up to date"))?;
 

@@ -38,9 +38,11 @@ impl Sum {
                 self.0.update([1]);
                 self.0.update(number.to_le_bytes());
             }
+            // SQLite keeps what is no number as nothing, and a zero without its sign.
+            ValueRef::Real(number) if number.is_nan() => self.add(ValueRef::Null),
             ValueRef::Real(number) => {
                 self.0.update([2]);
-                self.0.update(number.to_bits().to_le_bytes());
+                self.0.update((number + 0.0).to_bits().to_le_bytes());
             }
             ValueRef::Text(bytes) => self.add_bytes(3, bytes),
             ValueRef::Blob(bytes) => self.add_bytes(4, bytes),

@@ -294,3 +294,42 @@ fn the_format_before_is_read_and_brought_up_to_date() {
     let history = journal.history().expect("it can be read");
     assert_eq!(history.find(&words).expect("it can be searched").len(), 1);
 }
+
+/// As SQLite leaves it when it dies in its first transaction: https://www.sqlite.org/fileformat.html
+#[test]
+fn a_death_while_a_file_is_being_made_a_journal_leaves_one_that_is_made_again() {
+    let (_folder, path) = place();
+    drop(Journal::open(&path).expect("a new one"));
+    let page = fs::read(&path).expect("it can be read");
+    fs::write(&path, &page[..4096]).expect("space");
+    let mut undo = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    // No pages, some number, an empty file before, and the sizes of sectors and pages.
+    for number in [0_u32, 7, 0, 512, 4096] {
+        undo.extend(number.to_be_bytes());
+    }
+    undo.resize(512, 0);
+    fs::write(beside(&path, "-journal"), undo).expect("space");
+    for turn in 1..=2 {
+        let journal = Journal::open(&path).expect("it is nobody else's");
+        accept(&journal, accepted(turn, "kept"));
+    }
+    let history = History::open(&path).expect("it is a journal");
+    assert_eq!(history.find(&Query::default()).expect("it reads").len(), 2);
+}
+
+#[test]
+fn numbers_that_sqlite_keeps_in_its_own_way_are_no_damage() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    for (turn, cost) in [-0.0, f64::NAN, f64::INFINITY, 1.0].into_iter().enumerate() {
+        let turn = turn as u64 + 1;
+        accept(&journal, accepted(turn, "p"));
+        let mut reply = books::reply(turn, "r");
+        reply.usage.as_mut().expect("it has one").cost_usd = Some(cost);
+        books::keep(&journal, books::ended(reply)).expect("it is kept");
+    }
+    drop(journal);
+    History::open(&path)
+        .and_then(|history| history.check())
+        .expect("nothing is wrong with it");
+}
