@@ -15,6 +15,9 @@ use crate::writer::checkpoints;
 /// Prompts, or events, that go in one transaction: what is put meanwhile waits for no more.
 const CHUNK: i64 = 500;
 
+/// More bytes than a prompt takes beside its texts.
+const AROUND: i64 = 4096;
+
 /// Pages that are given back to the system at a time.
 const PAGES: i64 = 2000;
 
@@ -100,10 +103,11 @@ fn step(
     cutoff: Option<i64>,
     keep_bytes: Option<u64>,
 ) -> Result<Step, Trouble> {
-    let is_large = match keep_bytes {
-        Some(most) => used(connection)? > most,
-        None => false,
+    let excess = match keep_bytes {
+        Some(most) => used(connection)?.saturating_sub(most),
+        None => 0,
     };
+    let is_large = excess > 0;
     // With too many bytes, age does not matter.
     let Some(cutoff) = (if is_large { Some(i64::MAX) } else { cutoff }) else {
         return Ok(Step::Done);
@@ -112,11 +116,20 @@ fn step(
     transaction.execute_batch(
         "CREATE TEMP TABLE IF NOT EXISTS going (turn INTEGER PRIMARY KEY); DELETE FROM temp.going;",
     )?;
+    // Of too many bytes so many prompts as surely have no more, so that none goes that could have stayed.
+    let enough = if is_large {
+        i64::try_from(excess).unwrap_or(i64::MAX)
+    } else {
+        i64::MAX
+    };
     let prompts = transaction
         .prepare_cached(
-            "INSERT INTO temp.going SELECT turn FROM ends WHERE at < ?1 ORDER BY turn LIMIT ?2",
+            "INSERT INTO temp.going SELECT turn FROM (
+               SELECT turn, sum(bytes) OVER (ORDER BY turn) - bytes AS before FROM (
+                 SELECT e.turn, e.bytes + p.bytes + ?4 AS bytes FROM ends e JOIN prompts p USING (turn)
+                 WHERE e.at < ?1 ORDER BY e.turn LIMIT ?2)) WHERE before < ?3",
         )?
-        .execute([cutoff, CHUNK])?;
+        .execute([cutoff, CHUNK, enough, AROUND])?;
     let until: i64 = if is_large {
         transaction.query_row(
             "SELECT coalesce(max(at), 0) FROM ends JOIN temp.going USING (turn)",
@@ -126,6 +139,10 @@ fn step(
     } else {
         cutoff
     };
+    transaction.execute(
+        "UPDATE numbers SET last = max(last, (SELECT coalesce(max(id), 0) FROM events)) WHERE name = 'event'",
+        [],
+    )?;
     if prompts > 0 {
         let last: i64 =
             transaction.query_row("SELECT max(turn) FROM temp.going", [], |row| row.get(0))?;
@@ -146,26 +163,28 @@ fn step(
             "attempts",
             "settlements",
             "outputs",
+            "events",
         ] {
             let sql = format!("DELETE FROM {table} WHERE turn IN (SELECT turn FROM temp.going)");
             transaction.prepare_cached(&sql)?.execute([])?;
         }
-        // A session goes with its last turn, and the next cluster of its name removes what was kept of its conversation.
+        // A session goes with the last of its prompts: one that is open goes on with it. The next cluster of its name
+        // removes what was kept of its conversation.
         transaction.execute(
-            "DELETE FROM sessions WHERE last IN (SELECT turn FROM temp.going)",
+            "DELETE FROM sessions WHERE NOT EXISTS (
+               SELECT 1 FROM prompts p WHERE p.session = sessions.session AND p.cluster = sessions.cluster)",
             [],
         )?;
     }
     #[allow(clippy::cast_precision_loss)]
     let until = until as f64 / 1e6;
-    transaction.execute(
-        "UPDATE numbers SET last = max(last, (SELECT coalesce(max(id), 0) FROM events)) WHERE name = 'event'",
-        [],
-    )?;
+    // Those of prompts go with them.
     let events = transaction
         .prepare_cached(
             "DELETE FROM events WHERE id IN (
-               SELECT id FROM (SELECT id, body FROM events ORDER BY id LIMIT ?2) WHERE body ->> 'unix_s' < ?1)",
+               SELECT id FROM (
+                 SELECT id, body FROM events WHERE turn IS NULL OR turn NOT IN (SELECT turn FROM prompts)
+                 ORDER BY id LIMIT ?2) WHERE body ->> 'unix_s' < ?1)",
         )?
         .execute((until, 4 * CHUNK))?;
     transaction.commit()?;

@@ -8,7 +8,7 @@ use books::{accept, accepted, at, dispatch, ended, place, put, reply};
 use toolpool_cluster::{
     Accepted, Conversing, Doubt, DoubtCause, Outcome, Record, Reply, Said, Store, TurnId,
 };
-use toolpool_journal::{Bodies, Journal};
+use toolpool_journal::{Bodies, Journal, Retention};
 
 fn conversing(session: &str, since: u64, last: u64) -> Conversing {
     Conversing {
@@ -128,4 +128,27 @@ fn with_hashes_alone_nothing_that_was_said_comes_back() {
     let journal = hashes.open(&path).expect("a new one");
     turn(&journal, "s", 1, "secret", reply(1, "secret"));
     assert_eq!(journal.said("main", "s", TurnId(0), 1000), Ok(vec![]));
+}
+
+#[test]
+fn a_session_stays_known_for_as_long_as_one_of_its_prompts_is_open() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    for session in ["waits", "over"] {
+        let number = if session == "waits" { 1 } else { 2 };
+        turn(&journal, session, number, "p", reply(number, "r"));
+        tell(&journal, conversing(session, number, number));
+    }
+    let waiting = Accepted {
+        session: Some("waits".to_owned()),
+        ..accepted(3, "and then?")
+    };
+    accept(&journal, waiting);
+    let old = Retention {
+        older_than: Some(std::time::Duration::from_secs(86_400)),
+        ..Retention::default()
+    };
+    assert_eq!(journal.prune(&old).expect("it can be written").prompts, 2);
+    let known = journal.sessions("main").expect("it can be read");
+    assert_eq!(known, [conversing("waits", 1, 1)]);
 }
