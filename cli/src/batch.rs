@@ -25,6 +25,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
 use crate::settings::{ClusterArgs, Settings};
+use crate::whole_file::Readers;
 use crate::{duration, journal, person, running, whole_file};
 use drive::Driven;
 use earlier::{Rerun, Todo};
@@ -309,10 +310,10 @@ fn introduce(kept: &Kept, items: &[Todo], console: Console) {
 /// Leaves the report in files.
 fn leave(report: &Report, json: Option<&Path>, junit: Option<&Path>) -> Result<(), CliError> {
     if let Some(path) = json {
-        whole_file::leave(path, document_line(report).as_bytes())?;
+        whole_file::leave(path, document_line(report).as_bytes(), Readers::Any)?;
     }
     match junit {
-        Some(path) => whole_file::leave(path, junit::xml(report).as_bytes()),
+        Some(path) => whole_file::leave(path, junit::xml(report).as_bytes(), Readers::Any),
         None => Ok(()),
     }
 }

@@ -11,13 +11,26 @@ use std::path::{Path, PathBuf};
 use crate::error::CliError;
 use crate::exit::Exit;
 
-/// Writes a file, or replaces the one that is there. Who may read it, the umask and its folder say.
+/// Who may read a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Readers {
+    /// Whoever the umask and its folder let.
+    Any,
+    /// Its user alone.
+    User,
+}
+
+/// Writes a file, or replaces the one that is there.
 ///
 /// # Errors
 /// If its folder is not there or cannot be written, or the disk is full. What was there before is still there.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+    let mode = match readers {
+        Readers::Any => 0o666,
+        Readers::User => 0o600,
+    };
     let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
+        .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder_of(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
@@ -43,8 +56,8 @@ pub(crate) fn check_place(path: &Path) -> Result<(), CliError> {
 }
 
 /// As [`write()`], for what a command was asked to leave behind.
-pub(crate) fn leave(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    write(path, bytes).map_err(|error| {
+pub(crate) fn leave(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), CliError> {
+    write(path, bytes, readers).map_err(|error| {
         CliError::new(
             Exit::TurnFailed,
             "output",
@@ -69,7 +82,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("report.json");
         for text in ["first, which is longer", "second"] {
-            write(&path, text.as_bytes()).expect("written");
+            write(&path, text.as_bytes(), Readers::Any).expect("written");
             assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
         }
         assert_eq!(std::fs::read_dir(folder.path()).expect("it").count(), 1);
@@ -82,6 +95,6 @@ mod tests {
         assert!(check_place(Path::new("x.xml")).is_ok());
         assert!(check_place(folder.path()).is_err());
         assert!(check_place(&folder.path().join("none/x.xml")).is_err());
-        assert!(write(&folder.path().join("none/x.xml"), b"").is_err());
+        assert!(write(&folder.path().join("none/x.xml"), b"", Readers::Any).is_err());
     }
 }

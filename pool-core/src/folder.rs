@@ -4,9 +4,9 @@
 //! nobody has asked to keep ends with its last owner; one that is kept is never another live process's too, since the
 //! keeper of each holds the lock on it.
 
-use std::fs::{File, Permissions, remove_dir_all};
+use std::fs::{DirBuilder, File, Permissions, remove_dir_all};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,7 +33,8 @@ impl Folder {
             .permissions(Permissions::from_mode(0o700));
         let made = match root {
             Some(root) => {
-                std::fs::create_dir_all(root)?;
+                // Those above it too: in a folder of everybody's, others could put another one in its place.
+                DirBuilder::new().recursive(true).mode(0o700).create(root)?;
                 std::fs::set_permissions(root, Permissions::from_mode(0o700))?;
                 builder.tempdir_in(root)?
             }
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn a_folder_ends_with_its_owner_unless_it_was_kept() {
         let root = tempfile::tempdir().expect("a folder");
-        let root = root.path().join("sessions");
+        let above = root.path().join("sessions");
+        let root = above.join("main");
         let make = || Folder::make("codex", Some(&root)).expect("it is ours");
         let (plain, kept) = (make(), make());
         kept.keep().expect("it is ours");
@@ -131,8 +133,12 @@ mod tests {
         assert!(!plain_at.exists() && kept_at.exists());
         drop(Folder::found(kept_at.clone()).expect("it is there"));
         assert!(kept_at.exists(), "whoever finds it does not end it");
-        let mode = std::fs::metadata(&root).expect("it is there").permissions();
-        assert_eq!(mode.mode() & 0o777, 0o700);
+        for folder in [above, root] {
+            let mode = std::fs::metadata(folder)
+                .expect("it is there")
+                .permissions();
+            assert_eq!(mode.mode() & 0o777, 0o700);
+        }
     }
 
     #[test]

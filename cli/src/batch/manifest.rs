@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::items::Item;
 use crate::error::CliError;
 use crate::settings::Settings;
+use crate::whole_file::Readers;
 use crate::{kept, whole_file};
 
 /// Batches that an error names.
@@ -73,7 +74,9 @@ impl Manifest {
                 "a path on the command line is not UTF-8, so the batch cannot be kept; use another, or `--no-journal`",
             )
         })?;
-        whole_file::leave(&folder.join(format!("{}.json", self.batch)), &text)
+        let path = folder.join(format!("{}.json", self.batch));
+        // What --env was given may be a secret.
+        whole_file::leave(&path, &text, Readers::User)
     }
 
     /// The batch whose name begins so.
@@ -84,6 +87,14 @@ impl Manifest {
             .filter(|batch| batch.starts_with(name))
             .collect();
         match found[..] {
+            // A variable of a script that is not set names no batch.
+            _ if name.is_empty() => Err(CliError::usage(
+                "unknown_batch",
+                format!(
+                    "an empty text is no beginning of a batch's name{}",
+                    list(&known)
+                ),
+            )),
             [batch] => Self::read(batch),
             [] => {
                 let error = CliError::usage(
