@@ -5,7 +5,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,6 +86,38 @@ impl Lock {
     }
 }
 
+/// Whether somebody owns a journal. Looks by asking for the lock, and so is for moments when there is a sign that an owner has
+/// died: one that would come just then is refused.
+pub(crate) fn is_owned(journal: &Path) -> bool {
+    let lock = File::open(beside(journal, ".lock"));
+    lock.is_ok_and(|lock| lock.try_lock_shared().is_err())
+}
+
+/// What the system calls a file, wherever it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::metadata(path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    /// Whether the file was moved or removed, or another stands in its place. What cannot be looked at is taken to be there.
+    pub(crate) fn has_left(self, path: &Path) -> bool {
+        match Self::of(path) {
+            Ok(found) => found != self,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// Makes the folder, if need be, and gives the path that all owners of this journal agree on.
 pub(crate) fn place(path: &Path) -> Result<PathBuf, JournalError> {
     if let Ok(real) = fs::canonicalize(path) {
@@ -128,6 +162,16 @@ pub(crate) fn see_that_it_is_local(path: &Path) -> Result<(), JournalError> {
 /// What the first bytes of a file say, before anything of SQLite's has looked at it. False if there is nothing yet.
 pub(crate) fn is_a_journal(path: &Path) -> Result<bool, JournalError> {
     let mut header = Vec::new();
+    let foreign = |detail: &str| JournalError::Foreign {
+        path: path.display().to_string(),
+        detail: detail.to_owned(),
+    };
+    // Looked at by its name: to open a pipe would wait for its other end.
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(foreign("it is a folder")),
+        Ok(found) if !found.is_file() => return Err(foreign("it is no regular file")),
+        _ => {}
+    }
     match File::open(path) {
         Ok(file) => file
             .take(100)
@@ -139,10 +183,6 @@ pub(crate) fn is_a_journal(path: &Path) -> Result<bool, JournalError> {
     if header.is_empty() {
         return Ok(false);
     }
-    let foreign = |detail: &str| JournalError::Foreign {
-        path: path.display().to_string(),
-        detail: detail.to_owned(),
-    };
     if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
         return Err(foreign("it is no SQLite file"));
     }
@@ -207,15 +247,48 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, JournalError> {
 
 /// A connection that reads.
 pub(crate) fn reader(path: &Path) -> Result<Connection, JournalError> {
-    let open = || -> Result<Connection, rusqlite::Error> {
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = |name: &Path, flags| -> Result<Connection, rusqlite::Error> {
+        let connection = Connection::open_with_flags(name, flags)?;
         settings(&connection)?;
+        // SQLite looks at a file when something is asked, not before.
+        schema::format(&connection)?;
         Ok(connection)
     };
-    open().map_err(|error| Trouble::from(error).at(path, "open it"))
+    let opened = match (open(path, flags), at_rest(path)) {
+        // Reading makes an index of the log, which a disk that is read-only and another user's folder refuse.
+        (Err(error), Some(name)) if wants_to_write(&error) => {
+            open(&name, flags | OpenFlags::SQLITE_OPEN_URI)
+        }
+        (opened, _) => opened,
+    };
+    opened.map_err(|error| Trouble::from(error).at(path, "read it"))
+}
+
+fn wants_to_write(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+    let code = error.sqlite_error_code();
+    code.is_some_and(|code| matches!(code, CannotOpen | ReadOnly))
+}
+
+/// The name under which SQLite reads a file and nothing beside it; None if there is a log, which belongs to the journal.
+fn at_rest(path: &Path) -> Option<PathBuf> {
+    if fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return None;
+    }
+    let path = fs::canonicalize(path).ok()?;
+    let mut name = String::from("file:");
+    // Of what a name may have, these mean something: https://www.sqlite.org/uri.html
+    for c in path.to_str()?.chars() {
+        match c {
+            '%' => name.push_str("%25"),
+            '?' => name.push_str("%3f"),
+            '#' => name.push_str("%23"),
+            _ => name.push(c),
+        }
+    }
+    name.push_str("?immutable=1");
+    Some(name.into())
 }
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {

@@ -69,6 +69,11 @@ impl History {
         Ok(history)
     }
 
+    /// Whether somebody writes it now. If nobody does, what it calls running was with a tool when its owner died.
+    pub fn is_written(&self) -> bool {
+        file::is_owned(&self.path)
+    }
+
     /// Asks at one point of time.
     fn read<T>(
         &self,
@@ -176,6 +181,11 @@ impl History {
         if !statement.readonly() {
             return Err(wrong(
                 "this would change the journal, and history only reads; ask with SELECT".to_owned(),
+            ));
+        }
+        if statement.column_count() == 0 {
+            return Err(wrong(
+                "this asks for nothing; try: SELECT * FROM history LIMIT 10".to_owned(),
             ));
         }
         let columns: Vec<_> = statement.column_names().map(str::to_owned).collect();

@@ -16,7 +16,7 @@ use toolpool_cluster::{
 };
 
 use crate::error::{JournalError, Trouble};
-use crate::file::{self, Lock};
+use crate::file::{self, Identity, Lock};
 use crate::recovery::{self, Recovered};
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
@@ -174,6 +174,8 @@ impl fmt::Debug for Journal {
 fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     let path = file::place(path)?;
     file::see_that_it_is_local(&path)?;
+    // Beside what is no journal not even a lock is made. Who owns it may be making it, so it is looked at again.
+    file::is_a_journal(&path)?;
     let lock = Lock::take(&path)?;
     // What is something else is refused before it is touched.
     file::is_a_journal(&path)?;
@@ -202,6 +204,7 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     let shared = Arc::new(Shared::new(path.clone(), highest));
     let beside = file::writer(&path)?;
     let reader = file::reader(&path)?;
+    let identity = Identity::of(&path).map_err(file::refused(&path, "look at it"))?;
     let thread = file::refused(&path, "start a thread for it");
     let checkpoints = Checkpoints::start(beside, Arc::clone(&shared)).map_err(thread)?;
     let writer = Writer::new(
@@ -210,7 +213,7 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
         bodies,
         next_event,
         checkpoints,
-        lock,
+        (lock, identity),
     );
     let thread = file::refused(&path, "start a thread for it");
     let writer = thread::Builder::new()

@@ -21,7 +21,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use toolpool_cluster::{Done, Event, Record, StoreError, TurnId};
 
 use crate::error::{JournalError, Trouble};
-use crate::file::Lock;
+use crate::file::{Identity, Lock};
 use crate::journal::Bodies;
 use crate::{record, sessions, stamp, words};
 use checkpoints::Checkpoints;
@@ -109,6 +109,7 @@ pub(crate) struct Writer {
     /// There may be ended turns whose words are not indexed.
     is_behind: bool,
     checkpoints: Checkpoints,
+    identity: Identity,
     /// The last thing to go.
     _lock: Lock,
 }
@@ -120,7 +121,7 @@ impl Writer {
         bodies: Bodies,
         next_event: i64,
         checkpoints: Checkpoints,
-        lock: Lock,
+        (lock, identity): (Lock, Identity),
     ) -> Self {
         let reserve = Reserve::beside(&shared.path);
         let is_scarce = reserve.set_aside().is_err();
@@ -135,6 +136,7 @@ impl Writer {
             in_pieces: HashSet::new(),
             is_behind: true,
             checkpoints,
+            identity,
             _lock: lock,
         }
     }
@@ -341,6 +343,12 @@ impl Writer {
             record::write_output(&transaction, *turn, *attempt, bytes)?;
         }
         transaction.commit()?;
+        // SQLite goes on writing a file that has no name any more: nobody would ever read what is called kept here.
+        if self.identity.has_left(&self.shared.path) {
+            return Err(Trouble::Damaged(
+                "its file was moved or removed while it was written".to_owned(),
+            ));
+        }
         self.next_event = next_event;
         self.in_pieces
             .extend(pieces.iter().map(|((turn, _), _)| *turn));

@@ -250,7 +250,7 @@ fn a_later_format_is_refused_and_left_byte_for_byte() {
 
 #[test]
 fn files_of_others_are_refused_and_left_byte_for_byte() {
-    let (_folder, path) = place();
+    let (folder, path) = place();
     let write_sqlite = || {
         let other = Connection::open(&path).expect("it opens");
         other
@@ -268,7 +268,13 @@ fn files_of_others_are_refused_and_left_byte_for_byte() {
             fs::read(&path).expect("it can be read") == bytes,
             "it was written to"
         );
+        let beside = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(beside, 1, "nothing is made beside it");
     }
+    fs::remove_file(&path).expect("it is there");
+    fs::create_dir(&path).expect("space");
+    let error = Journal::open(&path).expect_err("it is a folder");
+    assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
 }
 
 #[test]

@@ -631,3 +631,20 @@ fn what_is_no_journal_is_not_read() {
     let foreign = History::open(&path).expect_err("a text");
     assert!(matches!(foreign, JournalError::Foreign { .. }), "{foreign}");
 }
+
+#[test]
+fn a_closed_journal_is_read_where_nothing_can_be_written_beside_it() {
+    let (folder, _) = place();
+    // Of these signs some mean something in the names that SQLite takes.
+    let path = folder.path().join("50% of it? #1.db");
+    let journal = Journal::open(&path).expect("a new one");
+    accept(&journal, accepted(1, "p"));
+    assert!(journal.history().expect("it opens").is_written());
+    drop(journal);
+    // In the place of the log's index, so that it can be made by nobody.
+    let index = folder.path().join("50% of it? #1.db-shm");
+    std::fs::create_dir(&index).expect("space");
+    let history = History::open(&path).expect("it can be read");
+    assert_eq!(history.find(&Query::default()).expect("prompts").len(), 1);
+    assert!(!history.is_written());
+}

@@ -175,3 +175,21 @@ fn after_an_error_of_writing_everything_fails_and_what_was_acknowledged_is_there
         assert!(matches!(found, Some(Known::Queued(_))), "{turn}: {found:?}");
     }
 }
+
+#[test]
+fn a_journal_that_is_taken_away_while_it_is_written_fails_aloud() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    accept(&journal, accepted(1, "is kept"));
+    let elsewhere = path.with_extension("moved");
+    fs::rename(&path, &elsewhere).expect("it is ours");
+    let error = keep(&journal, Record::Accepted(Box::new(accepted(2, "is lost"))));
+    let error = error.expect_err("nobody would find it");
+    assert!(matches!(error, StoreError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains("moved or removed"), "{error}");
+    // It does not come back with the file: nobody knows what else was done to it.
+    fs::rename(&elsewhere, &path).expect("it is ours");
+    keep(&journal, Record::Accepted(Box::new(accepted(3, "p")))).expect_err("it has failed");
+    drop(journal);
+    Journal::open(&path).expect("what it has can be opened");
+}
