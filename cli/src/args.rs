@@ -104,6 +104,7 @@ Examples:
     #[command(help_template = TEMPLATE, before_help = "\
 Examples:
   toolpool events
+  toolpool events --since 2h
   toolpool events --since 881 --follow -o jsonl
 ")]
     Events(EventsArgs),

@@ -41,6 +41,12 @@ pub(crate) trait Document: Serialize + JsonSchema {
     const KIND: &'static str;
 }
 
+/// How many characters fit on a line of stdout; None if it is no terminal.
+pub(crate) fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
 /// What every JSON document on stdout looks like.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Envelope<T> {

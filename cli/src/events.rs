@@ -4,7 +4,7 @@
 //! once, in order.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -27,9 +27,10 @@ const AT_ONCE: usize = 1000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EventsArgs {
-    /// Those after the event of this number, the first one on its line
-    #[arg(long, value_name = "ID", default_value_t = 0)]
-    since: u64,
+    /// Those after the event of this number, which is the first on its line; or those of that time or later: how long ago, such
+    /// as 2h or 3d, a day, or a moment
+    #[arg(long, value_name = "ID|WHEN", value_parser = since, default_value = "0", hide_default_value = true)]
+    since: Since,
     /// Go on with those to come, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -38,6 +39,23 @@ pub(crate) struct EventsArgs {
     /// Form of the answer; json is as jsonl, because there may be no last one
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Format,
+}
+
+/// Where the events begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    /// After the one of this number.
+    Id(u64),
+    Moment(SystemTime),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    match text.parse() {
+        Ok(id) => Ok(Since::Id(id)),
+        Err(_) => when::parse(text)
+            .map(Since::Moment)
+            .map_err(|wrong| wrong.replacen("write ", "write the number of an event, or ", 1)),
+    }
 }
 
 /// One event: its `id` in the journal, its `seq` in its cluster, `unix_s`, `type`, and what belongs to that type.
@@ -52,12 +70,16 @@ impl Document for EventDocument {
 pub(crate) async fn run(args: EventsArgs) -> Result<Exit, CliError> {
     let history = args.journal.history()?;
     let mut interrupts = Interrupts::listen()?;
-    let mut seen = args.since;
+    let (mut seen, from) = match args.since {
+        Since::Id(id) => (id, None),
+        Since::Moment(moment) => (0, Some(moment)),
+    };
     loop {
         let events = history.events(seen, AT_ONCE)?;
         seen = events.last().map_or(seen, |event| event.id);
         events
             .iter()
+            .filter(|event| from.is_none_or(|from| at(event).is_none_or(|at| at >= from)))
             .try_for_each(|event| show(event, args.output))?;
         if events.len() == AT_ONCE {
             continue;
@@ -85,11 +107,7 @@ fn line(event: &EventRow) -> String {
     let mut fields = event.event.clone();
     fields.remove("seq");
     let kind = fields.remove("type");
-    let at = fields.remove("unix_s").and_then(|at| at.as_f64());
-    let at = at.and_then(|seconds| {
-        let since = Duration::try_from_secs_f64(seconds).ok()?;
-        Some(when::show(std::time::SystemTime::UNIX_EPOCH + since))
-    });
+    fields.remove("unix_s");
     let fields: Vec<String> = fields
         .iter()
         .filter(|(_, value)| !value.is_null())
@@ -103,11 +121,17 @@ fn line(event: &EventRow) -> String {
     let line = format!(
         "{}  {}  {}  {}",
         event.id,
-        at.unwrap_or_default(),
+        at(event).map(when::show).unwrap_or_default(),
         kind.as_ref().and_then(Value::as_str).unwrap_or_default(),
         fields.join(" ")
     );
     format!("{}\n", printable(line.trim_end()))
+}
+
+/// When it happened.
+fn at(event: &EventRow) -> Option<SystemTime> {
+    let seconds = event.event.get("unix_s")?.as_f64()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(seconds).ok()?)
 }
 
 /// A text on one line, in quotes where it has blanks.
@@ -116,5 +140,26 @@ fn quoted(text: &str) -> String {
         format!("{text:?}")
     } else {
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_begin_after_a_number_or_at_a_time() {
+        assert_eq!(since("0"), Ok(Since::Id(0)));
+        assert_eq!(since("881"), Ok(Since::Id(881)));
+        assert!(matches!(since("2h"), Ok(Since::Moment(_))));
+        let day = since("2026-11-22").expect("a day");
+        assert_eq!(since("2026-11-22T00:00:00Z"), Ok(day));
+        for wrong in ["", "t17", "-1", "soon"] {
+            let said = since(wrong).expect_err(wrong);
+            assert!(
+                said.starts_with("write the number of an event, or how long ago"),
+                "{said}"
+            );
+        }
     }
 }

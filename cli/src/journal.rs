@@ -43,7 +43,7 @@ pub(crate) fn no_turn(turn: TurnId) -> CliError {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct JournalArgs {
     /// The journal's file [default: that of the working folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     journal: Option<PathBuf>,
     /// The journal of this folder
     #[arg(
@@ -51,7 +51,8 @@ pub(crate) struct JournalArgs {
         value_name = "DIR",
         default_value = ".",
         hide_default_value = true,
-        conflicts_with = "journal"
+        conflicts_with = "journal",
+        global = true
     )]
     cwd: PathBuf,
 }
@@ -86,12 +87,11 @@ impl From<JournalError> for CliError {
             JournalError::Newer { .. } | JournalError::Foreign { .. } => {
                 Self::usage("bad_journal", message)
             }
-            JournalError::Unknown { .. } => {
-                Self::usage("unknown_turn", message).next("toolpool history")
-            }
+            JournalError::Unknown { turn, .. } => no_turn(turn),
             JournalError::NotInDoubt { .. } => Self::usage("not_in_doubt", message),
             JournalError::Sql { .. } => Self::usage("bad_query", message),
-            _ => Self::usage("journal", message),
+            _ => Self::usage("journal", message)
+                .hint("`--journal FILE` keeps or reads another journal"),
         }
     }
 }

@@ -55,6 +55,19 @@ pub(crate) fn show(moment: SystemTime) -> String {
     rounded(moment, Unit::Second)
 }
 
+/// `12s ago`, `5m ago`, `3h ago`, `6d ago`, and the day where that is long ago. Without its `ago`, it can be given back.
+pub(crate) fn ago(moment: SystemTime, now: SystemTime) -> String {
+    // A clock that was set back makes no prompt of the future.
+    let age = now.duration_since(moment).unwrap_or_default().as_secs();
+    match age {
+        0..60 => format!("{age}s ago"),
+        60..3600 => format!("{}m ago", age / 60),
+        3600..172_800 => format!("{}h ago", age / 3600),
+        172_800..2_592_000 => format!("{}d ago", age / 86_400),
+        _ => show(moment).chars().take(10).collect(),
+    }
+}
+
 /// `2026-11-22T14:02:11.532Z`
 pub(crate) fn exact(moment: SystemTime) -> String {
     rounded(moment, Unit::Millisecond)
@@ -91,5 +104,26 @@ mod tests {
             assert!(parse_at(text, now).is_err(), "{text}");
         }
         assert_eq!(show(at(1_795_356_131)), "2026-11-22T14:02:11Z");
+    }
+
+    #[test]
+    fn an_age_is_told_in_one_unit_and_a_long_one_as_a_day() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_399_331);
+        for (seconds, told) in [
+            (0, "0s ago"),
+            (59, "59s ago"),
+            (119, "1m ago"),
+            (3_600, "1h ago"),
+            (47 * 3_600, "47h ago"),
+            (3 * 86_400, "3d ago"),
+            (31 * 86_400, "2026-10-23"),
+        ] {
+            let moment = now - Duration::from_secs(seconds);
+            assert_eq!(ago(moment, now), told);
+            if let Some(age) = told.strip_suffix(" ago") {
+                assert!(parse_at(age, now).is_ok(), "{age}");
+            }
+        }
+        assert_eq!(ago(now + Duration::from_secs(9), now), "0s ago");
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Owns the bar. Must not know how items are run. Invariant: what is told is the same in both forms.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use toolpool::Outcome;
 
 use super::earlier::Todo;
@@ -34,9 +35,15 @@ impl Progress {
             let bar = ProgressBar::new(total as u64).with_position(done as u64);
             bar.reset_eta();
             let style = ProgressStyle::with_template(
-                "{bar:24} {pos}/{len}{prefix}  {elapsed}, {eta} to go  {wide_msg}",
+                "{bar:24} {pos}/{len}{prefix}  {elapsed}{left}  {wide_msg}",
             )
-            .expect("the template is right, as the tests see");
+            .expect("the template is right, as the tests see")
+            // Nobody knows how long items take before one of them has ended.
+            .with_key("left", move |state: &ProgressState, out: &mut dyn Write| {
+                if state.pos() > done as u64 {
+                    write!(out, ", {:#} to go", HumanDuration(state.eta())).ok();
+                }
+            });
             bar.set_style(style);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar

@@ -2,7 +2,7 @@
 //!
 //! Owns the list, and finding a batch by the beginning of its name. Must not know how a batch is run.
 
-use toolpool::journal::{Batch, History};
+use toolpool::journal::{Batch, History, State};
 
 use super::documents::{BatchDocument, BatchList};
 use crate::console::{Format, print, print_document};
@@ -12,21 +12,17 @@ use crate::journal::JournalArgs;
 use crate::table::Table;
 use crate::when;
 
-#[derive(Debug, clap::Args)]
-pub(super) struct BatchesArgs {
-    #[command(flatten)]
-    journal: JournalArgs,
-    /// Form of the list
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub(super) output: Format,
-}
-
-pub(super) fn run(args: &BatchesArgs) -> Result<Exit, CliError> {
-    let batches = args.journal.history()?.batches()?;
+pub(super) fn run(journal: &JournalArgs, output: Format) -> Result<Exit, CliError> {
+    let history = journal.history()?;
+    let batches = history.batches()?;
     let items: Vec<BatchDocument> = batches.iter().map(BatchDocument::from).collect();
-    match args.output {
+    match output {
         Format::Text if batches.is_empty() => super::nothing("there is no batch in this journal"),
-        Format::Text => print(text(&batches).as_bytes())?,
+        Format::Text => {
+            print(text(&batches).as_bytes())?;
+            let running = batches.iter().filter(|batch| batch.running > 0);
+            super::tell_what_is_left(&history, running.map(|_| State::Running));
+        }
         Format::Json => print_document(&BatchList { items })?,
         Format::Jsonl => items.iter().try_for_each(print_document)?,
     }
@@ -72,6 +68,12 @@ pub(super) fn named(history: &History, begin: &str) -> Result<String, CliError> 
         .filter(|name| name.starts_with(begin))
         .collect();
     match found[..] {
+        // A variable of a script that is not set names no batch.
+        _ if begin.is_empty() => Err(CliError::usage(
+            "unknown_batch",
+            "an empty text is no beginning of a batch's name",
+        )
+        .next("toolpool history batches")),
         [name] => Ok(name.clone()),
         _ if known.iter().any(|name| name == begin) => Ok(begin.to_owned()),
         [] => Err(CliError::usage(

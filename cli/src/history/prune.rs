@@ -11,8 +11,8 @@ use toolpool::journal::Retention;
 use crate::console::{Document, Format, print, print_document};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::journal::JournalArgs;
-use crate::{batch, journal, when};
+use crate::journal::{JournalArgs, open};
+use crate::{batch, when};
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["older_than", "keep"]))]
@@ -23,11 +23,6 @@ pub(super) struct PruneArgs {
     /// Take the oldest away until the journal is no larger than this, such as 500MB or 64MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     keep: Option<u64>,
-    #[command(flatten)]
-    journal: JournalArgs,
-    /// Form of the answer
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub(super) output: Format,
 }
 
 /// What was taken away.
@@ -45,15 +40,19 @@ impl Document for Pruned {
     const KIND: &'static str = "history.pruned";
 }
 
-pub(super) fn run(args: &PruneArgs) -> Result<Exit, CliError> {
-    let path = args.journal.path()?;
+pub(super) fn run(
+    args: &PruneArgs,
+    journal: &JournalArgs,
+    output: Format,
+) -> Result<Exit, CliError> {
+    let path = journal.path()?;
     // Opening makes a journal where there is none, which is not what was asked for.
-    let history = args.journal.history()?;
+    let history = journal.history()?;
     let retention = Retention {
         older_than: args.older_than,
         keep_bytes: args.keep,
     };
-    let pruned = journal::open(&path)?.prune(&retention)?;
+    let pruned = open(&path)?.prune(&retention)?;
     let left: Vec<String> = history
         .batches()?
         .into_iter()
@@ -65,7 +64,7 @@ pub(super) fn run(args: &PruneArgs) -> Result<Exit, CliError> {
         events: pruned.events,
         bytes: pruned.bytes,
     };
-    match args.output {
+    match output {
         Format::Text => print(
             format!(
                 "{} prompts and {} events are gone, {} bytes\n",

@@ -10,7 +10,7 @@ use super::documents::PromptDetail;
 use crate::console::{Format, print, print_answer, print_document, printable};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::journal::{self, JournalArgs, turn};
+use crate::journal::{JournalArgs, no_turn, turn};
 use crate::{duration, story, when};
 
 #[derive(Debug, clap::Args)]
@@ -21,27 +21,27 @@ pub(super) struct ShowArgs {
     /// Print the answer alone
     #[arg(long)]
     answer: bool,
-    #[command(flatten)]
-    journal: JournalArgs,
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "FORMAT",
-        default_value = "text",
-        conflicts_with = "answer"
-    )]
-    pub(super) output: Format,
 }
 
-pub(super) fn run(args: &ShowArgs) -> Result<Exit, CliError> {
-    let history = args.journal.history()?;
-    let shown = history
-        .show(args.turn)?
-        .ok_or_else(|| journal::no_turn(args.turn))?;
-    match args.output {
+pub(super) fn run(
+    args: &ShowArgs,
+    journal: &JournalArgs,
+    output: Format,
+) -> Result<Exit, CliError> {
+    if args.answer && output != Format::Text {
+        return Err(CliError::usage(
+            "usage",
+            "--answer prints the answer as it is, and -o a document; choose one",
+        ));
+    }
+    let history = journal.history()?;
+    let shown = history.show(args.turn)?.ok_or_else(|| no_turn(args.turn))?;
+    match output {
         _ if args.answer => print_answer(answer(&shown).as_bytes())?,
-        Format::Text => print(printable(&text(&shown)).as_bytes())?,
+        Format::Text => {
+            print(printable(&text(&shown)).as_bytes())?;
+            super::tell_what_is_left(&history, [shown.prompt.state]);
+        }
         Format::Json | Format::Jsonl => print_document(&PromptDetail::from(&shown))?,
     }
     Ok(Exit::Done)

@@ -45,7 +45,7 @@ fn place() -> Place {
 }
 
 /// The program at a terminal of its own, which the test types on.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: File,
     shown: String,
@@ -58,7 +58,7 @@ impl Terminal {
     }
 
     /// Where everything shows.
-    fn run_all_on_it(place: &Place, arguments: &[&str]) -> Self {
+    pub(crate) fn run_all_on_it(place: &Place, arguments: &[&str]) -> Self {
         Self::start(place, "dumb", "", arguments, |screen| {
             screen.try_clone().expect("a copy").into()
         })
@@ -146,7 +146,7 @@ impl Terminal {
     }
 
     /// What was printed, with the rest of what showed in the place of stderr.
-    fn end(mut self) -> (i32, String, String) {
+    pub(crate) fn end(mut self) -> (i32, String, String) {
         while self.read() {}
         let output = self.child.wait_with_output().expect("it ends");
         let code = output.status.code().expect("it exits by itself");

@@ -159,7 +159,27 @@ fn a_killed_batch_goes_on_and_what_was_with_a_tool_is_listed_and_not_run() {
     let line = batch(&place, &["one", "two", "three", "four"], &["-o", "json"]);
     let mut child = place.command(&words(&line)).spawn().expect("it runs");
     assert!(wait_until_read(&place, 3, &mut child));
+    let look: [&[&str]; 3] = [
+        &["history"],
+        &["history", "batches"],
+        &["history", "show", "t3"],
+    ];
+    for look in look {
+        let run = place.run(look).expect(0);
+        assert!(
+            run.stdout.contains("running") && run.stderr.is_empty(),
+            "{run:#?}"
+        );
+    }
     kill(child, &place);
+    // Nobody runs anything any more, although nobody has written so yet.
+    for look in look {
+        let run = place.run(look).expect(0);
+        assert!(
+            run.stderr.contains("nobody writes this journal"),
+            "{run:#?}"
+        );
+    }
 
     let run = place.run(&words(&line)).expect(7);
     let report = run.document();

@@ -7,6 +7,7 @@ mod demo;
 mod documents;
 mod errors;
 mod exam;
+mod history;
 mod inherited;
 mod interrupts;
 mod journal;
