@@ -150,6 +150,9 @@ impl From<rusqlite::Error> for Trouble {
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Sqlite(error) if is_damage(error) => {
+                write!(f, "the journal is damaged: {error}")
+            }
             Self::Sqlite(error) => error.fmt(f),
             Self::Damaged(detail) => write!(f, "the journal is damaged: {detail}"),
         }
@@ -185,11 +188,21 @@ impl Trouble {
     }
 }
 
+/// What our own statements hear only of a file that is not as it was written: SQLite says so itself, or a table, a column
+/// or a value is not there as they know it.
 fn is_damage(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| {
-        matches!(
+    use rusqlite::{Error, ErrorCode};
+    match error {
+        Error::SqliteFailure(error, _) => matches!(
             error.code,
-            rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
-        )
-    })
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
+        ),
+        Error::SqlInputError { .. }
+        | Error::InvalidColumnType(..)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..)
+        | Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
 }

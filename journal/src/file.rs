@@ -177,11 +177,18 @@ pub(crate) fn is_a_journal(path: &Path) -> Result<bool, JournalError> {
             .take(100)
             .read_to_end(&mut header)
             .map_err(refused(path, "read it"))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(refused(path, "open it")(error)),
     };
     if header.is_empty() {
-        return Ok(false);
+        return match fs::metadata(beside(path, "-wal")) {
+            // The first bytes of a log come after those of its file.
+            Ok(log) if log.len() > 0 => {
+                let lost = "it is empty or gone, and its log is there".to_owned();
+                Err(Trouble::Damaged(lost).at(path, "read it"))
+            }
+            _ => Ok(false),
+        };
     }
     if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
         return Err(foreign("it is no SQLite file"));

@@ -13,13 +13,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, Row};
 use serde_json::Value;
 use toolpool_cluster::TurnId;
 
 use crate::error::{JournalError, Trouble};
 use crate::journal::Journal;
-use crate::{file, integrity, record, schema, seal};
+use crate::{file, integrity, log, record, schema, seal};
 
 pub use query::{Query, State};
 pub use rows::{Attempt, Batch, EventRow, Item, Life, PromptRow, Settlement, Shown, Table, Text};
@@ -37,17 +37,26 @@ impl Journal {
     /// # Errors
     /// If the file cannot be opened once more.
     pub fn history(&self) -> Result<History, JournalError> {
-        History::open(self.path())
+        // Its owner has looked at the file.
+        History::begin(self.path())
     }
 }
 
 impl History {
-    /// Opens a journal for reading.
+    /// Opens a journal for reading, and looks at all of it if it has no more than 16 MiB.
     ///
     /// # Errors
-    /// If there is none, if it is no journal or one of a later version, or if the system refuses something.
+    /// If there is none, if it is no journal or one of a later version, if it is damaged, or if the system refuses
+    /// something.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let path = path.as_ref();
+        log::is_whole(path)?;
+        let history = Self::begin(path)?;
+        history.read(|connection| integrity::before_reading(connection, path))?;
+        Ok(history)
+    }
+
+    fn begin(path: &Path) -> Result<Self, JournalError> {
         if !file::is_a_journal(path)? {
             return Err(JournalError::Missing {
                 path: path.display().to_string(),
@@ -59,7 +68,7 @@ impl History {
             connection,
         };
         // A later version may have got no further than its log.
-        let found = history.read(|connection| Ok(schema::format(connection)?))?;
+        let found = history.read(schema::format)?;
         file::see_format(path, found)?;
         if found == 0 {
             return Err(JournalError::Missing {
@@ -194,7 +203,10 @@ impl History {
             rows: Vec::new(),
             more: false,
         };
-        let failed = |error: rusqlite::Error| Trouble::from(error).at(&self.path, "answer this");
+        let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::Unknown) => wrong(error.to_string()),
+            _ => Trouble::from(error).at(&self.path, "answer this"),
+        };
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             if table.rows.len() == limit {

@@ -12,11 +12,26 @@ use crate::error::Trouble;
 /// Up to this size a file is looked at as a whole whenever it is opened, which takes some tenths of a second.
 const SMALL: u64 = 64 << 20;
 
+/// Up to this size also whenever somebody opens it to read, which takes some hundredths.
+const SMALL_TO_READ: u64 = 16 << 20;
+
+/// Looks at a file before it is told from, if that is cheap. In a larger one, what is told is as it was written, and something
+/// that was lost may be missing: that is found by looking at all of it.
+pub(crate) fn before_reading(connection: &Connection, path: &Path) -> Result<(), Trouble> {
+    if size(path) > SMALL_TO_READ {
+        return Ok(());
+    }
+    as_a_whole(connection)
+}
+
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.len())
+}
+
 /// Looks at a file before it is written to: as a whole if that is cheap; else, unless it was closed in order, at the tables
 /// that say how prompts stand.
 pub(crate) fn before_writing(connection: &Connection, path: &Path) -> Result<(), Trouble> {
-    let size = std::fs::metadata(path).map_or(0, |found| found.len());
-    if size <= SMALL {
+    if size(path) <= SMALL {
         return as_a_whole(connection);
     }
     let closed: Option<bool> = connection

@@ -21,7 +21,7 @@ use crate::recovery::{self, Recovered};
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
 use crate::writer::{self, Shared, Writer};
-use crate::{integrity, record, schema, seal, sessions, stamp};
+use crate::{integrity, log, record, schema, seal, sessions, stamp};
 
 /// What is kept of prompts and replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +179,7 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     let lock = Lock::take(&path)?;
     // What is something else is refused before it is touched.
     file::is_a_journal(&path)?;
+    log::is_whole(&path)?;
     file::make_private(&path)?;
     let at = |action| {
         let path = path.clone();
@@ -190,14 +191,13 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     };
 
     let mut connection = file::writer(&path)?;
-    let found = schema::format(&connection).map_err(sqlite("read its format"))?;
+    let found = schema::format(&connection).map_err(at("read its format"))?;
     file::see_format(&path, found)?;
     if found > 0 {
         integrity::before_writing(&connection, &path).map_err(at("look at it"))?;
     }
     file::prepare(&connection).map_err(sqlite("make it ready"))?;
-    schema::migrate(&mut connection, schema::FORMAT)
-        .map_err(sqlite("bring its format up to date"))?;
+    schema::migrate(&mut connection, schema::FORMAT).map_err(at("bring its format up to date"))?;
 
     let (recovered, highest, next_event) =
         take_over(&mut connection).map_err(at("settle what was open"))?;
@@ -316,16 +316,14 @@ impl Store for Journal {
 
     fn queued(&self, cluster: &str) -> Result<Vec<Accepted>, StoreError> {
         self.read(|connection| {
-            let mut select = connection.prepare_cached(
-                // A text that was not kept cannot be given to a tool.
-                "SELECT turn FROM open JOIN prompts USING (turn) WHERE cluster = ?1 AND kept ORDER BY turn",
-            )?;
-            let turns = select.query_map([cluster], |row| row.get(0))?;
-            let turns = turns.collect::<Result<Vec<i64>, _>>()?;
             let mut queued = Vec::new();
-            for turn in turns.into_iter().map(record::turn) {
-                if !is_with_a_tool(connection, turn)? {
-                    queued.push(record::read_accepted(connection, turn)?);
+            for turn in record::read_open(connection)? {
+                // Whose it is says the row whose seal was checked.
+                let accepted = record::read_accepted(connection, turn)?;
+                // A text that was not kept cannot be given to a tool.
+                let is_kept = record::read_is_kept(connection, turn)?;
+                if *accepted.cluster == *cluster && is_kept && !is_with_a_tool(connection, turn)? {
+                    queued.push(accepted);
                 }
             }
             Ok(queued)

@@ -10,6 +10,7 @@ mod file;
 mod history;
 mod integrity;
 mod journal;
+mod log;
 mod record;
 mod recovery;
 mod retention;

@@ -71,6 +71,13 @@ pub(crate) fn close(connection: &Connection, turn: TurnId) -> rusqlite::Result<b
     Ok(delete.execute([number(turn)])? > 0)
 }
 
+/// The prompts without an end, in their order.
+pub(crate) fn read_open(connection: &Connection) -> rusqlite::Result<Vec<TurnId>> {
+    let mut select = connection.prepare_cached("SELECT turn FROM open ORDER BY turn")?;
+    let turns = select.query_map([], |row| Ok(turn(row.get(0)?)))?;
+    turns.collect()
+}
+
 pub(crate) fn is_open(connection: &Connection, turn: TurnId) -> rusqlite::Result<bool> {
     let mut select = connection.prepare_cached("SELECT 1 FROM open WHERE turn = ?1")?;
     let found = select.query_row([number(turn)], |_| Ok(())).optional()?;

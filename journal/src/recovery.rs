@@ -32,10 +32,7 @@ pub struct Recovered {
 /// Gives every open prompt that cannot go on its end.
 pub(crate) fn recover(connection: &Connection, at: i64) -> Result<Recovered, Trouble> {
     let mut recovered = Recovered::default();
-    let mut select = connection.prepare_cached("SELECT turn FROM open ORDER BY turn")?;
-    let turns = select.query_map([], |row| row.get(0))?;
-    let turns = turns.collect::<Result<Vec<i64>, _>>()?;
-    for turn in turns.into_iter().map(record::turn) {
+    for turn in record::read_open(connection)? {
         let attempts = record::read_attempts(connection, turn)?;
         let last = attempts.last().map_or(0, |(last, _)| last.attempt);
         if let Some(dispatching) = record::in_doubt(&attempts) {

@@ -5,6 +5,8 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::error::Trouble;
+
 /// Says that a SQLite file is a journal: "tpjl" in the header.
 pub(crate) const APPLICATION_ID: u32 = u32::from_be_bytes(*b"tpjl");
 
@@ -14,13 +16,19 @@ const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.s
 /// The format that this version writes.
 pub(crate) const FORMAT: u32 = STEPS.len() as u32;
 
-/// The format that the file has.
-pub(crate) fn format(connection: &Connection) -> rusqlite::Result<u32> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+/// The format that the file has; 0 if there is nothing in it yet.
+pub(crate) fn format(connection: &Connection) -> Result<u32, Trouble> {
+    let format = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let mut tables = connection.prepare("SELECT 1 FROM sqlite_schema")?;
+    if format == 0 && tables.exists([])? {
+        let strange = "it has tables, and says that it has none".to_owned();
+        return Err(Trouble::Damaged(strange));
+    }
+    Ok(format)
 }
 
 /// Brings an older format, or an empty file, to `format`: each step wholly or not at all.
-pub(crate) fn migrate(connection: &mut Connection, to: u32) -> rusqlite::Result<()> {
+pub(crate) fn migrate(connection: &mut Connection, to: u32) -> Result<(), Trouble> {
     for (number, step) in (1..=to).zip(STEPS) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if format(&transaction)? >= number {

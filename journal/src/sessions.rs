@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use toolpool_cluster::{Conversing, Said, TurnId};
 
 use crate::error::Trouble;
-use crate::record::{number, turn};
+use crate::record::{self, number, turn};
 use crate::stamp;
 
 /// Writes which conversation a session is in, over what was known.
@@ -77,24 +77,29 @@ pub(crate) fn said(
     max_bytes: usize,
 ) -> Result<Vec<Said>, Trouble> {
     let mut select = connection.prepare_cached(
-        "SELECT p.turn, e.outcome, pt.text AS prompt, rt.text AS reply \
-         FROM prompts p JOIN ends e ON e.turn = p.turn \
-         LEFT JOIN prompt_texts pt ON pt.turn = p.turn LEFT JOIN reply_texts rt ON rt.turn = p.turn \
-         WHERE p.session = ?1 AND p.cluster = ?2 AND p.turn >= ?3 AND e.attempts > 0 ORDER BY p.turn DESC",
+        "SELECT turn, p.kept AND e.kept FROM prompts p JOIN ends e USING (turn)
+         WHERE p.session = ?1 AND turn >= ?2 ORDER BY turn DESC",
     )?;
-    let mut rows = select.query((session, cluster, number(since)))?;
+    let mut rows = select.query((session, number(since)))?;
     let (mut newest, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let texts: (Option<String>, Option<String>) = (row.get("prompt")?, row.get("reply")?);
-        let (Some(prompt), Some(reply)) = texts else {
-            break;
+        let (turn, is_kept): (_, bool) = (turn(row.get(0)?), row.get(1)?);
+        let accepted = record::read_accepted(connection, turn)?;
+        let Some((reply, attempts)) = record::read_ended(connection, turn)? else {
+            continue;
         };
-        bytes += prompt.len() + reply.len();
+        if *accepted.cluster != *cluster || attempts == 0 {
+            continue;
+        }
+        if !is_kept {
+            break;
+        }
+        bytes += accepted.prompt.text.len() + reply.text.len();
         newest.push(Said {
-            turn: turn(row.get("turn")?),
-            prompt,
-            reply,
-            outcome: row.get("outcome")?,
+            turn,
+            prompt: accepted.prompt.text,
+            reply: reply.text,
+            outcome: reply.outcome.word().to_owned(),
         });
         if bytes >= max_bytes {
             break;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use books::{accept, accepted, answer, keyed, memory, place};
 use rusqlite::Connection;
-use toolpool_cluster::{Record, Store};
+use toolpool_cluster::{Accepted, Record, Store, TurnId};
 use toolpool_journal::{History, Journal, JournalError, Query};
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -123,28 +123,54 @@ fn a_log_that_is_cut_anywhere_tells_exactly_what_comes_before_the_cut() {
 }
 
 #[test]
-fn a_log_with_a_flipped_bit_or_a_tail_of_zeros_tells_what_comes_before_it() {
+fn a_log_with_a_tail_of_zeros_or_a_flipped_bit_in_its_last_page_tells_what_comes_before_it() {
     let cut = cut();
     let mut draw = draws(7);
-    let start = cut.ends[cut.ends.len() - 4];
-    for _ in 0..flips(200) {
-        let at = start + draw(cut.log.len() - start);
+    let fourth = cut.ends[cut.ends.len() - 4];
+    // The last page, with its header.
+    let last = cut.log.len() - 4120;
+    for _ in 0..flips(100) {
         let mut log = cut.log.clone();
-        if draw(4) == 0 {
+        let at = if draw(2) == 0 {
+            let at = fourth + draw(log.len() - fourth);
             log[at..].fill(0);
+            at
         } else {
+            // With no commit behind it, it may be torn in what was never synced.
+            let at = last + draw(log.len() - last);
             log[at] ^= 1 << draw(8);
-        }
-        if log == cut.log {
-            continue;
-        }
-        let expected = cut.ends.iter().filter(|whole| **whole <= at).count();
+            at
+        };
         let records = cut.records(&log, &format!("damaged at {at}"));
-        // Zeros that stood there already are no damage.
-        assert!(
-            records == expected || log[..cut.ends[records - 1]] == cut.log[..cut.ends[records - 1]]
-        );
-        assert!(records >= expected);
+        // Behind a record may be words for the index, which are damaged then.
+        let whole = cut.ends.iter().filter(|whole| **whole <= at).count();
+        assert!(records == whole || records == whole + 1, "damaged at {at}");
+    }
+}
+
+#[test]
+fn a_log_that_is_damaged_before_its_end_is_refused_and_nothing_is_written() {
+    let cut = cut();
+    let mut draw = draws(13);
+    let behind = cut.ends[cut.ends.len() - 4];
+    for flip in 0..flips(100) {
+        let at = if flip < 32 { flip } else { draw(behind) };
+        let mut log = cut.log.clone();
+        log[at] ^= 1 << draw(8);
+        let _ = fs::remove_file(beside(&cut.path, "-shm"));
+        fs::write(beside(&cut.path, "-wal"), &log).expect("space");
+        for error in [
+            told(&cut.path).expect_err("it is damaged"),
+            Journal::open(&cut.path)
+                .map(drop)
+                .expect_err("it is damaged"),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains("damaged"), "bit at {at}: {text}");
+            assert!(text.contains(".recover"), "bit at {at}: {text}");
+        }
+        let left = fs::read(beside(&cut.path, "-wal")).expect("it can be read");
+        assert!(left == log, "bit at {at}: it was written to");
     }
 }
 
@@ -220,6 +246,67 @@ fn a_damaged_page_is_refused_on_opening_with_a_way_out_and_nothing_is_written() 
         fs::read(&path).expect("it can be read") == bytes,
         "it was written to"
     );
+}
+
+#[test]
+fn what_was_changed_in_a_row_or_a_text_is_told_by_nobody() {
+    for (change, asked) in [
+        (
+            "UPDATE prompt_texts SET text = 'other' WHERE turn = 1",
+            "find",
+        ),
+        ("UPDATE reply_texts SET text = 'other'", "find"),
+        ("DELETE FROM reply_texts", "find"),
+        (
+            "UPDATE prompt_texts SET text = 'other' WHERE turn = 1",
+            "said",
+        ),
+        ("UPDATE reply_texts SET text = 'other'", "said"),
+        ("UPDATE ends SET outcome = 'failed', cause = 'auth'", "said"),
+        ("UPDATE ends SET attempts = 0", "said"),
+        ("UPDATE prompts SET cluster = 'other'", "said"),
+        ("UPDATE prompts SET cluster = 'other'", "queued"),
+        ("UPDATE prompt_texts SET text = 'other'", "queued"),
+        ("UPDATE prompts SET kept = 0 WHERE turn = 2", "opened"),
+        (
+            "UPDATE attempts SET handed_back = 1 WHERE turn = 3",
+            "opened",
+        ),
+    ] {
+        let (_folder, path) = memory();
+        let journal = Journal::open(&path).expect("a new one");
+        let of_a_session = |turn| Accepted {
+            session: Some("s".to_owned()),
+            ..accepted(turn, "a text")
+        };
+        answer(&journal, of_a_session(1), "reply");
+        accept(&journal, of_a_session(2));
+        accept(&journal, accepted(3, "with a tool"));
+        books::dispatch(&journal, 3);
+        drop(journal);
+        let changed = Connection::open(&path).expect("it opens");
+        changed.execute_batch(change).expect("it is changed");
+        drop(changed);
+        let said = if asked == "find" {
+            let history = Journal::open(&path).and_then(|journal| journal.history());
+            let found = history.and_then(|history| history.find(&Query::default()));
+            found.map(drop).map_err(|error| error.to_string())
+        } else {
+            match Journal::open(&path) {
+                Ok(journal) if asked == "said" => {
+                    let said = journal.said("main", "s", TurnId(1), 1000);
+                    said.map(drop).map_err(|error| error.to_string())
+                }
+                Ok(journal) if asked == "queued" => {
+                    let queued = journal.queued("main");
+                    queued.map(drop).map_err(|error| error.to_string())
+                }
+                opened => opened.map(drop).map_err(|error| error.to_string()),
+            }
+        };
+        let error = said.expect_err(change);
+        assert!(error.contains("damaged"), "{change}: {error}");
+    }
 }
 
 #[test]

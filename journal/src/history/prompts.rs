@@ -189,18 +189,12 @@ fn text(
 ) -> Result<Text, Trouble> {
     let bytes: i64 = row.get("bytes")?;
     let hash: Vec<u8> = row.get("sha256")?;
-    let text = if !row.get::<_, bool>("kept")? {
-        None
-    } else if in_full {
-        record::text_of(connection, table, record::turn(turn), row)?
-    } else {
-        // Of a text with a NUL in it, SQLite gives what is before that.
-        let sql = format!("SELECT substr(text, 1, {BEGINNING}) FROM {table} WHERE turn = ?1");
-        connection
-            .prepare_cached(&sql)?
-            .query_row([turn], |row| row.get::<_, String>(0))
-            .optional()?
-    };
+    // SQLite reads all of a text for its beginning, too.
+    let mut text = record::text_of(connection, table, record::turn(turn), row)?;
+    if let Some(text) = text.as_mut().filter(|_| !in_full) {
+        let end = text.char_indices().nth(BEGINNING);
+        text.truncate(end.map_or(text.len(), |(end, _)| end));
+    }
     Ok(Text {
         cut: text
             .as_ref()

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, Row};
 use serde_json::{Value, json};
 use toolpool_cluster::{Accepted, Prompt, PromptKind, TurnId};
 
@@ -78,14 +78,26 @@ pub(crate) fn write_accepted(
 
 /// The prompt of that number, whatever became of it.
 pub(crate) fn read_accepted(connection: &Connection, turn: TurnId) -> Result<Accepted, Trouble> {
+    with_prompt(connection, turn, |row| accepted_of(connection, turn, row))
+}
+
+/// Reads from the row of a prompt, with its seal checked.
+fn with_prompt<T>(
+    connection: &Connection,
+    turn: TurnId,
+    read: impl FnOnce(&Row<'_>) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
     let sql = format!("SELECT {PROMPT} FROM prompts WHERE turn = ?1");
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query([number(turn)])?;
     let Some(row) = rows.next()? else {
         return Err(Trouble::Damaged(format!("the prompt {turn} is missing")));
     };
-    let what = format!("the prompt {turn}");
-    seal::check(row, 0..PROMPT_COLUMNS, &what)?;
+    seal::check(row, 0..PROMPT_COLUMNS, &format!("the prompt {turn}"))?;
+    read(row)
+}
+
+fn accepted_of(connection: &Connection, turn: TurnId, row: &Row<'_>) -> Result<Accepted, Trouble> {
     let hash: Vec<u8> = row.get("sha256")?;
     let text = text_of(connection, "prompt_texts", turn, row)?;
     let kind: String = row.get("kind")?;
@@ -134,11 +146,7 @@ pub(crate) fn read_accepted(connection: &Connection, turn: TurnId) -> Result<Acc
 
 /// Whether the text of a prompt was kept.
 pub(crate) fn read_is_kept(connection: &Connection, turn: TurnId) -> Result<bool, Trouble> {
-    let mut select = connection.prepare_cached("SELECT kept FROM prompts WHERE turn = ?1")?;
-    let kept = select
-        .query_row([number(turn)], |row| row.get(0))
-        .optional()?;
-    kept.ok_or_else(|| Trouble::Damaged(format!("the prompt {turn} is missing")))
+    with_prompt(connection, turn, |row| Ok(row.get("kept")?))
 }
 
 /// Labels as pairs: a name may come twice, and order is the caller's.
