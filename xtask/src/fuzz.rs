@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use crate::runner::{cargo, run, works, workspace};
 
 /// The targets, each a file in `fuzz/fuzz_targets`.
-pub(crate) const TARGETS: [&str; 7] = [
-    "acp", "aider", "claude", "codex", "json_rpc", "lines", "profile",
+pub(crate) const TARGETS: [&str; 8] = [
+    "acp", "aider", "claude", "codex", "journal", "json_rpc", "lines", "profile",
 ];
 
 /// What `cargo fuzz` passes too, without a sanitizer: those want a nightly toolchain, and our code has no `unsafe`.

@@ -35,7 +35,7 @@ enum Task {
         #[arg(long)]
         without_tools: bool,
     },
-    /// Feed the protocols and the profiles with what a fuzzer makes up.
+    /// Feed the protocols, the profiles and the journal with what a fuzzer makes up.
     Fuzz {
         /// Only this one.
         #[arg(value_parser = fuzz::TARGETS)]
