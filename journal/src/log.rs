@@ -14,6 +14,7 @@ use std::path::Path;
 
 use crate::error::{JournalError, Trouble};
 use crate::file::{beside, refused};
+use crate::planted::planted;
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -21,6 +22,9 @@ const FRAME_HEADER: usize = 24;
 /// Finds damage in the log beside a file. Who only reads may call it while an owner writes.
 pub(crate) fn is_whole(path: &Path) -> Result<(), JournalError> {
     let path_of_log = beside(path, "-wal");
+    if planted("log_cut_short") {
+        return Ok(());
+    }
     let read = || match fs::read(&path_of_log) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         read => read.map_err(refused(&path_of_log, "read it")),

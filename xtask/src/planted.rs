@@ -18,25 +18,29 @@ use crate::runner::{cargo, run, workspace};
 enum By {
     /// This test of a core: made-up processes, bytes and clocks.
     Test(&'static str),
+    /// This test of the journal: made-up damage to real files.
+    Books(&'static str),
     /// This case of the battery: real processes.
     Case(u16),
     /// Each of the two by itself.
     Both(&'static str, u16),
 }
 
-use By::{Both, Case, Test};
+use By::{Books, Both, Case, Test};
 
 impl By {
-    fn test(self) -> Option<&'static str> {
+    /// The package of a test, which of its programs may have it, and its name.
+    fn test(self) -> Option<(&'static [&'static str], &'static str)> {
         match self {
             Case(_) => None,
-            Test(test) | Both(test, _) => Some(test),
+            Test(test) | Both(test, _) => Some((&["toolpool-cluster", "--lib"], test)),
+            Books(test) => Some((&["toolpool-journal", "--tests"], test)),
         }
     }
 
     fn case(self) -> Option<u16> {
         match self {
-            Test(_) => None,
+            Test(_) | Books(_) => None,
             Case(case) | Both(_, case) => Some(case),
         }
     }
@@ -301,6 +305,21 @@ const BUGS: &[(&str, &str, By)] = &[
         "a trouble of many is made worse by trying all of it again",
         Test("one_of_five_may_be_a_retry_and_three_in_any_case"),
     ),
+    (
+        "seal_unchecked",
+        "what was changed in a journal's file is told as if it were the truth",
+        Books("what_was_changed_in_a_row_or_a_text_is_told_by_nobody"),
+    ),
+    (
+        "damage_accepted",
+        "a journal that is damaged is opened and written to",
+        Books("a_damaged_page_is_refused_on_opening_with_a_way_out_and_nothing_is_written"),
+    ),
+    (
+        "log_cut_short",
+        "what comes behind damage in a journal's log is dropped, and nobody is told",
+        Books("a_log_that_is_damaged_before_its_end_is_refused_and_nothing_is_written"),
+    ),
 ];
 
 /// What `cargo xtask planted` takes.
@@ -328,7 +347,7 @@ pub(crate) fn find_all(options: &Options) -> Result<()> {
     let planted = Planted::build()?;
     for test in wanted.iter().filter_map(|(.., by)| by.test()) {
         if planted.is_failed_by(test, None)? {
-            bail!("without any bug {test} fails");
+            bail!("without any bug {} fails", test.1);
         }
     }
     let cases = wanted.iter().filter_map(|(.., by)| by.case());
@@ -349,7 +368,7 @@ pub(crate) fn find_all(options: &Options) -> Result<()> {
         };
         if let Some(test) = by.test() {
             let is_found = planted.is_failed_by(test, Some(bug))?;
-            tell(test.to_owned(), is_found.then(|| "it fails".to_owned()));
+            tell(test.1.to_owned(), is_found.then(|| "it fails".to_owned()));
         }
         if let Some(case) = by.case() {
             tell(format!("case {case}"), planted.case(case, bug)?);
@@ -380,11 +399,13 @@ impl Planted {
         Ok(Self { battery })
     }
 
-    /// Whether a test of the cores fails.
-    fn is_failed_by(&self, test: &str, bug: Option<&str>) -> Result<bool> {
-        let mut command = with_bugs(&["test", "-p", "toolpool-cluster", "--lib", "--"]);
+    /// Whether a test fails.
+    fn is_failed_by(&self, test: (&[&str], &str), bug: Option<&str>) -> Result<bool> {
+        let (package, test) = test;
+        let mut command = with_bugs(&["test", "-p"]);
         command
-            .arg(test)
+            .args(package)
+            .args(["--", test])
             // What a bug makes fail is no lesson for later runs.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .env("PROPTEST_MAX_SHRINK_ITERS", "0");
@@ -499,7 +520,7 @@ mod tests {
         let document = document.expect("it is there");
         for (bug, harm, by) in BUGS {
             let who = match by {
-                Test(test) => format!("`{test}`"),
+                Test(test) | Books(test) => format!("`{test}`"),
                 Case(case) => format!("case {case}"),
                 Both(test, case) => format!("`{test}`, case {case}"),
             };
