@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 use crate::error::Trouble;
+use crate::openings;
 use crate::planted::planted;
 
 /// Up to this size a file is looked at as a whole whenever it is opened, which takes some tenths of a second.
@@ -38,14 +39,7 @@ pub(crate) fn before_writing(connection: &Connection, path: &Path) -> Result<(),
     if size(path) <= SMALL {
         return as_a_whole(connection);
     }
-    let closed: Option<bool> = connection
-        .query_row(
-            "SELECT closed FROM openings ORDER BY id DESC LIMIT 1",
-            [],
-            |row| row.get(0),
-        )
-        .optional()?;
-    if closed == Some(true) {
+    if openings::is_closed(connection)? == Some(true) {
         return Ok(());
     }
     for table in ["open", "attempts", "ends", "prompts"] {

@@ -21,7 +21,7 @@ use crate::recovery::{self, Recovered};
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
 use crate::writer::{self, Shared, Writer};
-use crate::{integrity, log, record, schema, seal, sessions, stamp};
+use crate::{integrity, log, openings, record, schema, seal, sessions, stamp};
 
 /// What is kept of prompts and replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -233,14 +233,7 @@ fn take_over(connection: &mut Connection) -> Result<(Recovered, u64, i64), Troub
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let now = stamp::of_time(SystemTime::now());
     let mut recovered = recovery::recover(&transaction, now)?;
-    let last_closed: Option<bool> = transaction
-        .query_row(
-            "SELECT closed FROM openings ORDER BY id DESC LIMIT 1",
-            [],
-            |row| row.get(0),
-        )
-        .optional()?;
-    recovered.closed_in_order = last_closed.unwrap_or(true);
+    recovered.closed_in_order = openings::is_closed(&transaction)?.unwrap_or(true);
     let highest: i64 = transaction.query_row(
         "SELECT max((SELECT last FROM numbers WHERE name = 'turn'), (SELECT coalesce(max(turn), 0) FROM prompts))",
         [],
@@ -251,15 +244,7 @@ fn take_over(connection: &mut Connection) -> Result<(Recovered, u64, i64), Troub
         [],
         |row| row.get(0),
     )?;
-    transaction.execute(
-        "INSERT INTO openings (at, pid, program, first_event, closed) VALUES (?1, ?2, ?3, ?4, 0)",
-        (
-            now,
-            std::process::id(),
-            env!("CARGO_PKG_VERSION"),
-            last_event + 1,
-        ),
-    )?;
+    openings::write(&transaction, now, last_event + 1)?;
     transaction.commit()?;
     Ok((recovered, highest.cast_unsigned(), last_event + 1))
 }

@@ -11,6 +11,7 @@ mod history;
 mod integrity;
 mod journal;
 mod log;
+mod openings;
 mod planted;
 mod record;
 mod recovery;

@@ -139,15 +139,19 @@ fn step(
     } else {
         cutoff
     };
+    let last: i64 =
+        transaction.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| {
+            row.get(0)
+        })?;
     transaction.execute(
-        "UPDATE numbers SET last = max(last, (SELECT coalesce(max(id), 0) FROM events)) WHERE name = 'event'",
-        [],
+        "UPDATE numbers SET last = max(last, ?1), twin = ~max(last, ?1) WHERE name = 'event'",
+        [last],
     )?;
     if prompts > 0 {
         let last: i64 =
             transaction.query_row("SELECT max(turn) FROM temp.going", [], |row| row.get(0))?;
         transaction.execute(
-            "UPDATE numbers SET last = max(last, ?1) WHERE name = 'turn'",
+            "UPDATE numbers SET last = max(last, ?1), twin = ~max(last, ?1) WHERE name = 'turn'",
             [last],
         )?;
         transaction.execute(

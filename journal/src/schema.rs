@@ -6,12 +6,20 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Trouble;
+use crate::{openings, sessions};
 
 /// Says that a SQLite file is a journal: "tpjl" in the header.
 pub(crate) const APPLICATION_ID: u32 = u32::from_be_bytes(*b"tpjl");
 
 /// What makes each format from the one before; the first from an empty file.
-const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
+
+/// The format from which on sessions and owners have seals.
+pub(crate) const ALL_SEALED: u32 = 3;
 
 /// The format that this version writes.
 pub(crate) const FORMAT: u32 = STEPS.len() as u32;
@@ -35,6 +43,10 @@ pub(crate) fn migrate(connection: &mut Connection, to: u32) -> Result<(), Troubl
             continue;
         }
         transaction.execute_batch(step)?;
+        if number == ALL_SEALED {
+            sessions::seal_all(&transaction)?;
+            openings::seal_all(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", number)?;
         transaction.commit()?;
     }

@@ -10,27 +10,28 @@ use toolpool_cluster::{Conversing, Said, TurnId};
 
 use crate::error::Trouble;
 use crate::record::{self, number, turn};
-use crate::stamp;
+use crate::{seal, stamp};
 
 /// Writes which conversation a session is in, over what was known.
 pub(crate) fn write(connection: &Connection, known: &Conversing) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    seal::write(
+        connection,
+        "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        &[
+            &&*known.cluster,
+            &known.session,
+            &&*known.instance,
+            &&*known.tool,
+            // A path that is no text is not found again, and that is told.
+            &known.cwd.to_string_lossy(),
+            &known.conversation,
+            &known.folder.to_string_lossy(),
+            &number(known.since),
+            &number(known.last),
+            &known.in_doubt,
+            &stamp::of_time(known.at),
+        ],
     )?;
-    insert.execute((
-        &*known.cluster,
-        &known.session,
-        &*known.instance,
-        &*known.tool,
-        // A path that is no text is not found again, and that is told.
-        known.cwd.to_string_lossy(),
-        &known.conversation,
-        known.folder.to_string_lossy(),
-        number(known.since),
-        number(known.last),
-        known.in_doubt,
-        stamp::of_time(known.at),
-    ))?;
     Ok(())
 }
 
@@ -44,13 +45,34 @@ pub(crate) fn close(connection: &Connection, cluster: &str, session: &str) -> ru
 
 /// The sessions of a cluster's name, those used last at the end.
 pub(crate) fn read(connection: &Connection, cluster: &str) -> Result<Vec<Conversing>, Trouble> {
+    // Whose it is says the row whose seal was checked.
+    let mut known = read_all(connection, true)?;
+    known.retain(|known| *known.cluster == *cluster);
+    known.sort_by_key(|known| known.last);
+    Ok(known)
+}
+
+/// Seals the rows of a format in which they had no seals.
+pub(crate) fn seal_all(connection: &Connection) -> Result<(), Trouble> {
+    for known in read_all(connection, false)? {
+        write(connection, &known)?;
+    }
+    Ok(())
+}
+
+fn read_all(connection: &Connection, is_sealed: bool) -> Result<Vec<Conversing>, Trouble> {
     let mut select = connection.prepare_cached(
-        "SELECT cluster, session, instance, tool, cwd, conversation, folder, since, last, in_doubt, at \
-         FROM sessions WHERE cluster = ?1 ORDER BY last",
+        "SELECT cluster, session, instance, tool, cwd, conversation, folder, since, last, in_doubt, at, seal \
+         FROM sessions",
     )?;
     let text = |row: &rusqlite::Row<'_>, column: &str| row.get::<_, String>(column);
-    let known = select.query_map([cluster], |row| {
-        Ok(Conversing {
+    let mut rows = select.query([])?;
+    let mut known = Vec::new();
+    while let Some(row) = rows.next()? {
+        if is_sealed {
+            seal::check(row, 0..11, "a session")?;
+        }
+        known.push(Conversing {
             cluster: text(row, "cluster")?.into(),
             session: text(row, "session")?,
             instance: text(row, "instance")?.into(),
@@ -62,9 +84,9 @@ pub(crate) fn read(connection: &Connection, cluster: &str) -> Result<Vec<Convers
             last: turn(row.get("last")?),
             in_doubt: row.get("in_doubt")?,
             at: stamp::time(row.get("at")?),
-        })
-    })?;
-    Ok(known.collect::<rusqlite::Result<_>>()?)
+        });
+    }
+    Ok(known)
 }
 
 /// The newest turns of a session, from `since` on, that have `max_bytes` of text together, in their order. It ends before

@@ -69,7 +69,7 @@ pub(crate) fn follow(connection: &mut Connection) -> Result<bool, Trouble> {
         return Ok(false);
     }
     transaction
-        .prepare_cached("UPDATE numbers SET last = ?1 WHERE name = 'indexed'")?
+        .prepare_cached("UPDATE numbers SET last = ?1, twin = ~?1 WHERE name = 'indexed'")?
         .execute([newest])?;
     transaction.commit()?;
     Ok(true)

@@ -12,12 +12,10 @@ use serde_json::{Map, Value};
 use super::event;
 use super::rows::{EventRow, Life};
 use crate::error::Trouble;
-use crate::stamp;
+use crate::{openings, stamp};
 
 pub(super) fn lives(connection: &Connection, instance: Option<&str>) -> Result<Vec<Life>, Trouble> {
-    let mut select = connection.prepare("SELECT first_event FROM openings ORDER BY id")?;
-    let openings = select.query_map([], |row| row.get::<_, i64>(0))?;
-    let openings = openings.collect::<Result<Vec<_>, _>>()?;
+    let openings = openings::first_events(connection)?;
     let mut select = connection.prepare(
         "SELECT id, instance, turn, body, seal FROM events WHERE instance IS NOT NULL AND (?1 IS NULL OR instance IN ('', ?1)) ORDER BY id",
     )?;
