@@ -7,7 +7,7 @@
 mod scaling;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -28,6 +28,7 @@ use crate::reply::{self, Reply, ReplyReader, Run};
 use crate::scheduler::Ticket;
 use crate::session::{OnLoss, Session};
 use crate::status::{ClusterStatus, Health, ShutdownReport};
+use crate::store::StoreError;
 use crate::submission::Submission;
 use crate::turn::{Control, Message, Turn};
 pub(crate) use scaling::Member;
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
     pub(crate) mailbox: Mailbox,
+    /// Why the journal has failed, and with it the cluster.
+    pub(crate) failure: Arc<OnceLock<StoreError>>,
     /// Dropped with the last handle, which the dispatcher notices.
     pub(crate) _alive: oneshot::Sender<()>,
 }
@@ -106,7 +109,10 @@ impl ClusterManager {
             .dispatcher
             .send(Message::Submit(Box::new(turn)))
             .await
-            .map_err(|_| SubmitError::Draining)?;
+            .map_err(|_| match self.inner.failure.get() {
+                Some(failure) => SubmitError::Journal(failure.clone()),
+                None => SubmitError::Draining,
+            })?;
         Ok(ReplyStream {
             manager: self.clone(),
             reader,

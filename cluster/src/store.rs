@@ -293,7 +293,7 @@ pub enum StoreError {
     },
     /// It cannot be written or read any more, and nothing that it says counts until it is opened again.
     #[error(
-        "{path}: {detail}. Nothing more is accepted; what became of open prompts is known when it is opened again"
+        "{path}: {detail}. Nothing more is accepted. Mend the cause, such as the disk, and open it again: then it is known what became of open prompts"
     )]
     Failed {
         /// The file.

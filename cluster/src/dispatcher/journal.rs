@@ -5,7 +5,7 @@
 //! journal nothing waits.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -44,8 +44,8 @@ pub(crate) struct Journal {
     pub(super) keys: HashMap<String, Keyed>,
     /// Ends that the scheduler knows and nobody else yet.
     untold: Books,
-    /// Nothing that it says counts any more.
-    failed: Option<StoreError>,
+    /// Nothing that it says counts any more. Whoever asks when the dispatcher has gone hears of it too.
+    failed: Arc<OnceLock<StoreError>>,
 }
 
 /// What is told or done when its record is durable.
@@ -81,7 +81,7 @@ impl Journal {
             answers,
             keys: HashMap::new(),
             untold: Books::default(),
-            failed: None,
+            failed: Arc::default(),
         };
         (journal, heard)
     }
@@ -104,7 +104,7 @@ impl Journal {
                 | EventKind::TurnHandedBack { .. }
                 | EventKind::TurnEnded { .. }
         );
-        if is_of_a_turn || self.failed.is_some() {
+        if is_of_a_turn || self.failed.get().is_some() {
             return;
         }
         let done = match &event.kind {
@@ -135,6 +135,11 @@ impl Journal {
 
     pub(super) fn answers(&self) -> mpsc::UnboundedSender<Answered> {
         self.answers.clone()
+    }
+
+    /// Where it stands why the journal has failed, once it has.
+    pub(crate) fn failure(&self) -> Arc<OnceLock<StoreError>> {
+        Arc::clone(&self.failed)
     }
 
     fn is_empty(&self) -> bool {
@@ -275,7 +280,7 @@ impl Dispatcher {
         let Some(journal) = &mut self.history.journal else {
             return self.tell_end(turn, queue, ready);
         };
-        if journal.failed.is_some() {
+        if journal.failed.get().is_some() {
             let known = end.outcome.clone();
             let told = unrecorded(&known);
             self.scheduler.recount(&known, &told);
@@ -350,7 +355,7 @@ impl Dispatcher {
 
     /// Why nothing can be accepted any more, if that is so.
     pub(super) fn journal_failure(&self) -> Option<&StoreError> {
-        self.history.journal.as_ref()?.failed.as_ref()
+        self.history.journal.as_ref()?.failed.get()
     }
 
     /// Nothing waits for the journal.
@@ -380,10 +385,9 @@ impl Dispatcher {
     /// If it is more than a lack of space, nothing is asked of the journal any more.
     pub(super) fn on_journal_error(&mut self, error: &StoreError) {
         if let Some(journal) = &mut self.history.journal
-            && journal.failed.is_none()
             && matches!(error, StoreError::Failed { .. })
+            && journal.failed.set(error.clone()).is_ok()
         {
-            journal.failed = Some(error.clone());
             journal.line.push(Fact::Event(EventKind::JournalFailed {
                 detail: error.to_string(),
             }));

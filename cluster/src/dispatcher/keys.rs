@@ -226,6 +226,8 @@ impl Dispatcher {
 
     /// Nothing is looked up any more: whoever waits for that is refused.
     pub(super) fn close_keys(&mut self) {
+        let failure = self.journal_failure().cloned();
+        let refusal = failure.map_or(SubmitError::Draining, SubmitError::Journal);
         let Some(journal) = &mut self.history.journal else {
             return;
         };
@@ -240,7 +242,7 @@ impl Dispatcher {
             .flatten()
             .collect();
         for turn in waiting {
-            self.refuse(Box::new(turn), SubmitError::Draining);
+            self.refuse(Box::new(turn), refusal.clone());
         }
     }
 }

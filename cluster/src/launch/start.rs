@@ -130,6 +130,7 @@ impl ClusterBuilder {
         }
         let next_turn = self.journal.as_ref().map_or(1, |it| it.next_turn().0);
         let (journal, answers) = self.journal.map(Journal::new).unzip();
+        let failure = journal.as_ref().map(Journal::failure).unwrap_or_default();
         if let Some(sessions) = &sessions {
             scheduler.shelve(sessions.shelved(&roster));
         }
@@ -168,6 +169,7 @@ impl ClusterBuilder {
                 queue_timeout: self.queue_timeout,
                 drain_timeout: self.drain_timeout,
                 mailbox: Mailbox::default(),
+                failure,
                 _alive: alive,
             }),
         })
