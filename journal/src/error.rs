@@ -153,7 +153,13 @@ impl std::fmt::Display for Trouble {
             Self::Sqlite(error) if is_damage(error) => {
                 write!(f, "the journal is damaged: {error}")
             }
-            Self::Sqlite(error) => error.fmt(f),
+            Self::Sqlite(error) => {
+                error.fmt(f)?;
+                match refused_call(error) {
+                    Some(call) => write!(f, " ({call})"),
+                    None => Ok(()),
+                }
+            }
             Self::Damaged(detail) => write!(f, "the journal is damaged: {detail}"),
         }
     }
@@ -175,17 +181,37 @@ impl Trouble {
         let path = path.display().to_string();
         match self {
             Self::Damaged(detail) => JournalError::Damaged { path, detail },
-            Self::Sqlite(error) if is_damage(&error) => JournalError::Damaged {
+            Self::Sqlite(ref error) if is_damage(error) => JournalError::Damaged {
                 path,
                 detail: error.to_string(),
             },
-            Self::Sqlite(error) => JournalError::Sqlite {
-                path,
-                action,
-                detail: error.to_string(),
-            },
+            Self::Sqlite(ref error) => {
+                let next = match refused_call(error) {
+                    Some(_) => ". Look at the disk, or name another file",
+                    None => "",
+                };
+                JournalError::Sqlite {
+                    path,
+                    action,
+                    detail: format!("{self}{next}"),
+                }
+            }
         }
     }
+}
+
+/// What the system refused; SQLite itself says of all of it that it is an error of the disk. The numbers are those of sqlite3.h.
+fn refused_call(error: &rusqlite::Error) -> Option<&'static str> {
+    let error = error.sqlite_error()?;
+    if error.code != rusqlite::ErrorCode::SystemIoFailure {
+        return None;
+    }
+    Some(match error.extended_code >> 8 {
+        1 | 2 => "it cannot be read",
+        3 | 6 => "it cannot be written",
+        4 | 5 => "it cannot be synced",
+        _ => "the system refuses something",
+    })
 }
 
 /// What our own statements hear only of a file that is not as it was written: SQLite says so itself, or a table, a column
