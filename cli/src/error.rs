@@ -233,7 +233,7 @@ impl CliError {
                 FailureClass::Network => Self::new(Exit::TurnFailed, code, message).retryable(),
                 FailureClass::Auth => Self::new(Exit::ToolUnusable, code, message),
                 FailureClass::Refused => Self::usage(code, message),
-                FailureClass::Unroutable => Self::new(Exit::NotReady, code, message).retryable(),
+                FailureClass::Unroutable | FailureClass::SessionUnavailable => Self::new(Exit::NotReady, code, message).retryable(),
                 _ => Self::new(Exit::TurnFailed, code, message),
             },
             Outcome::Expired => Self::new(Exit::Timeout, code, message).retryable(),

@@ -17,10 +17,11 @@ mod starting;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
+use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::clock::{self, now};
@@ -397,12 +398,16 @@ impl Dispatcher {
                 outcome,
                 queued,
             } => {
-                if let Some(mut turn) = self.turns.remove(&turn) {
-                    turn.run.queued = queued;
-                    self.end_in_queue(&mut turn, outcome);
-                    self.end(turn, false);
+                if let Some(turn) = self.turns.remove(&turn) {
+                    self.end_unrun(turn, queued, outcome);
                 }
             }
+            Decision::Unavailable {
+                turn,
+                instance,
+                absent,
+                queued,
+            } => self.end_unavailable(turn, instance, absent, queued),
             // A turn that has not gone yet does not go.
             Decision::Interrupt { instance, .. } if self.roster[instance].departing => {}
             Decision::Interrupt { turn, instance } => {
@@ -433,11 +438,17 @@ impl Dispatcher {
         }
     }
 
+    fn end_unrun(&mut self, mut turn: Box<Turn>, queued: Duration, outcome: Outcome) {
+        turn.run.queued = queued;
+        self.end_in_queue(&mut turn, outcome);
+        self.end(turn, false);
+    }
+
     fn assign(
         &mut self,
         id: TurnId,
         instance: usize,
-        queued: std::time::Duration,
+        queued: Duration,
         route: &'static str,
         begins_anew: bool,
     ) {

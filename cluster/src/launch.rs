@@ -82,6 +82,7 @@ pub fn launch_cluster(tools: impl Into<ToolSet>) -> ClusterBuilder {
         start_timeout: None,
         queue_limit: 1024,
         queue_timeout: None,
+        session_wait: None,
         drain_timeout: Duration::from_secs(30),
         launcher: Arc::new(LocalLauncher),
         capacity: 1,
@@ -108,6 +109,7 @@ pub struct ClusterBuilder {
     start_timeout: Option<Duration>,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
+    session_wait: Option<Duration>,
     drain_timeout: Duration,
     launcher: Arc<dyn Launcher>,
     capacity: usize,
@@ -291,6 +293,16 @@ impl ClusterBuilder {
     /// Longest wait of a prompt in the queue. Default: no limit.
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
         self.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// How long prompts of a session wait for the instance that has its conversation while that does not come up, whatever
+    /// keeps it from starting. Then they fail as `session_unavailable` and the session stays; those that may begin anew, with
+    /// [`OnLoss::Fresh`](crate::OnLoss::Fresh) or [`OnLoss::Replay`](crate::OnLoss::Replay), go to another instance that is
+    /// up. Counted from the moment when it went away, so that a prompt which comes later does not wait for as long again.
+    /// Default 5 minutes.
+    pub fn session_wait(mut self, wait: Duration) -> Self {
+        self.session_wait = Some(wait);
         self
     }
 

@@ -6,6 +6,7 @@
 //! its one outcome in the books; a turn that was handed back goes to the front; a session's prompts run in order on the
 //! instance that has the conversation, or fail honestly; prompts for one group of instances hold up none for another.
 
+mod absence;
 mod again;
 mod books;
 mod closing;
@@ -79,6 +80,13 @@ pub(crate) enum Decision {
     },
     /// Ask the instance to give the running turn up.
     Interrupt { turn: TurnId, instance: usize },
+    /// The turn ends without having run, because its session's instance has not come up for so long.
+    Unavailable {
+        turn: TurnId,
+        instance: usize,
+        absent: Duration,
+        queued: Duration,
+    },
     /// A session was bound.
     SessionPinned { instance: usize },
     /// A session is over.
@@ -112,6 +120,8 @@ pub(crate) struct Scheduler {
     conversations: HashMap<String, u64>,
     /// The sessions whose conversation has no process.
     shelf: Shelf,
+    /// How long a session waits for an instance that does not come up.
+    session_wait: Duration,
     books: Books,
     /// Turns that have left their instance and have no end yet.
     aside: usize,
@@ -142,6 +152,7 @@ impl Scheduler {
             strategy: Sticky::new(strategy),
             conversations: HashMap::new(),
             shelf: Shelf::default(),
+            session_wait: absence::SESSION_WAIT,
             books: Books::default(),
             aside: 0,
             draining: false,
@@ -177,7 +188,8 @@ impl Scheduler {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let expires = self.queue.deadline().map(|(when, _)| when);
         let reopens = self.holds.iter().filter_map(Hold::until).min();
-        expires.into_iter().chain(reopens).min()
+        let gives_up = self.gives_up_at();
+        expires.into_iter().chain(reopens).chain(gives_up).min()
     }
 
     /// Takes a prompt in, or refuses it.
@@ -278,8 +290,7 @@ impl Scheduler {
         out: &mut Vec<Decision>,
     ) {
         let was_ready = self.slots[instance].is_available();
-        self.slots[instance].state = state;
-        self.slots[instance].risen |= state != InstanceState::Starting;
+        self.slots[instance].enter(now, state);
         self.view(instance, now);
         self.muster(now, out);
         if self.slots[instance].is_available() && !was_ready {
@@ -312,11 +323,9 @@ impl Scheduler {
         self.learn(now, self.slots[instance].group, outcome, out);
         let slot = &mut self.slots[instance];
         slot.end_turn(now, matches!(outcome, Outcome::Completed));
-        slot.state = if available {
-            InstanceState::Ready
-        } else {
-            slot.state
-        };
+        if available {
+            slot.enter(now, InstanceState::Ready);
+        }
         self.view(instance, now);
         if available {
             self.route_all(now, out);

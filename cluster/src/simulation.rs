@@ -492,7 +492,8 @@ fn the_seeds_reach_every_state_and_every_outcome() {
             && seen.paused
             && seen.limited
             && seen.hung
-            && seen.looped,
+            && seen.looped
+            && seen.unavailable,
         "{seen:?}"
     );
 }

@@ -89,6 +89,8 @@ pub enum FailureClass {
     Protocol,
     /// The session's instance lost the conversation; the prompt was not sent.
     SessionLost,
+    /// The session's instance has not come up for too long; the prompt was not sent, and the session was not given up.
+    SessionUnavailable,
     /// The protocol refused the prompt; nothing was written.
     Refused,
     /// No instance is left that could take the prompt.
@@ -122,6 +124,7 @@ impl FailureClass {
             Self::EmptyAnswer => "empty_answer",
             Self::Protocol => "protocol",
             Self::SessionLost => "session_lost",
+            Self::SessionUnavailable => "session_unavailable",
             Self::Refused => "refused",
             Self::Unroutable => "unroutable",
             Self::Unknown => "unknown",

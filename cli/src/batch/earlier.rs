@@ -105,7 +105,10 @@ fn never_ran(reply: &Reply) -> bool {
     reply.instance.is_none()
         && match &reply.outcome {
             Outcome::Cancelled | Outcome::Expired => true,
-            Outcome::Failed(failure) => failure.class == FailureClass::Unroutable,
+            Outcome::Failed(failure) => matches!(
+                failure.class,
+                FailureClass::Unroutable | FailureClass::SessionUnavailable
+            ),
             Outcome::Completed | Outcome::Indeterminate(_) => false,
         }
 }

@@ -130,6 +130,7 @@ fn may_help(class: FailureClass) -> bool {
             | FailureClass::BadRequest
             | FailureClass::ContextTooLarge
             | FailureClass::SessionLost
+            | FailureClass::SessionUnavailable
             | FailureClass::Refused
             | FailureClass::Unroutable
     )

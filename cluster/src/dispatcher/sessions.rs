@@ -240,7 +240,36 @@ fn lost(why: &str) -> Outcome {
     })
 }
 
+/// With what a prompt ends whose session's instance does not come up.
+fn unavailable(session: &str, entry: &Entry, absent: Duration) -> Outcome {
+    let (name, state, why) = (&entry.name, entry.state.word(), &entry.reason);
+    let seconds = absent.as_secs();
+    Outcome::Failed(Failure {
+        class: FailureClass::SessionUnavailable,
+        message: format!(
+            "session {session} lives on {name}, which has not been up for {seconds} s ({state}: {why}); nothing was sent, and the session stays there. \
+             Mend what keeps {name} from starting and restart it, send the prompt with `on_loss` fresh or replay so that it may go on elsewhere, or close the session"
+        ),
+        retry_after: None,
+    })
+}
+
 impl Dispatcher {
+    /// The instance of a prompt's session has not been up for so long.
+    pub(super) fn end_unavailable(
+        &mut self,
+        turn: TurnId,
+        instance: usize,
+        absent: Duration,
+        queued: Duration,
+    ) {
+        if let Some(turn) = self.turns.remove(&turn) {
+            let session = turn.ticket.session.as_deref().unwrap_or_default();
+            let outcome = unavailable(session, &self.roster[instance], absent);
+            self.end_unrun(turn, queued, outcome);
+        }
+    }
+
     /// Whether what was said before could stand before that prompt, if it is to.
     pub(super) fn can_replay(&self, turn: &Turn) -> bool {
         let OnLoss::Replay { .. } = turn.ticket.on_loss else {

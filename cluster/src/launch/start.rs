@@ -128,6 +128,9 @@ impl ClusterBuilder {
             // Nothing is decided while nothing runs.
             scheduler.resize(now, group, facts.groups.count_of(group), &mut Vec::new());
         }
+        if let Some(wait) = self.session_wait {
+            scheduler.session_wait(wait);
+        }
         let next_turn = self.journal.as_ref().map_or(1, |it| it.next_turn().0);
         let (journal, answers) = self.journal.map(Journal::new).unzip();
         let failure = journal.as_ref().map(Journal::failure).unwrap_or_default();

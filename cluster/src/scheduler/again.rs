@@ -26,7 +26,7 @@ impl Scheduler {
         *self.books.line(outcome) -= 1;
         self.aside += 1;
         if available {
-            self.slots[instance].state = InstanceState::Ready;
+            self.slots[instance].enter(now, InstanceState::Ready);
         }
         self.view(instance, now);
     }

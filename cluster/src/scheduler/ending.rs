@@ -30,6 +30,7 @@ impl Scheduler {
         if self.queue.len() < queued {
             self.route_all(now, out);
         }
+        self.give_up_absent(now, out);
         for group in 0..self.holds.len() {
             if self.holds[group].until().is_some_and(|until| until <= now) {
                 self.reopen(now, group, out);
@@ -52,6 +53,7 @@ impl Scheduler {
         now: Instant,
         out: &mut Vec<Decision>,
     ) {
+        self.end_waits(from, now, out);
         if !self.slots.iter().any(Slot::is_down) {
             return;
         }
@@ -78,7 +80,7 @@ impl Scheduler {
             {
                 // What else it has queued waited behind this one.
                 moves = true;
-                if home_down {
+                if home_down && end.is_some() {
                     self.forget(session, out);
                 }
             }

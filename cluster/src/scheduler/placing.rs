@@ -75,13 +75,20 @@ impl Scheduler {
             return Placed::Waits;
         };
         let ticket = &queued.ticket;
-        let home = self.pinned_to(ticket);
+        let pinned = self.pinned_to(ticket);
+        let home = pinned.filter(|home| !self.may_leave(*home, ticket));
         if let Some(home) = home.filter(|home| !self.slots[*home].fits(*home, ticket)) {
             if self.slots[home].is_down() {
                 // What its end means for the session is decided for all of its prompts alike.
                 return Placed::Waits;
             }
             return self.end_unrun(place, now, unroutable(LIVES_ELSEWHERE), out);
+        }
+        let leaves = pinned
+            .filter(|_| home.is_none())
+            .zip(ticket.session.clone());
+        if let Some((_, session)) = &leaves {
+            self.strategy.forget(session);
         }
         let route = match (ticket.target, &ticket.session) {
             (Some(target), None) => Route::To(InstanceId(target)),
@@ -101,6 +108,13 @@ impl Scheduler {
             (None, Some(_)) => "sticky",
             (None, None) => "direct",
         };
+        if let Some((from, session)) = leaves {
+            // Nowhere else yet: if its instance comes up first, it goes on there.
+            match route {
+                Route::To(to) if to.0 != from => drop(self.conversations.insert(session, LOST)),
+                _ => self.strategy.pin(&session, InstanceId(from)),
+            }
+        }
         match route {
             Route::Wait => Placed::Waits,
             Route::Reject(reason) => self.end_unrun(place, now, unroutable(reason), out),
@@ -134,7 +148,9 @@ impl Scheduler {
         let known = session
             .as_ref()
             .and_then(|session| self.conversations.get(session).copied());
-        let is_lost = known.is_some_and(|known| known != self.slots[instance].conversation)
+        let is_lost = session
+            .as_ref()
+            .is_some_and(|session| self.has_lost(session, instance))
             && !planted("loss_untold")
             && !planted("session_spills");
         if let (true, Some(session)) = (is_lost, &session)

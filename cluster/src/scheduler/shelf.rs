@@ -12,10 +12,10 @@ use super::ending::unroutable;
 use super::placing::{LIVES_ELSEWHERE, Placed};
 use super::queue::Place;
 use super::slot::Slot;
-use super::{Decision, Scheduler};
+use super::{Decision, Scheduler, Ticket};
 use crate::instance::InstanceState;
 
-const ALL_IN_USE: &str = "its conversation needs an instance of its own, and all have one already; close a session, or launch more instances";
+const ALL_IN_USE: &str = "its session is of an earlier run and needs an instance that has no session, and every instance that could go on with it has one; nothing was sent, and the session stays. Close another session, or launch more instances";
 
 /// No instance ever has this one, so whoever is in it has lost it.
 pub(super) const LOST: u64 = u64::MAX;
@@ -80,11 +80,9 @@ impl Scheduler {
             self.shelf.remove(&session);
             return None;
         }
-        let is_up = |home: &usize| !self.slots[*home].is_down();
-        let fits = |home: &usize| self.slots[*home].fits(*home, ticket);
-        let up = homes.iter().copied().filter(is_up);
-        let possible: Vec<usize> = up.clone().filter(fits).collect();
-        if possible.is_empty() && up.count() > 0 {
+        let is_up = homes.iter().any(|home| !self.slots[*home].is_down());
+        let possible = self.possible_homes(&session, ticket);
+        if possible.is_empty() && is_up {
             self.end_queued(place, now, unroutable(LIVES_ELSEWHERE), out);
             return Some(Placed::Ended { in_session: true });
         }
@@ -92,6 +90,12 @@ impl Scheduler {
             for session in self.shelf.take(&session) {
                 self.conversations.insert(session, LOST);
             }
+            return None;
+        }
+        if possible.iter().all(|home| self.may_leave(*home, ticket)) {
+            // The others that are in the conversation may wait.
+            self.shelf.remove(&session);
+            self.conversations.insert(session, LOST);
             return None;
         }
         let is_spare = |home: &&usize| self.strategy.sessions_on(InstanceId(**home)) == 0;
@@ -107,6 +111,21 @@ impl Scheduler {
         Some(Placed::Waits)
     }
 
+    /// The instances that could go on with the conversation of a session that is on the shelf.
+    pub(super) fn possible_homes(&self, session: &str, ticket: &Ticket) -> Vec<usize> {
+        let homes = self
+            .shelf
+            .0
+            .get(session)
+            .map(|known| known.homes.as_slice());
+        let homes = homes.unwrap_or_default().iter().copied();
+        let possible = |home: &usize| {
+            let slot = &self.slots[*home];
+            !slot.is_down() && slot.fits(*home, ticket)
+        };
+        homes.filter(possible).collect()
+    }
+
     fn begin_to_take_up(
         &mut self,
         instance: usize,
@@ -117,7 +136,7 @@ impl Scheduler {
         self.lose_conversation(instance, out);
         let slot = &mut self.slots[instance];
         // Until its new process is ready; nothing may go to the one that it has.
-        slot.state = InstanceState::Stopping;
+        slot.enter(now, InstanceState::Stopping);
         let conversation = slot.conversation;
         for session in self.shelf.take(&session) {
             self.strategy.pin(&session, InstanceId(instance));

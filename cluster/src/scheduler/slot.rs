@@ -24,6 +24,10 @@ pub(super) struct Slot {
     pub(super) passing: bool,
     /// It has come as far as being ready, or failing to.
     pub(super) risen: bool,
+    /// Since when it has no process that could take a prompt, after it has risen.
+    pub(super) absent_since: Option<Instant>,
+    /// It has been absent for longer than sessions wait.
+    pub(super) given_up: bool,
     /// Its group gets no prompts for now.
     pub(super) held: bool,
     /// The caller of the running turn does not want it any more.
@@ -46,6 +50,8 @@ impl Slot {
             on_duty: true,
             passing: false,
             risen: false,
+            absent_since: None,
+            given_up: false,
             held: false,
             withdrawn: false,
             opened_session: false,
@@ -62,7 +68,27 @@ impl Slot {
         self.on_duty = false;
         self.passing = passing;
         self.risen = false;
+        self.absent_since = None;
+        self.given_up = false;
         self.held = held;
+    }
+
+    pub(super) fn enter(&mut self, now: Instant, state: InstanceState) {
+        self.state = state;
+        self.risen |= state != InstanceState::Starting;
+        let comes_up = matches!(
+            state,
+            InstanceState::Starting
+                | InstanceState::Backoff
+                | InstanceState::Tripped
+                | InstanceState::Stopping
+        );
+        if comes_up && self.risen {
+            self.absent_since.get_or_insert(now);
+        } else {
+            self.absent_since = None;
+            self.given_up = false;
+        }
     }
 
     pub(super) fn is_available(&self) -> bool {
@@ -96,7 +122,7 @@ impl Slot {
         self.running = Some(turn);
         self.withdrawn = false;
         self.opened_session = opens_session;
-        self.state = InstanceState::Busy;
+        self.enter(now, InstanceState::Busy);
         self.load.set_busy(now, true);
     }
 

@@ -20,6 +20,9 @@ use crate::permission::PermissionId;
 use crate::scheduler::{Decision, Scheduler};
 use crate::starting::{Starts, Verdict};
 
+/// Breakers are open for longer at times.
+const SESSION_WAIT: Duration = Duration::from_secs(3);
+
 struct Shutdown {
     deadline: Instant,
     stopping: bool,
@@ -52,8 +55,10 @@ impl Dispatcher {
         now: Instant,
     ) -> Self {
         let strategy = Box::new(RoundRobin::new());
+        let mut scheduler = Scheduler::new(groups, queue_limit, strategy, now);
+        scheduler.session_wait(SESSION_WAIT);
         Self {
-            scheduler: Scheduler::new(groups, queue_limit, strategy, now),
+            scheduler,
             turns: HashMap::new(),
             decisions: Vec::new(),
             starts: Starts::new(groups, starts_at_once, breaker),
@@ -315,6 +320,12 @@ impl Dispatcher {
                 Decision::End { turn, outcome, .. } => {
                     assert!(self.turns.remove(&turn).is_some(), "it was queued");
                     stage.judge.ended(turn, &outcome, false);
+                    put(stage, turn, Row::Ended, Point::End, Fact::Ended(turn));
+                }
+                Decision::Unavailable { turn, absent, .. } => {
+                    assert!(absent >= SESSION_WAIT, "{turn} waited for {absent:?} only");
+                    assert!(self.turns.remove(&turn).is_some(), "it was queued");
+                    stage.judge.unavailable(turn);
                     put(stage, turn, Row::Ended, Point::End, Fact::Ended(turn));
                 }
                 Decision::Interrupt { instance, .. } if self.departing[instance] => {}

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toolpool_pool_core::outcome::{FailureClass, Outcome};
+use toolpool_pool_core::outcome::{Failure, FailureClass, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 
 use crate::instance::InstanceState;
@@ -53,6 +53,8 @@ pub(super) struct Seen {
     pub(super) recovered: bool,
     pub(super) paused: bool,
     pub(super) limited: bool,
+    /// A prompt waited for the instance of its session until that was given up.
+    pub(super) unavailable: bool,
 }
 
 impl Seen {
@@ -67,6 +69,7 @@ impl Seen {
         self.recovered |= other.recovered;
         self.paused |= other.paused;
         self.limited |= other.limited;
+        self.unavailable |= other.unavailable;
     }
 }
 
@@ -227,6 +230,19 @@ impl Judge {
         {
             self.let_go(&session);
         }
+    }
+
+    /// It ends in the queue, because the instance of its session does not come up. The session stays as it is.
+    pub(super) fn unavailable(&mut self, turn: TurnId) {
+        self.seen.unavailable = true;
+        let session = self.turns[&turn].session.as_ref();
+        assert!(session.is_some(), "others wait for no instance");
+        let failure = Failure {
+            class: FailureClass::SessionUnavailable,
+            message: String::new(),
+            retry_after: None,
+        };
+        self.ended(turn, &Outcome::Failed(failure), false);
     }
 
     pub(super) fn in_doubt(&self, turn: TurnId) {

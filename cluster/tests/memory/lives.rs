@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use toolpool_cluster::{
@@ -393,4 +395,91 @@ async fn what_cannot_be_replayed_fails_in_words_and_nothing_is_sent() {
         let status = cluster.status().await.expect("it lives");
         assert!(status.books.balance() && status.books.failed == 1);
     }
+}
+
+/// A session has had a turn on the first of two instances, whose process has ended and finds no other.
+async fn with_absent() -> (Books, ClusterManager, Tool, Tools) {
+    let books = Books::new();
+    let (cluster, mut first, tools) = life(&books, 2).await;
+    ask(&cluster.session("chat"), &mut first[0])
+        .await
+        .expect("completed");
+    tools.world.refusals.store(usize::MAX, Ordering::SeqCst);
+    first.remove(0).exit(1);
+    crate::tool::settle().await;
+    (books, cluster, first.remove(0), tools)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_instance_does_not_come_up_fails_in_time_and_says_what_to_do() {
+    let (books, cluster, _second, tools) = with_absent().await;
+    let session = cluster.session("chat");
+    let asked = tokio::time::Instant::now();
+    let error = session.ask("go on").await.expect_err("nobody can");
+    let waited = asked.elapsed().as_secs();
+    assert!((299..302).contains(&waited), "{waited}");
+    let error = error.to_string();
+    for part in [
+        "(session_unavailable)",
+        "session chat lives on main/1",
+        "not been up for 300 s",
+        "no more processes",
+        "nothing was sent, and the session stays",
+        "restart it",
+        "`on_loss` fresh or replay",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let asked = tokio::time::Instant::now();
+    session.ask("again").await.expect_err("it is told at once");
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    assert!(books.session().is_some(), "it is kept");
+    // Whatever became of the conversation is told when it is up again.
+    tools.world.refusals.store(0, Ordering::SeqCst);
+    let mut tools = tools;
+    let (restarted, mut tool) = tokio::join!(cluster.restart_instance(0), begun(&mut tools));
+    restarted.expect("ready");
+    let reply = ask(&session, &mut tool).await.expect("it goes on");
+    assert_eq!(reply.instance.as_deref(), Some("main/1"));
+    assert_eq!(tool.resumes(), Some("s"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_may_be_replayed_leaves_an_instance_that_does_not_come_up_or_has_stopped() {
+    for stopped in [false, true] {
+        let (_books, cluster, mut second, _tools) = with_absent().await;
+        if stopped {
+            cluster.drain_instance(0).await.expect("it stops");
+        }
+        let session = cluster.session("chat").on_loss(REPLAY);
+        let asked = tokio::time::Instant::now();
+        let (reply, sent) = tokio::join!(session.ask("and now"), turn(&mut second));
+        let reply = reply.expect("completed");
+        assert_eq!(reply.instance.as_deref(), Some("main/2"));
+        assert!(
+            sent.contains("an answer") && sent.contains("and now"),
+            "{sent}"
+        );
+        assert_eq!(asked.elapsed() > Duration::from_secs(290), !stopped);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_an_earlier_life_that_finds_no_instance_without_a_session_says_so_and_stays() {
+    let books = lived().await;
+    let (cluster, mut first, _tools) = life(&books, 1).await;
+    ask(&cluster.session("other"), &mut first[0])
+        .await
+        .expect("completed");
+    let error = cluster.session("chat").ask("go on").await;
+    let error = error.expect_err("there is no room").to_string();
+    for part in [
+        "(unroutable)",
+        "its session is of an earlier run",
+        "nothing was sent, and the session stays",
+        "Close another session, or launch more instances",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(books.session().is_some(), "it is kept");
 }

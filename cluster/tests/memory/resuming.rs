@@ -131,7 +131,8 @@ async fn what_no_session_is_in_ends_with_its_process() {
 #[tokio::test(start_paused = true)]
 async fn a_session_goes_on_after_a_start_that_found_no_process() {
     let hour = Duration::from_secs(3600);
-    let (cluster, mut tool, mut tools) = claude(|builder| builder.restart_delay(hour, hour)).await;
+    let (cluster, mut tool, mut tools) =
+        claude(|builder| builder.restart_delay(hour, hour).session_wait(2 * hour)).await;
     ask(&cluster, &mut tool).await.expect("completed");
     tools
         .world

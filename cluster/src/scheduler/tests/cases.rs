@@ -54,6 +54,7 @@ pub(super) fn ends(model: &Model) -> Vec<&'static str> {
             ..
         } => Some(class.word()),
         Decision::End { outcome, .. } => Some(outcome.word()),
+        Decision::Unavailable { .. } => Some("session_unavailable"),
         _ => None,
     });
     ends.collect()

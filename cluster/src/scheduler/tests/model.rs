@@ -115,7 +115,13 @@ struct Place {
     /// Its group gets no prompts.
     held: bool,
     retired: bool,
+    /// Since when it has had no process, and whether that has been for as long as sessions wait.
+    absent: Option<Instant>,
+    given_up: bool,
 }
+
+/// How long sessions wait for an instance that does not come up.
+const SESSION_WAIT: Duration = Duration::from_millis(50);
 
 /// What a group's tool has said: until when it gets no prompts, if it knows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,9 +170,13 @@ impl Model {
             group: *group,
             held: false,
             retired: false,
+            absent: None,
+            given_up: false,
         };
+        let mut scheduler = Scheduler::new(groups, queue_limit, Box::new(RoundRobin::new()), now);
+        scheduler.session_wait(SESSION_WAIT);
         Self {
-            scheduler: Scheduler::new(groups, queue_limit, Box::new(RoundRobin::new()), now),
+            scheduler,
             now,
             places: groups.iter().map(place).collect(),
             groups: groups.iter().max().map_or(0, |last| last + 1),
@@ -207,6 +217,9 @@ impl Model {
             Step::Cancel(choice) => self.cancel(choice, &mut out),
             Step::Wait(millis) => {
                 self.now += Duration::from_millis(millis);
+                for place in &mut self.places {
+                    place.given_up |= place.absent.is_some_and(|it| it + SESSION_WAIT <= self.now);
+                }
                 self.scheduler.on_timer(self.now, &mut out);
                 for group in 0..self.said.len() {
                     if matches!(self.said[group].closed, Some(Some(until)) if until <= self.now) {
@@ -263,7 +276,6 @@ impl Model {
         }
         self.judge(&out);
         self.decided = out;
-        self.move_homes();
         self.look();
     }
 
@@ -381,6 +393,8 @@ impl Model {
             self.scheduler
                 .on_instance(self.now, instance, InstanceState::Starting, out);
             self.places[instance].conversation += 1;
+            self.places[instance].absent = None;
+            self.places[instance].given_up = false;
             self.scheduler.on_spawned(self.now, instance, out);
             self.scheduler.on_new_process(instance, out);
             let group = self.places[instance].group;
@@ -480,6 +494,8 @@ impl Model {
             group,
             held,
             retired: false,
+            absent: None,
+            given_up: false,
         };
         match self.places.get_mut(instance) {
             Some(place) => {
@@ -529,6 +545,10 @@ impl Model {
             return;
         }
         place.state = state;
+        match state {
+            InstanceState::Backoff => drop(place.absent.get_or_insert(self.now)),
+            _ => (place.absent, place.given_up) = (None, false),
+        }
         match place.running.take() {
             None => self.scheduler.on_instance(self.now, instance, state, out),
             Some(turn) if written => {
@@ -578,6 +598,12 @@ impl Model {
             match decision {
                 Decision::Assign { turn, instance, .. } => self.judge_assignment(*turn, *instance),
                 Decision::End { turn, outcome, .. } => self.judge_end(*turn, outcome),
+                Decision::Unavailable {
+                    turn,
+                    instance,
+                    absent,
+                    ..
+                } => self.judge_unavailable(*turn, *instance, *absent),
                 Decision::Interrupt { turn, instance } => {
                     assert_eq!(self.places[*instance].running, Some(*turn));
                 }
@@ -655,7 +681,7 @@ impl Model {
         let home = self.homes.insert(session, (instance, place.conversation));
         let same = home == Some((instance, before));
         if let Some((home, _)) = home {
-            let moves = wish.on_loss == OnLoss::Fresh && self.is_down(home);
+            let moves = self.may_leave(&wish, home);
             assert!(
                 home == instance || moves,
                 "{turn} is far from its conversation"
@@ -727,21 +753,25 @@ impl Model {
         }
     }
 
-    /// A prompt that may begin anew does not wait for an instance that will not come.
-    fn move_homes(&mut self) {
-        for turn in &self.queue {
-            let wish = &self.prompts[turn].wish;
-            if let Some(session) = wish.session
-                && wish.on_loss == OnLoss::Fresh
-                && wish.target.is_none_or(|target| !self.is_down(target))
-                && self
-                    .homes
-                    .get(&session)
-                    .is_some_and(|(home, _)| self.is_down(*home))
-            {
-                self.homes.remove(&session);
-            }
-        }
+    /// It has waited for its instance for as long as sessions do, and nobody else can take it.
+    fn judge_unavailable(&mut self, turn: TurnId, instance: usize, absent: Duration) {
+        self.leave_queue(turn);
+        let wish = self.prompts.remove(&turn).expect("ends once").wish;
+        let home = wish.session.and_then(|session| self.homes.get(&session));
+        assert_eq!(home.map(|(home, _)| *home), Some(instance), "{turn}");
+        assert!(absent >= SESSION_WAIT && self.places[instance].given_up);
+        let others = (0..self.places.len()).filter(|at| *at != instance && self.fits(&wish, *at));
+        let mut up = others.filter(|at| !self.is_down(*at) && self.places[*at].absent.is_none());
+        assert!(
+            wish.on_loss == OnLoss::Fail || up.next().is_none(),
+            "{turn} could go on elsewhere"
+        );
+        self.books.failed += 1;
+    }
+
+    /// It may begin anew, and the instance with its conversation does not come up.
+    fn may_leave(&self, wish: &Wish, home: usize) -> bool {
+        wish.on_loss == OnLoss::Fresh && (self.is_down(home) || self.places[home].given_up)
     }
 
     fn is_available(&self, instance: usize) -> bool {
@@ -783,7 +813,10 @@ impl Model {
             .iter()
             .filter_map(|turn| self.prompts[turn].deadline);
         let reopens = self.said.iter().filter_map(|said| said.closed?);
-        assert_eq!(self.scheduler.deadline(), deadlines.chain(reopens).min());
+        let absent = self.places.iter().filter(|place| !place.given_up);
+        let given_up = absent.filter_map(|place| Some(place.absent? + SESSION_WAIT));
+        let expected = deadlines.chain(reopens).chain(given_up).min();
+        assert_eq!(self.scheduler.deadline(), expected);
         for (group, said) in self.said.iter().enumerate() {
             assert_eq!(
                 self.scheduler.closed(group).is_some(),
@@ -811,12 +844,17 @@ impl Model {
         let home = wish
             .session
             .and_then(|session| self.homes.get(&session))
-            .map(|(home, _)| *home);
+            .map(|(home, _)| *home)
+            .filter(|home| !self.may_leave(wish, *home));
         match wish.target.or(home) {
             Some(instance) => {
                 assert!(
                     !self.is_down(instance),
                     "{turn} waits for an instance that will not come"
+                );
+                assert!(
+                    home != Some(instance) || !self.places[instance].given_up,
+                    "{turn} waits for an instance that does not come"
                 );
                 assert!(
                     !self.is_available(instance) || !fitting.contains(&instance),

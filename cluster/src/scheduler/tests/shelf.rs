@@ -1,13 +1,13 @@
 //! Sessions of an earlier life.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use toolpool_pool_core::outcome::Outcome;
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::RoundRobin;
 
 use super::cases::ticket;
-use crate::instance::InstanceState::{Ready, Stopped};
+use crate::instance::InstanceState::{Backoff, Ready, Starting, Stopped, Tripped};
 use crate::scheduler::{Decision, Scheduler, Shelved, Ticket};
 use crate::session::OnLoss;
 
@@ -34,6 +34,9 @@ fn word(decision: &Decision) -> String {
             outcome: Outcome::Failed(failure),
             ..
         } => format!("{turn} {}", failure.class.word()),
+        Decision::Unavailable { turn, instance, .. } => {
+            format!("{turn} waited for {instance} in vain")
+        }
         Decision::TakeUp { instance, session } => format!("{instance} takes up {session}"),
         Decision::SessionPinned { instance } => format!("pinned to {instance}"),
         Decision::SessionClosed { session } => format!("{session} closed"),
@@ -183,4 +186,105 @@ fn a_fresh_prompt_and_a_closed_session_need_no_conversation() {
     let mut out = Vec::new();
     known.scheduler.on_close_session(known.now, "b", &mut out);
     assert_eq!(out.iter().map(word).collect::<Vec<_>>(), ["b closed"]);
+}
+
+impl Known {
+    fn after(&mut self, seconds: u64) -> Vec<String> {
+        self.now += Duration::from_secs(seconds);
+        let mut out = Vec::new();
+        self.scheduler.on_timer(self.now, &mut out);
+        out.iter().map(word).collect()
+    }
+
+    fn ask_as(&mut self, session: &str, on_loss: OnLoss) -> Vec<String> {
+        self.submit(Ticket {
+            on_loss,
+            ..ticket(Some(session))
+        })
+    }
+
+    /// A session has had a turn on an instance, whose process has ended since and starts again in vain.
+    fn with_absent(instances: usize) -> Self {
+        let mut known = Self::new(instances, &[]);
+        assert_eq!(known.ask("a"), ["pinned to 0", "t1 on 0"]);
+        let mut out = Vec::new();
+        let (scheduler, now) = (&mut known.scheduler, known.now);
+        scheduler.on_turn_ended(now, 0, &Outcome::Completed, true, &mut out);
+        for state in [Backoff, Starting, Tripped, Starting] {
+            assert_eq!(known.is(0, state), [""; 0]);
+            assert_eq!(known.after(60), [""; 0]);
+        }
+        known
+    }
+}
+
+#[test]
+fn a_session_waits_for_an_instance_that_does_not_come_up_as_long_as_that_is_bounded_and_stays() {
+    let mut known = Known::with_absent(2);
+    assert_eq!(known.ask("a"), [""; 0]);
+    assert_eq!(known.after(59), [""; 0]);
+    let due = known.scheduler.deadline();
+    assert_eq!(due, Some(known.now + Duration::from_secs(1)));
+    assert_eq!(known.after(1), ["t2 waited for 0 in vain"]);
+    assert_eq!(known.scheduler.deadline(), None);
+    // Nor does the next one wait as long again.
+    assert_eq!(known.ask("a"), ["t3 waited for 0 in vain"]);
+    assert_eq!(known.is(0, Ready), [""; 0]);
+    assert_eq!(known.ask("a"), ["t4 on 0"], "in the same conversation");
+}
+
+#[test]
+fn a_session_that_may_begin_anew_goes_elsewhere_and_is_told_so() {
+    let mut known = Known::with_absent(2);
+    assert_eq!(known.ask_as("a", OnLoss::Fresh), [""; 0]);
+    assert_eq!(known.after(60), ["pinned to 1", "t2 on 1 anew"]);
+    assert_eq!(known.is(0, Ready), [""; 0]);
+    assert_eq!(known.ask("a"), [""; 0], "it lives there now");
+}
+
+#[test]
+fn a_session_that_finds_nobody_else_keeps_its_conversation() {
+    let mut known = Known::with_absent(2);
+    known.is(1, Backoff);
+    assert_eq!(known.ask_as("a", OnLoss::Fresh), [""; 0]);
+    assert_eq!(known.after(60), ["t2 waited for 0 in vain"]);
+    // Another one is up and has no time yet: whoever comes first has it.
+    known.is(1, Ready);
+    assert_eq!(known.submit(ticket(None)), ["t3 on 1"]);
+    assert_eq!(known.ask_as("a", OnLoss::Fresh), [""; 0]);
+    assert_eq!(known.is(0, Ready), ["t4 on 0"]);
+}
+
+#[test]
+fn a_conversation_that_is_lost_meanwhile_is_told_as_lost() {
+    let mut known = Known::with_absent(1);
+    known.ask("a");
+    known.ask("a");
+    let mut out = Vec::new();
+    known.scheduler.on_new_process(0, &mut out);
+    assert_eq!(
+        known.after(60),
+        ["a closed", "t2 session_lost", "t3 session_lost"]
+    );
+}
+
+#[test]
+fn a_kept_session_waits_no_longer_for_one_that_does_not_come_up() {
+    for (on_loss, told) in [
+        (OnLoss::Fail, vec!["t1 waited for 0 in vain"]),
+        (OnLoss::Fresh, vec!["pinned to 1", "t1 on 1 anew"]),
+    ] {
+        let mut known = Known::new(2, &[("a", 0, &[0])]);
+        known.is(0, Backoff);
+        assert_eq!(known.ask_as("a", on_loss), [""; 0]);
+        assert_eq!(known.after(299), [""; 0]);
+        assert_eq!(known.after(1), told);
+    }
+}
+
+#[test]
+fn a_session_whose_instance_has_failed_is_told_that_it_begins_anew() {
+    let mut known = Known::with_absent(2);
+    assert_eq!(known.ask_as("a", OnLoss::Fresh), [""; 0]);
+    assert_eq!(known.is(0, Stopped), ["pinned to 1", "t2 on 1 anew"]);
 }
