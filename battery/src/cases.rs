@@ -11,6 +11,7 @@ mod doubt;
 mod ends;
 mod floods;
 mod forged;
+mod full;
 mod hang;
 mod killed;
 mod left;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         lifecycle::CASES,
         names::CASES,
         killed::CASES,
+        full::CASES,
     ]
     .into_iter()
     .flatten()

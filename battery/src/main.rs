@@ -13,6 +13,7 @@ mod cases;
 mod dam;
 mod lab;
 mod manager;
+mod mounts;
 mod own;
 mod record;
 mod rig;

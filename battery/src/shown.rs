@@ -91,15 +91,6 @@ pub(crate) const SHOWN: &[Shown] = &[
         ],
     },
     Shown {
-        number: 67,
-        name: "a full disk",
-        injects: "a small disk that prompts fill while others run, and space again",
-        tests: &[(
-            "journal/tests/refused.rs",
-            "on_a_full_disk_prompts_are_refused_ends_are_kept_and_it_goes_on_when_there_is_space",
-        )],
-    },
-    Shown {
         number: 68,
         name: "a disk that fails",
         injects: "an error of writing, and every write after it",

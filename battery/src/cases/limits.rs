@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use toolpool::{
@@ -11,9 +11,9 @@ use toolpool::{
 use toolpool_testkit::census::MARKER;
 use toolpool_testkit::ledgers::{Answer, answer_to};
 
-use crate::case::{CannotBe, Case, Counted, Verdict};
-use crate::lab::{Lab, program};
-use crate::rig::in_time;
+use crate::case::{Case, Counted};
+use crate::lab::Lab;
+use crate::mounts;
 use crate::witness::Witness;
 
 pub(super) const CASES: &[Case] = &[
@@ -182,46 +182,19 @@ async fn starts_fail(lab: &Lab) -> Result<Counted> {
     .figure("limits that were not enough, 10 starts each", places))
 }
 
-/// Says that this process sees only so many terminals.
-const FEW_TERMINALS: &str = "TOOLPOOL_BATTERY_FEW_TERMINALS";
-
 /// How many terminals there are then.
 const TERMINALS: usize = 3;
 
 /// Runs the case again in a mount namespace with a `devpts` of its own.
 async fn few_terminals(lab: &Lab) -> Result<Counted> {
-    if std::env::var_os(FEW_TERMINALS).is_some() {
+    if mounts::here().is_some() {
         return on_few_terminals(lab).await;
     }
     let mount = format!(
         "mount -t devpts -o newinstance,ptmxmode=0666,max={TERMINALS} devpts /dev/pts && \
-         mount --bind /dev/pts/ptmx /dev/ptmx || exit 42; exec \"$0\" \"$@\""
+         mount --bind /dev/pts/ptmx /dev/ptmx"
     );
-    let mut command = tokio::process::Command::new("unshare");
-    command.arg("--mount");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command
-        .args(["sh", "-c", &mount])
-        .arg(program()?)
-        .args(["--alone", "78", "--marker", lab.census().marker()])
-        .env(FEW_TERMINALS, "yes")
-        .kill_on_drop(true);
-    let output = in_time(command.output())
-        .await?
-        .context("cannot run unshare")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let verdict = said.lines().last().unwrap_or_default();
-    match serde_json::from_str(verdict) {
-        Ok(Verdict::Passed(counted)) => Ok(counted),
-        Ok(Verdict::Skipped(why) | Verdict::Failed(why)) => bail!(why),
-        Err(_) => {
-            let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-            let why = format!("no terminals of its own can be mounted: {complaint}");
-            Err(CannotBe(why).into())
-        }
-    }
+    mounts::again(lab, 78, &mount).await
 }
 
 async fn on_few_terminals(lab: &Lab) -> Result<Counted> {
