@@ -259,7 +259,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, JournalError> {
         let connection = Connection::open_with_flags(name, flags)?;
         settings(&connection)?;
         // SQLite looks at a file when something is asked, not before.
-        schema::format(&connection)?;
+        connection.pragma_query_value(None, "user_version", |_| Ok(()))?;
         Ok(connection)
     };
     let opened = match (open(path, flags), at_rest(path)) {
