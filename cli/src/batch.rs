@@ -166,8 +166,7 @@ async fn run_items(args: BatchArgs, begun: Option<Manifest>) -> Result<Exit, Cli
     }
     let kept = keep(&args, &settings, &items, begun)?;
     let items = match &kept {
-        Some(kept) => earlier::look(&kept.journal, &kept.batch, items, &args.rerun)
-            .map_err(journal::failed)?,
+        Some(kept) => earlier::look(&kept.journal, &kept.batch, items, &args.rerun)?,
         None => items.into_iter().map(Todo::new).collect(),
     };
     let left = items.iter().filter(|todo| todo.runs).count();

@@ -3,10 +3,15 @@
 //! Owns the decision for each item. Must not know how items are run or shown. Invariants: what completed is not run again
 //! unless that is asked for; what is in doubt is never run again by itself.
 
-use toolpool::{FailureClass, Known, Outcome, Reply, Store, StoreError};
+use std::collections::HashMap;
+
+use toolpool::journal::{Journal, Query};
+use toolpool::{FailureClass, Known, Outcome, Reply, Store as _};
 
 use super::items::Item;
 use super::report::{BatchItem, ItemEnd};
+use crate::error::CliError;
+use crate::journal::failed;
 
 /// Items to run again although they have their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -17,12 +22,6 @@ pub(super) enum Rerun {
     Indeterminate,
     /// All, also those that are ok
     All,
-}
-
-/// What the journal knows of an item: its latest prompt.
-enum Latest {
-    Open { run: u32 },
-    Ended { run: u32, reply: Box<Reply> },
 }
 
 /// The key of an item's prompt, which nothing else ever has.
@@ -53,22 +52,28 @@ impl Todo {
 
 /// Finds out what is left of a batch.
 pub(super) fn look(
-    store: &dyn Store,
+    journal: &Journal,
     batch: &str,
     items: Vec<Item>,
     rerun: &[Rerun],
-) -> Result<Vec<Todo>, StoreError> {
+) -> Result<Vec<Todo>, CliError> {
+    let newest = newest(journal, batch)?;
     let look = |mut item: Item| {
-        let (before, runs) = match latest(store, batch, &item.name)? {
-            None => (None, true),
-            // With its key the prompt is run under its old number.
-            Some(Latest::Open { run }) => {
-                item.run = run;
-                (None, true)
+        let known = match newest.get(&item.name) {
+            Some(run) => {
+                item.run = *run;
+                journal
+                    .find(&key(batch, &item.name, *run))
+                    .map_err(failed)?
             }
-            Some(Latest::Ended { run, reply }) => {
-                item.run = run + 1;
-                let before = BatchItem::from_earlier_run(&item.name, run, &reply);
+            None => None,
+        };
+        let (before, runs) = match known {
+            // With its key a queued prompt is run under its old number.
+            None | Some(Known::Queued(_) | Known::Running(_)) => (None, true),
+            Some(Known::Ended(_, reply)) => {
+                let before = BatchItem::from_earlier_run(&item.name, item.run, &reply);
+                item.run += 1;
                 (Some(before), runs_again(&reply, rerun))
             }
         };
@@ -77,16 +82,22 @@ pub(super) fn look(
     items.into_iter().map(look).collect()
 }
 
-fn latest(store: &dyn Store, batch: &str, item: &str) -> Result<Option<Latest>, StoreError> {
-    let mut latest = None;
-    for run in 1.. {
-        latest = match store.find(&key(batch, item, run))? {
-            None => break,
-            Some(Known::Ended(_, reply)) => Some(Latest::Ended { run, reply }),
-            Some(Known::Queued(_) | Known::Running(_)) => Some(Latest::Open { run }),
-        };
+/// The number of each item's newest prompt. The older ones may be gone from the journal.
+fn newest(journal: &Journal, batch: &str) -> Result<HashMap<String, u32>, CliError> {
+    let query = Query {
+        batch: Some(batch.to_owned()),
+        ..Query::default()
+    };
+    let mut newest: HashMap<String, u32> = HashMap::new();
+    for row in journal.history()?.find(&query)? {
+        let run = row.key.as_deref().and_then(|key| key.rsplit_once('#'));
+        let run = run.and_then(|(_, run)| run.parse().ok());
+        if let (Some(item), Some(run)) = (row.item, run) {
+            let known = newest.entry(item).or_insert(run);
+            *known = run.max(*known);
+        }
     }
-    Ok(latest)
+    Ok(newest)
 }
 
 /// Whether an item is run again that has this end.
@@ -115,12 +126,13 @@ fn never_ran(reply: &Reply) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::sync::mpsc;
     use std::time::{Duration, SystemTime};
 
+    use toolpool::journal::Retention;
     use toolpool::worktree::Landed;
     use toolpool::{
-        Accepted, Done, Doubt, DoubtCause, Failure, OnLoss, Prompt, Record, RetryPolicy, TurnId,
+        Accepted, Doubt, DoubtCause, Failure, OnLoss, Prompt, Record, RetryPolicy, TurnId,
     };
 
     use super::*;
@@ -198,63 +210,86 @@ mod tests {
         }
     }
 
-    struct Books(HashMap<String, Known>);
-
-    impl Store for Books {
-        fn next_turn(&self) -> TurnId {
-            TurnId(1)
+    /// A prompt of an item that was accepted in the year 1970, and its end if it has one.
+    fn put(journal: &Journal, item: &str, run: u32, end: Option<(Outcome, SystemTime)>) {
+        let turn = journal.next_turn();
+        let accepted = Accepted {
+            turn,
+            cluster: "main".into(),
+            at: SystemTime::UNIX_EPOCH,
+            key: Some(key("b1", item, run)),
+            prompt: Prompt::text("x"),
+            session: None,
+            tool: None,
+            role: None,
+            target: None,
+            labels: vec![
+                ("batch".to_owned(), "b1".to_owned()),
+                ("item".to_owned(), item.to_owned()),
+            ],
+            queue_timeout: None,
+            turn_timeout: None,
+            land: None,
+            on_loss: OnLoss::Fail,
+            retry: RetryPolicy::default(),
+            attempts: 0,
+        };
+        let (done, written) = mpsc::channel();
+        let say = move |result| drop(done.send(result));
+        match end {
+            None => journal.put(Record::Accepted(Box::new(accepted)), Some(Box::new(say))),
+            Some((outcome, at)) => {
+                journal.put(Record::Accepted(Box::new(accepted)), None);
+                let reply = Box::new(Reply {
+                    turn,
+                    ..reply(outcome, true)
+                });
+                let ended = Record::Ended {
+                    reply,
+                    attempts: 1,
+                    at,
+                };
+                journal.put(ended, Some(Box::new(say)));
+            }
         }
-        fn put(&self, _: Record, _: Option<Done>) {}
-        fn find(&self, key: &str) -> Result<Option<Known>, StoreError> {
-            Ok(self.0.get(key).cloned())
-        }
-        fn queued(&self, _: &str) -> Result<Vec<Accepted>, StoreError> {
-            Ok(Vec::new())
-        }
+        written.recv().expect("an answer").expect("it is kept");
     }
 
     #[test]
-    fn the_latest_prompt_of_an_item_counts() {
-        let accepted = || {
-            Box::new(Accepted {
-                turn: TurnId(7),
-                cluster: "main".into(),
-                at: SystemTime::UNIX_EPOCH,
-                key: None,
-                prompt: Prompt::text("x"),
-                session: None,
-                tool: None,
-                role: None,
-                target: None,
-                labels: Vec::new(),
-                queue_timeout: None,
-                turn_timeout: None,
-                land: None,
-                on_loss: OnLoss::Fail,
-                retry: RetryPolicy::default(),
-                attempts: 0,
-            })
-        };
-        let ended = |outcome| Known::Ended(accepted(), Box::new(reply(outcome, true)));
-        let books = Books(HashMap::from([
-            (key("b1", "twice", 1), ended(in_doubt())),
-            (key("b1", "twice", 2), ended(Outcome::Completed)),
-            (key("b1", "queued", 1), ended(failed(FailureClass::Network))),
-            (key("b1", "queued", 2), Known::Queued(accepted())),
-            (key("b2", "new", 1), ended(Outcome::Completed)),
-        ]));
+    fn the_latest_prompt_of_an_item_counts_also_when_the_earlier_ones_were_pruned() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = Journal::open(folder.path().join("books.db")).expect("a new one");
+        let old = SystemTime::UNIX_EPOCH;
+        let now = SystemTime::now();
+        put(&journal, "twice", 1, Some((in_doubt(), old)));
+        let failed = failed(FailureClass::Network);
+        put(&journal, "queued", 1, Some((failed, old)));
+        put(&journal, "twice", 2, Some((Outcome::Completed, now)));
+        put(&journal, "queued", 2, None);
         let item = |name: &str| Item {
             name: name.to_owned(),
             prompt: String::new(),
             is_file: false,
             run: 1,
         };
-        let items = vec![item("twice"), item("queued"), item("new")];
-        let todo = look(&books, "b1", items, &[]).expect("it can be read");
-        let found: Vec<_> = todo.iter().map(|todo| (todo.runs, todo.item.run)).collect();
-        // A queued one runs under its own number, whatever came before it.
-        assert_eq!(found, [(false, 3), (true, 2), (true, 1)]);
-        let before = todo[0].before.as_ref().expect("an end");
-        assert_eq!((before.end, before.attempts), (ItemEnd::Ok, 2));
+        let items = ["twice", "queued", "new"].map(item).to_vec();
+        for pruned in [false, true] {
+            if pruned {
+                let day = Some(Duration::from_secs(86_400));
+                let retention = Retention {
+                    older_than: day,
+                    ..Retention::default()
+                };
+                let pruned = journal.prune(&retention).expect("it can be written");
+                assert_eq!(pruned.prompts, 2);
+            }
+            let todo = look(&journal, "b1", items.clone(), &[]);
+            let todo = todo.unwrap_or_else(|error| panic!("{}", error.text()));
+            let found: Vec<_> = todo.iter().map(|todo| (todo.runs, todo.item.run)).collect();
+            // A queued one runs under its own number, whatever came before it.
+            assert_eq!(found, [(false, 3), (true, 2), (true, 1)]);
+            let before = todo[0].before.as_ref().expect("an end");
+            assert_eq!((before.end, before.attempts), (ItemEnd::Ok, 2));
+        }
     }
 }
