@@ -120,6 +120,15 @@ impl Groups {
         each.all(|(group, offer)| !groups.contains(group) || offer.talks_to_a_model)
     }
 
+    /// The tool that is alone in these groups.
+    pub(crate) fn only_tool_of(&self, groups: GroupSet) -> Option<&Arc<str>> {
+        let each = self.0.iter().enumerate();
+        let mut meant = each.filter(|(group, _)| groups.contains(*group));
+        let (_, first) = meant.next()?;
+        let same = meant.all(|(_, offer)| offer.tool == first.tool);
+        same.then_some(&first.tool)
+    }
+
     /// The name for all tools together: `aider`, or `aider+codex`.
     pub(crate) fn tool(&self) -> Arc<str> {
         let mut names: Vec<&str> = Vec::new();

@@ -376,7 +376,8 @@ impl ClusterBuilder {
     /// ends indeterminate, with the cause `journal_failed`, and what was only queued is still queued in the books.
     ///
     /// What earlier clusters of the same [name](ClusterBuilder::name) accepted and never gave to a tool runs again, under its
-    /// number, with nobody waiting for it: its end is in the books and the events. What belongs to a batch (it has a label
+    /// number, with nobody waiting for it: its end is in the books and the events. It runs on a tool of that name alone, if
+    /// there was but one that could run it. What belongs to a batch (it has a label
     /// `batch`, and a key) waits for that batch to be resumed. What a tool may have begun is in doubt and does not run again.
     ///
     /// ```no_run

@@ -188,7 +188,7 @@ pub struct Accepted {
     pub prompt: Prompt,
     /// The session it belongs to.
     pub session: Option<String>,
-    /// The tool it asks for.
+    /// The tool it asks for, or the only one that could run it.
     pub tool: Option<String>,
     /// The role it asks for.
     pub role: Option<String>,

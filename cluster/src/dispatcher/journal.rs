@@ -187,7 +187,10 @@ impl Dispatcher {
         self.open_key(&turn, turn.is_kept);
         match &mut self.history.journal {
             Some(journal) if !turn.is_kept => {
-                let record = accepted(&turn, &self.facts.cluster);
+                let mut record = accepted(&turn, &self.facts.cluster);
+                // A later cluster may have other tools, and what is a message to one is a command to another.
+                let only = self.facts.groups.only_tool_of(turn.ticket.groups);
+                record.tool = record.tool.or(only.map(ToString::to_string));
                 let fact = Fact::Accepted {
                     turn: id,
                     acceptance: turn.writer.acceptance(),

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use toolpool_cluster::{
-    Accepted, AskError, ClusterManager, Record, Reply, Store as _, Submission, SubmitError, TurnId,
+    Accepted, AskError, ClusterManager, Known, Record, Reply, Store as _, Submission, SubmitError,
+    TurnId,
 };
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::prompt::Prompt;
@@ -266,6 +267,19 @@ async fn what_cannot_run_on_this_cluster_stays_queued_and_that_is_told() {
     let ends = desk.records().into_iter();
     let ends: Vec<_> = ends.filter(|it| it.starts_with("ended")).collect();
     assert_eq!(ends, ["ended t8 expired 0 "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_is_in_the_books_for_the_tool_that_was_there_when_it_was_accepted() {
+    let desk = Desk::quick();
+    let (cluster, _tool, _tools) = with(&desk).await;
+    cluster.send(keyed("ls")).await.expect("accepted");
+    let known = desk.find("k").expect("it can be read");
+    let Some(Known::Running(accepted)) = known else {
+        panic!("{known:?}")
+    };
+    // A later cluster of a shell would do what this one's model was told.
+    assert_eq!(accepted.tool.as_deref(), Some("standin"));
 }
 
 #[tokio::test(start_paused = true)]
