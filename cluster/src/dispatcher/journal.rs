@@ -565,7 +565,7 @@ fn unrecorded(known: &Outcome) -> Outcome {
 /// What is told of a prompt that no tool was given when the journal failed.
 fn still_queued() -> Outcome {
     in_doubt(
-        "the journal cannot be written any more; no tool was given this prompt, and it is still queued in the journal: it runs when a cluster of this name is launched with it again"
+        "the journal cannot be written any more; no tool has read this prompt. It is still queued in the journal, and runs when a cluster of this name is launched with it again; if it was on its way to an instance, it is in doubt there"
             .to_owned(),
     )
 }
