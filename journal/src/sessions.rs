@@ -107,10 +107,12 @@ pub(crate) fn said(
     while let Some(row) = rows.next()? {
         let (turn, is_kept): (_, bool) = (turn(row.get(0)?), row.get(1)?);
         let accepted = record::read_accepted(connection, turn)?;
-        let Some((reply, attempts)) = record::read_ended(connection, turn)? else {
+        let Some((reply, _)) = record::read_ended(connection, turn)? else {
             continue;
         };
-        if *accepted.cluster != *cluster || attempts == 0 {
+        // No tool has read what was handed back each time.
+        let attempts = record::read_attempts(connection, turn)?;
+        if *accepted.cluster != *cluster || record::in_doubt(&attempts).is_none() {
             continue;
         }
         if !is_kept {

@@ -107,6 +107,25 @@ fn what_was_said_comes_back_in_order_and_the_oldest_is_left_out() {
         ..accepted(5, "never ran")
     };
     accept(&journal, never_ran);
+    let never_read = Accepted {
+        session: Some("s".to_owned()),
+        ..accepted(6, "never read")
+    };
+    accept(&journal, never_read);
+    dispatch(&journal, 6);
+    let back = Record::HandedBack {
+        turn: TurnId(6),
+        attempt: 1,
+    };
+    journal.put(back, None);
+    let withdrawn = Reply {
+        outcome: Outcome::Cancelled,
+        ..reply(6, "")
+    };
+    put(&journal, ended(withdrawn))
+        .recv()
+        .expect("an answer")
+        .expect("it is kept");
     let said = |turn, prompt: &str, reply: &str, outcome: &str| Said {
         turn: TurnId(turn),
         prompt: prompt.to_owned(),
