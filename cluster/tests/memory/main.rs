@@ -22,6 +22,7 @@ mod resuming;
 mod retrying;
 mod scaling;
 mod spares;
+mod storms;
 mod telling;
 mod tool;
 mod watching;

@@ -17,7 +17,7 @@ use crate::tool::{Tool, Tools, one, settle};
 
 const THRICE: RetryPolicy = RetryPolicy::Idempotent { attempts: 3 };
 
-fn patient(builder: ClusterBuilder) -> ClusterBuilder {
+pub(crate) fn patient(builder: ClusterBuilder) -> ClusterBuilder {
     let often = RestartLimit {
         restarts: 1_000_000,
         within: Duration::from_secs(60),

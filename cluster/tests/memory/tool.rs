@@ -214,6 +214,11 @@ impl Tool {
             .expect("somebody reads it");
     }
 
+    /// The same if anybody reads it; false if nobody does any more.
+    pub(crate) async fn try_say(&mut self, text: &str) -> bool {
+        self.stdout.write_all(text.as_bytes()).await.is_ok()
+    }
+
     pub(crate) async fn complain(&mut self, text: &str) {
         self.stderr
             .write_all(text.as_bytes())
