@@ -8,6 +8,7 @@ mod end;
 mod event;
 mod prompt;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use toolpool_cluster::TurnId;
 
@@ -46,23 +47,29 @@ pub(crate) fn text_of(
     if !row.get::<_, bool>("kept")? {
         return Ok(None);
     }
-    let what = || format!("a text of {turn}");
     let sql = format!("SELECT text FROM {table} WHERE turn = ?1");
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query([number(turn)])?;
-    let Some(text) = rows.next()? else {
-        return Err(Trouble::Damaged(format!("{} is missing", what())));
+    let text = match rows.next()? {
+        Some(text) => text.get_ref(0)?,
+        None => ValueRef::Null,
     };
-    let text = text
-        .get_ref(0)?
-        .as_str()
-        .map_err(|_| Trouble::Damaged(format!("{} is no text", what())))?;
-    seal::check_text(
-        text,
-        row.get_ref("sha256")?.as_blob().unwrap_or_default(),
-        &what(),
-    )?;
+    let text = check_text(turn, row.get_ref("sha256")?, text)?;
     Ok(Some(text.to_owned()))
+}
+
+/// The text that belongs to a row, if it is there and has that hash.
+pub(crate) fn check_text<'a>(
+    turn: TurnId,
+    hash: ValueRef<'_>,
+    text: ValueRef<'a>,
+) -> Result<&'a str, Trouble> {
+    let text = text
+        .as_str()
+        .map_err(|_| Trouble::Damaged(format!("a text of {turn} is missing, or no text")))?;
+    let hash = hash.as_blob().unwrap_or_default();
+    seal::check_text(text, hash, &format!("a text of {turn}"))?;
+    Ok(text)
 }
 
 /// Takes a prompt out of the open ones; false if it was none.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 static WHOLE: LazyLock<Whole> = LazyLock::new(Whole::make);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn files_that_something_befell_tell_the_truth_or_that_they_are_damaged(
