@@ -139,6 +139,8 @@ const IOERR_SHMSIZE: i32 = 10 | (19 << 8);
 pub(crate) enum Trouble {
     Sqlite(rusqlite::Error),
     Damaged(String),
+    /// It is kept without a log, in this mode; SQLite tells that as an answer and not why.
+    NoLog(String),
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -161,6 +163,9 @@ impl std::fmt::Display for Trouble {
                 }
             }
             Self::Damaged(detail) => write!(f, "the journal is damaged: {detail}"),
+            Self::NoLog(mode) => {
+                write!(f, "its log cannot be begun, SQLite keeps it in mode {mode}")
+            }
         }
     }
 }
@@ -185,10 +190,12 @@ impl Trouble {
                 path,
                 detail: error.to_string(),
             },
-            Self::Sqlite(ref error) => {
-                let next = match refused_call(error) {
-                    Some(_) => ". Look at the disk, or name another file",
-                    None => "",
+            Self::Sqlite(_) | Self::NoLog(_) => {
+                let is_plain =
+                    matches!(&self, Self::Sqlite(error) if refused_call(error).is_none());
+                let next = match is_plain {
+                    false => ". Look at the disk, or name another file",
+                    true => "",
                 };
                 JournalError::Sqlite {
                     path,

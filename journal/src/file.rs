@@ -316,21 +316,53 @@ fn sign(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Settings that only who writes may make, and those that last in the file.
-pub(crate) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn prepare(connection: &Connection) -> Result<(), Trouble> {
     // What the first bytes say is not asked: a death in the transaction that signs leaves them, and SQLite takes it back.
     let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != schema::APPLICATION_ID {
         sign(connection)?;
     }
-    connection.query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))?;
+    let mode = begin_log(connection)?;
+    if mode != "wal" {
+        return Err(Trouble::NoLog(mode));
+    }
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -16 * 1024)
+    connection.pragma_update(None, "cache_size", -16 * 1024)?;
+    Ok(())
+}
+
+/// Gives the mode that the file is in then. That is answered before it is written: whether it could be is known only behind
+/// the answer, and `query_row` would not look there.
+fn begin_log(connection: &Connection) -> rusqlite::Result<String> {
+    let mut pragma = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut answers = pragma.query_map([], |row| row.get(0))?;
+    let mode = answers.next().unwrap_or(Ok(String::new()))?;
+    answers.try_for_each(|more| more.map(|_: String| ()))?;
+    Ok(mode)
+}
+
+/// Makes the names of the file and its log durable. SQLite syncs the folder as well, and goes on if that fails.
+pub(crate) fn sync_names(path: &Path) -> Result<(), JournalError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(refused(folder, "sync the folder of the journal"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_have_a_log_is_refused() {
+        let connection = Connection::open_in_memory().expect("memory");
+        let refused = prepare(&connection).expect_err("there is no file for it");
+        assert_eq!(
+            refused.at(Path::new("a.db"), "make it ready").to_string(),
+            "a.db: cannot make it ready: its log cannot be begun, SQLite keeps it in mode memory. Look at the disk, or name another file"
+        );
+    }
 
     #[test]
     fn whose_a_new_file_is_stands_in_its_first_transaction() {

@@ -196,7 +196,9 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     if found > 0 {
         integrity::before_writing(&connection, &path).map_err(at("look at it"))?;
     }
-    file::prepare(&connection).map_err(sqlite("make it ready"))?;
+    file::prepare(&connection).map_err(at("make it ready"))?;
+    // Before anything is in the log that somebody was told.
+    file::sync_names(&path)?;
     schema::migrate(&mut connection, schema::FORMAT).map_err(at("bring its format up to date"))?;
 
     let (recovered, highest, next_event) =
