@@ -7,6 +7,7 @@ mod bytes;
 mod cancels;
 mod crowds;
 mod death;
+mod disk;
 mod doubt;
 mod ends;
 mod floods;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         names::CASES,
         killed::CASES,
         full::CASES,
+        disk::CASES,
     ]
     .into_iter()
     .flatten()

@@ -40,6 +40,8 @@ pub(crate) struct Orders {
     pub(crate) leave_unread: usize,
     /// Where it is to kill itself.
     pub(crate) abort: Option<Point>,
+    /// Callers who are refused write that down and offer their next prompt; else it ends the life.
+    pub(crate) persists: bool,
 }
 
 impl Orders {
@@ -84,9 +86,15 @@ pub(crate) async fn live(orders: &Orders, marker: &str) -> Result<()> {
     let callers = (0..orders.callers).map(|caller| {
         let (cluster, told) = (cluster.clone(), Arc::clone(&told));
         let mine = orders.prompts.clone().skip(caller).step_by(orders.callers);
+        let persists = orders.persists;
         tokio::spawn(async move {
             for number in mine {
-                offer(&cluster, &told, number).await?;
+                match offer(&cluster, &told, number).await {
+                    Err(error) if persists && error.is::<AskError>() => told.say(&json!({
+                        "said": "refused", "prompt": Orders::prompt(number), "why": error.to_string(),
+                    }))?,
+                    ended => ended?,
+                }
             }
             anyhow::Ok(())
         })

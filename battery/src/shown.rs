@@ -91,15 +91,6 @@ pub(crate) const SHOWN: &[Shown] = &[
         ],
     },
     Shown {
-        number: 68,
-        name: "a disk that fails",
-        injects: "an error of writing, and every write after it",
-        tests: &[(
-            "journal/tests/refused.rs",
-            "after_an_error_of_writing_everything_fails_and_what_was_acknowledged_is_there",
-        )],
-    },
-    Shown {
         number: 72,
         name: "journals of other formats",
         injects: "the format before, a later one, and files of others",

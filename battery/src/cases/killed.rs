@@ -61,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The orders of a case.
-fn orders(lab: &Lab, folder: &Path) -> Orders {
+pub(super) fn orders(lab: &Lab, folder: &Path) -> Orders {
     Orders {
         folder: folder.to_owned(),
         seed: lab.seed().to_owned(),
@@ -71,12 +71,18 @@ fn orders(lab: &Lab, folder: &Path) -> Orders {
         rules: vec!["on every 1 delay 5ms".to_owned()],
         leave_unread: 0,
         abort: None,
+        persists: false,
     }
 }
 
 /// Begins a life.
 fn begin(lab: &Lab, orders: &Orders) -> Result<Child> {
-    Command::new(program()?)
+    begin_by(Command::new(program()?), lab, orders)
+}
+
+/// Begins a life by a command that ends in this program.
+pub(super) fn begin_by(mut command: Command, lab: &Lab, orders: &Orders) -> Result<Child> {
+    command
         .args(["--manager", &serde_json::to_string(orders)?])
         .args(["--marker", lab.census().marker()])
         .stdin(Stdio::null())
@@ -104,13 +110,13 @@ async fn end(life: Child) -> Result<bool> {
 }
 
 /// Lives to the end of all prompts.
-async fn live_on(lab: &Lab, orders: &Orders) -> Result<()> {
+pub(super) async fn live_on(lab: &Lab, orders: &Orders) -> Result<()> {
     ensure!(!end(begin(lab, orders)?).await?, "it was killed");
     Ok(())
 }
 
 /// How long it takes until nothing of a killed life is left.
-async fn until_gone(lab: &Lab) -> Result<Duration> {
+pub(super) async fn until_gone(lab: &Lab) -> Result<Duration> {
     let begun = Instant::now();
     while !lab.census().alive().is_empty() {
         ensure!(
@@ -130,7 +136,7 @@ fn lot(name: &str, limit: u64) -> u64 {
 }
 
 /// Reconciles the accounts of all lives, of which the journal has every prompt.
-fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
+pub(super) fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
     let told = std::fs::read_to_string(orders.told())?;
     let told: Vec<serde_json::Value> = told
         .lines()
@@ -142,7 +148,7 @@ fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
         reads: reads(&ledger).map_err(|wrong| anyhow!(wrong))?,
         told: told
             .into_iter()
-            .filter(|line| line["said"] != "serving")
+            .filter(|line| line["said"] != "serving" && line["said"] != "refused")
             .collect(),
         kept: books::kept(&orders.journal())?,
     };

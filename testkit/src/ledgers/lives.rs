@@ -35,7 +35,7 @@ pub struct Lives {
     /// The tools' own ledger.
     pub reads: Vec<Read>,
     /// What callers were told, each as an object: `prompt`, `turn`, `said` (`accepted` or `ended`), and for an end
-    /// `outcome` and `text`.
+    /// `outcome`, `cause` and `text`.
     pub told: Vec<Value>,
     /// The journal after the last life.
     pub kept: Vec<Kept>,
@@ -107,7 +107,8 @@ impl Lives {
                 ));
                 continue;
             };
-            if said != "ended" {
+            // Whoever is told that the journal has failed is told to ask it when it is open again.
+            if said != "ended" || told["cause"] == "journal_failed" {
                 continue;
             }
             let outcome = told["outcome"].as_str();
@@ -224,6 +225,7 @@ mod tests {
                 ended,
                 json!({"prompt": "two", "turn": 2, "said": "accepted"}),
                 json!({"prompt": "two", "turn": 2, "said": "ended", "outcome": "indeterminate", "text": ""}),
+                json!({"prompt": "three", "turn": 3, "said": "ended", "outcome": "indeterminate", "cause": "journal_failed", "text": ""}),
             ],
             kept: vec![
                 kept(1, "one", "completed", 1),
