@@ -241,6 +241,10 @@ impl CliError {
                 Self::new(Exit::Timeout, code, message)
                     .hint("`--turn-timeout` allows a turn more time, `--silence-timeout` more time between two signs of life")
             }
+            Outcome::Indeterminate(doubt) if doubt.cause == DoubtCause::MemoryLimit => {
+                Self::new(Exit::TurnFailed, code, message)
+                    .hint("`--memory-limit` allows a tool's process more memory")
+            }
             _ => Self::new(Exit::TurnFailed, code, message),
         };
         match &reply.tool {

@@ -33,6 +33,7 @@ mod resolve;
 mod running;
 mod schema;
 mod settings;
+mod size;
 mod story;
 mod table;
 mod tools;

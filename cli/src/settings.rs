@@ -17,6 +17,7 @@ use toolpool::{
 use crate::duration;
 use crate::error::CliError;
 use crate::groups::{self, Role, ToolGroup};
+use crate::size;
 
 /// Options of the cluster that a command launches for itself.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,6 +74,9 @@ pub(crate) struct ClusterArgs {
     /// Longest silence of a tool in a turn; then its process is killed [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     silence_timeout: Option<Duration>,
+    /// Most memory of a tool in a turn, such as 2GiB; then it is killed [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory_limit: Option<u64>,
     /// Longest start of an instance [default: the profile's]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     start_timeout: Option<Duration>,
@@ -163,6 +167,7 @@ pub(crate) struct Settings {
     trust_folder: bool,
     pub(crate) turn_timeout: Duration,
     silence_timeout: Option<Duration>,
+    memory_limit: Option<u64>,
     start_timeout: Option<Duration>,
     pub(crate) env: Vec<(String, String)>,
     /// Other limits than the library's own, for a rehearsal.
@@ -224,6 +229,7 @@ impl ClusterArgs {
             trust_folder: self.trust_folder,
             turn_timeout: self.turn_timeout,
             silence_timeout: self.silence_timeout,
+            memory_limit: self.memory_limit,
             start_timeout: self.start_timeout,
             env: self.env,
             limits: None,
@@ -259,6 +265,7 @@ impl Settings {
             trust_folder: false,
             turn_timeout: Duration::from_secs(60),
             silence_timeout: None,
+            memory_limit: None,
             start_timeout: None,
             env: Vec::new(),
             limits: None,
@@ -350,6 +357,9 @@ impl Settings {
         }
         if let Some(timeout) = self.silence_timeout {
             builder = builder.silence_timeout(timeout);
+        }
+        if let Some(bytes) = self.memory_limit {
+            builder = builder.memory_limit(bytes);
         }
         if let Some(timeout) = self.start_timeout {
             builder = builder.start_timeout(timeout);

@@ -218,6 +218,19 @@ fn a_turn_out_of_time_has_an_exit_code_of_its_own() {
 }
 
 #[test]
+fn a_tool_that_outgrows_its_memory_in_a_turn_is_killed_and_a_limit_needs_its_unit() {
+    let place = Place::new();
+    place.standin("glutton", &["on turn 1 grow 200MiB", "on turn 1 hang"]);
+    let ask = |limit| place.run(&["ask", "--tool", "glutton", "--memory-limit", limit, "hi"]);
+    let run = ask("100MiB").expect(1);
+    assert!(run.stderr.contains("may have 100 MiB"), "{run:#?}");
+    assert!(run.stderr.contains("--memory-limit"), "{run:#?}");
+    let run = ask("100").expect(2);
+    assert!(run.stderr.contains("such as 512MiB or 2GiB"), "{run:#?}");
+    place.assert_nothing_is_left();
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_command_at_once() {
     let place = Place::new();
     let pipe = place.path("work/pipe");
