@@ -12,6 +12,7 @@ mod retrying;
 mod roster;
 mod scaling;
 mod sessions;
+mod silence;
 mod starting;
 
 use std::collections::HashMap;
@@ -229,7 +230,8 @@ impl Dispatcher {
                 start,
                 standing,
             } => {
-                self.roster[instance].on_changed(now, to, reason.clone(), standing);
+                self.on_standing(now, instance, standing);
+                self.roster[instance].on_changed(now, to, reason.clone());
                 let seen = self.watch_start(now, instance, to);
                 self.history.record(EventKind::InstanceChanged {
                     instance: name,
@@ -240,6 +242,7 @@ impl Dispatcher {
                     start,
                     failures: standing.failures,
                     tries_left: standing.tries_left,
+                    crash_looping: standing.crash_looping,
                     next: self.situation(instance).next(now),
                 });
                 // Whoever waits for this state finds it in the history already.
@@ -267,7 +270,7 @@ impl Dispatcher {
                     leaked,
                 });
             }
-            Report::Standing(standing) => self.roster[instance].standing = standing,
+            Report::Standing(standing) => self.on_standing(now, instance, standing),
             Report::Breaker(state) => {
                 self.roster[instance].breaker = state.word();
                 self.history.record(EventKind::BreakerChanged {

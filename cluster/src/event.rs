@@ -100,6 +100,27 @@ pub enum EventKind {
         /// The instance.
         instance: Arc<str>,
     },
+    /// Nothing has come from the tool in its turn for ten seconds, of whatever kind. Told once; its end by
+    /// [`TurnHeard`](Self::TurnHeard), or by that of the turn.
+    TurnSilent {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// How long it has been silent by now.
+        #[serde(rename = "silent_s", serialize_with = "seconds")]
+        silent: Duration,
+    },
+    /// The tool shows life again in its turn.
+    TurnHeard {
+        /// The turn.
+        turn: TurnId,
+        /// The instance.
+        instance: Arc<str>,
+        /// How long it was silent.
+        #[serde(rename = "silent_s", serialize_with = "seconds")]
+        silent: Duration,
+    },
     /// The turn's work goes on outside of the instance's process, where nothing here can stop it.
     TurnElsewhere {
         /// The turn.
@@ -254,6 +275,8 @@ pub enum EventKind {
         failures: u32,
         /// Failures that are left until its breaker opens.
         tries_left: u32,
+        /// It restarts too often: each further start comes alone and after a longer wait.
+        crash_looping: bool,
         /// What happens next.
         next: Next,
     },

@@ -41,12 +41,16 @@ pub(crate) const INSTANCE_STARTED: &str = "toolpool_instance_started_timestamp_s
 pub(crate) const INSTANCE_EXITS: &str = "toolpool_instance_exits_total";
 pub(crate) const INSTANCE_LEAKS: &str = "toolpool_instance_leaks_total";
 pub(crate) const INSTANCE_RESTARTS: &str = "toolpool_instance_restarts_total";
+pub(crate) const INSTANCE_CRASH_LOOPING: &str = "toolpool_instance_crash_looping";
+pub(crate) const INSTANCE_CRASH_LOOPS: &str = "toolpool_instance_crash_loops_total";
+pub(crate) const INSTANCE_SILENT_SINCE: &str = "toolpool_instance_silent_since_timestamp_seconds";
 pub(crate) const INSTANCE_START_DURATION: &str = "toolpool_instance_start_duration_seconds";
 pub(crate) const TURNS: &str = "toolpool_turns_total";
 pub(crate) const TURNS_IN_FLIGHT: &str = "toolpool_turns_in_flight";
 pub(crate) const TURN_DURATION: &str = "toolpool_turn_duration_seconds";
 pub(crate) const TURN_FIRST_OUTPUT: &str = "toolpool_turn_first_output_seconds";
 pub(crate) const TURN_QUEUE_WAIT: &str = "toolpool_turn_queue_wait_seconds";
+pub(crate) const TURN_SILENCES: &str = "toolpool_turn_silences_total";
 pub(crate) const TURN_RETRIES: &str = "toolpool_turn_retries_total";
 pub(crate) const PERMISSIONS: &str = "toolpool_permissions_total";
 pub(crate) const REJECTED: &str = "toolpool_rejected_total";
@@ -101,6 +105,20 @@ pub(crate) const FAMILIES: &[Family] = &[
         INSTANCE_RESTARTS,
         "Starts after an instance's first one: after a failure, as the probe of an open breaker, of a worn process, or manual.",
     ),
+    gauge(
+        INSTANCE_CRASH_LOOPING,
+        Unit::Count,
+        "1 while the instance restarts too often, 0 otherwise.",
+    ),
+    counter(
+        INSTANCE_CRASH_LOOPS,
+        "Times that an instance began to restart too often.",
+    ),
+    gauge(
+        INSTANCE_SILENT_SINCE,
+        Unit::Seconds,
+        "Since when nothing has come from the tool in its turn, in seconds since 1970; 0 while it shows life.",
+    ),
     histogram(
         INSTANCE_START_DURATION,
         FIRST,
@@ -126,6 +144,10 @@ pub(crate) const FAMILIES: &[Family] = &[
         TURN_QUEUE_WAIT,
         QUEUE,
         "Time that a prompt was queued, observed when it left the queue.",
+    ),
+    counter(
+        TURN_SILENCES,
+        "Times that nothing came from a tool in its turn for ten seconds.",
     ),
     counter(
         TURN_RETRIES,

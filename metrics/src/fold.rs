@@ -147,6 +147,10 @@ impl Fold {
                 ..
             } => self.on_turn_started(at, turn.0, instance, *queued, route),
             EventKind::TurnRetrying { .. } => self.series.retries.add(&self.metrics, "tool", 1),
+            EventKind::TurnSilent {
+                instance, silent, ..
+            } => self.on_silence(instance, at - silent.as_secs_f64()),
+            EventKind::TurnHeard { instance, .. } => self.show_life(instance),
             EventKind::PermissionAnswered { allowed, by, .. } => {
                 let result = match (*allowed, *by) {
                     (true, _) => "allowed",
@@ -184,8 +188,12 @@ impl Fold {
                 from,
                 to,
                 start,
+                crash_looping,
                 ..
-            } => self.on_changed(at, instance, *generation, *from, *to, *start),
+            } => {
+                self.note_loop(instance, *crash_looping);
+                self.on_changed(at, instance, *generation, *from, *to, *start);
+            }
             EventKind::GroupScaled { from, to, .. } => {
                 self.desired = (self.desired + to).saturating_sub(*from);
                 self.series.instances_desired.set(self.desired as f64);
@@ -267,6 +275,8 @@ impl Tool {
         series.in_flight.set(0.0);
         series.takeovers.increment(0);
         series.leaks.increment(0);
+        series.crash_loops.increment(0);
+        series.silences.increment(0);
         Self {
             name: Arc::clone(name),
             in_state: [0; STATES],

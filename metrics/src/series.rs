@@ -132,6 +132,8 @@ pub(crate) struct ToolSeries {
     pub(crate) instances: [Gauge; STATES],
     pub(crate) exits: Words,
     pub(crate) leaks: Counter,
+    pub(crate) crash_loops: Counter,
+    pub(crate) silences: Counter,
     pub(crate) restarts: Words,
     pub(crate) start_duration: Histogram,
     pub(crate) turns: Words,
@@ -159,6 +161,8 @@ impl ToolSeries {
                 &["exit", "signal", "stopped", "unknown"],
             ),
             leaks: metrics.counter(INSTANCE_LEAKS, tool.clone()),
+            crash_loops: metrics.counter(INSTANCE_CRASH_LOOPS, tool.clone()),
+            silences: metrics.counter(TURN_SILENCES, tool.clone()),
             restarts: words(
                 INSTANCE_RESTARTS,
                 "reason",
@@ -182,6 +186,8 @@ pub(crate) struct InstanceSeries {
     labels: Vec<Label>,
     pub(crate) states: [Gauge; STATES],
     pub(crate) since: Gauge,
+    pub(crate) silent_since: Gauge,
+    pub(crate) crash_looping: Gauge,
     pub(crate) breaker: [Gauge; BREAKER_STATES.len()],
 }
 
@@ -195,6 +201,8 @@ impl InstanceSeries {
         Self {
             states: states(metrics, INSTANCE_STATE, &labels),
             since: metrics.gauge(INSTANCE_STATE_SINCE, labels.clone()),
+            silent_since: metrics.gauge(INSTANCE_SILENT_SINCE, labels.clone()),
+            crash_looping: metrics.gauge(INSTANCE_CRASH_LOOPING, labels.clone()),
             breaker: BREAKER_STATES
                 .map(|state| metrics.gauge(BREAKER_STATE, with(&labels, "state", state))),
             labels,

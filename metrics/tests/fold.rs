@@ -364,6 +364,65 @@ fn outcomes_and_times_are_counted_at_the_end_of_a_turn() {
 }
 
 #[test]
+fn silence_is_shown_with_its_beginning_until_there_is_life_or_the_turn_is_over() {
+    let since = |at: f64| {
+        (
+            "instance_silent_since_timestamp_seconds{cluster=\"main\",tool_instance=\"main/1\"}",
+            at,
+        )
+    };
+    let times = |count: f64| {
+        (
+            "turn_silences_total{cluster=\"main\",tool=\"aider\"}",
+            count,
+        )
+    };
+    let ready = changed(1, 1, Starting, Ready);
+    let begun = [ready, accepted(1), began(1, 1)];
+    let told = |events: &[EventKind], expected: &[(&str, f64)]| {
+        check(begun.iter().chain(events).cloned(), expected);
+    };
+    told(&[], &[since(0.0), times(0.0)]);
+    // The fifth event comes four seconds after the first, and tells of ten seconds.
+    told(
+        &[silent(1, 1)],
+        &[since(START as f64 + 4.0 - 10.0), times(1.0)],
+    );
+    for over in [
+        heard(1, 1),
+        ended(1, 1, "completed", true),
+        handed_back(1, 1),
+    ] {
+        told(&[silent(1, 1), over], &[since(0.0), times(1.0)]);
+    }
+    let again = [silent(1, 1), heard(1, 1), silent(1, 1)];
+    told(&again, &[times(2.0)]);
+}
+
+#[test]
+fn an_instance_that_restarts_too_often_shows_and_each_such_time_counts_once() {
+    let shown = |is: f64, times: f64| {
+        [
+            (
+                "instance_crash_looping{cluster=\"main\",tool_instance=\"main/1\"}",
+                is,
+            ),
+            (
+                "instance_crash_loops_total{cluster=\"main\",tool=\"aider\"}",
+                times,
+            ),
+        ]
+    };
+    let falls = || looping(changed(1, 1, Starting, Backoff));
+    let starts = || looping(changed(1, 2, Backoff, Starting));
+    check([], &shown(0.0, 0.0));
+    check([falls(), starts(), falls()], &shown(1.0, 1.0));
+    let calm = changed(1, 3, Starting, Ready);
+    check([falls(), starts(), calm.clone()], &shown(0.0, 1.0));
+    check([falls(), calm, falls()], &shown(1.0, 2.0));
+}
+
+#[test]
 fn refusals_are_counted_by_their_code() {
     let full = SubmitError::QueueFull { limit: 1024 }.code();
     check(
@@ -649,9 +708,9 @@ fn only_the_first_64_instances_have_series_of_their_own() {
             .filter(|series| series.contains("tool_instance="))
             .count()
     };
-    assert_eq!(own(1), 15);
-    assert_eq!(own(64), 64 * 15);
-    assert_eq!(own(200), 64 * 15);
+    assert_eq!(own(1), 17);
+    assert_eq!(own(64), 64 * 17);
+    assert_eq!(own(200), 64 * 17);
 }
 
 #[test]

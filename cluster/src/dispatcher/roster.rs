@@ -67,6 +67,8 @@ pub(crate) struct Entry {
     printed: Option<Box<Printed>>,
     pub(crate) standing: Standing,
     turn: Option<TurnId>,
+    /// The turn that was told to be silent, as long as that holds.
+    pub(crate) silent: Option<TurnId>,
     /// Its turn is to be in the journal before it gets it.
     pub(crate) departing: bool,
     pub(crate) breaker: &'static str,
@@ -131,6 +133,7 @@ impl Entry {
             printed: None,
             standing: Standing::default(),
             turn: None,
+            silent: None,
             departing: false,
             breaker: "closed",
             turns: 0,
@@ -193,13 +196,7 @@ impl Entry {
         self.pid = pid;
     }
 
-    pub(crate) fn on_changed(
-        &mut self,
-        now: Instant,
-        to: InstanceState,
-        reason: String,
-        standing: Standing,
-    ) {
+    pub(crate) fn on_changed(&mut self, now: Instant, to: InstanceState, reason: String) {
         if to == InstanceState::Starting {
             self.started += 1;
         }
@@ -212,7 +209,6 @@ impl Entry {
         self.state = to;
         self.reason = reason;
         self.since = now;
-        self.standing = standing;
     }
 
     pub(crate) fn on_exited(
@@ -237,6 +233,7 @@ impl Entry {
 
     pub(crate) fn on_turn_ended(&mut self, now: Instant, outcome: &Outcome, ready: bool) {
         self.turn = None;
+        self.silent = None;
         self.turns += 1;
         self.turns_of_process += 1;
         let error = match outcome {
@@ -288,6 +285,7 @@ impl Entry {
 
     pub(crate) fn on_turn_handed_back(&mut self) {
         self.turn = None;
+        self.silent = None;
     }
 
     /// It never got the turn that it was to have.

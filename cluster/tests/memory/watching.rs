@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use toolpool_cluster::InstanceState;
+use toolpool_cluster::{EventKind, Heard, InstanceState};
 use toolpool_pool_core::launcher::GroupSignal;
 
 use crate::tool::{Tools, one, settle};
@@ -67,6 +67,48 @@ async fn silence_is_seen_from_outside_and_so_is_its_end() {
     tool.answer(&read.nonce, "!").await;
     asked.reply().await.expect("completed");
     assert_eq!(silent().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_and_its_end_are_told_once_each_and_waiting_for_the_end_of_a_turn_is_enough() {
+    let (cluster, mut tool, _tools) = one(|builder| builder).await;
+    let mut events = cluster.subscribe();
+    for breaks in [true, false] {
+        let asked = cluster.stream("think long").await.expect("accepted");
+        let read = tool.read().await;
+        tokio::time::sleep(seconds(45)).await;
+        if breaks {
+            tool.say("hm").await;
+            settle().await;
+        }
+        tool.answer(&read.nonce, "!").await;
+        asked.reply().await.expect("completed");
+    }
+    cluster.shutdown_within(Duration::ZERO).await;
+    let mut told = Vec::new();
+    while let Some(Heard::Event(event)) = events.next().await {
+        match event.kind {
+            EventKind::TurnSilent { turn, silent, .. } => {
+                told.push(format!("{turn} silent for {} s", silent.as_secs()));
+            }
+            EventKind::TurnHeard { turn, silent, .. } => {
+                told.push(format!("{turn} heard after {} s", silent.as_secs()));
+            }
+            EventKind::TurnEnded { turn, .. } => told.push(format!("{turn} ends")),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        told,
+        [
+            "t1 silent for 10 s",
+            "t1 heard after 45 s",
+            "t1 ends",
+            "t2 silent for 10 s",
+            "t2 heard after 45 s",
+            "t2 ends",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,8 @@ fn subject(event: &Event) -> (Option<&str>, Option<TurnId>) {
         | EventKind::InstanceChanged { instance, .. }
         | EventKind::InstanceExited { instance, .. } => (Some(instance), None),
         EventKind::TurnRetrying { turn, .. }
+        | EventKind::TurnSilent { turn, .. }
+        | EventKind::TurnHeard { turn, .. }
         | EventKind::TurnElsewhere { turn, .. }
         | EventKind::PermissionAsked { turn, .. }
         | EventKind::PermissionAnswered { turn, .. }

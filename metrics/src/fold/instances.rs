@@ -11,7 +11,7 @@ use toolpool_cluster::InstanceState;
 use super::Fold;
 use crate::series::{BREAKER_STATES, InstanceSeries};
 
-/// Instances of a cluster that get series of their own. Each takes 15 of them, and Prometheus pays for every one.
+/// Instances of a cluster that get series of their own. Each takes 17 of them, and Prometheus pays for every one.
 const MAX_INSTANCE_SERIES: usize = 64;
 
 /// What is remembered of an instance.
@@ -21,6 +21,8 @@ pub(super) struct Instance {
     state: InstanceState,
     /// Its process is being replaced because it is worn.
     pub(super) worn: bool,
+    /// It restarts too often.
+    looping: bool,
     /// Its breaker's place in [`BREAKER_STATES`].
     breaker: usize,
     /// When the prompt that it began last was accepted.
@@ -109,6 +111,33 @@ impl Fold {
         tool.series.leaks.increment(u64::from(leaked));
     }
 
+    /// The instance's turn has shown no life since then.
+    pub(super) fn on_silence(&mut self, instance: &Arc<str>, since: f64) {
+        if let Some(index) = self.index(instance) {
+            self.tool(index).series.silences.increment(1);
+            self.instances[index].show_silent_since(since);
+        }
+    }
+
+    /// The instance's turn shows life.
+    pub(super) fn show_life(&self, instance: &Arc<str>) {
+        if let Some(instance) = self.instance(instance) {
+            instance.show_silent_since(0.0);
+        }
+    }
+
+    pub(super) fn note_loop(&mut self, instance: &Arc<str>, looping: bool) {
+        let Some(index) = self.index(instance) else {
+            return;
+        };
+        let instance = &mut self.instances[index];
+        let was_looping = std::mem::replace(&mut instance.looping, looping);
+        instance.show_looping();
+        if looping && !was_looping {
+            self.tool(index).series.crash_loops.increment(1);
+        }
+    }
+
     fn count_restart(&mut self, index: usize, from: InstanceState) {
         let probes = BREAKER_STATES[self.instances[index].breaker] == "half_open";
         let worn = std::mem::take(&mut self.instances[index].worn);
@@ -141,12 +170,15 @@ impl Instance {
             tool,
             state: InstanceState::Starting,
             worn: false,
+            looping: false,
             breaker: 0,
             accepted_at: at,
             series,
         };
         instance.show_state(InstanceState::Starting, at);
         instance.show_breaker(0);
+        instance.show_silent_since(0.0);
+        instance.show_looping();
         instance
     }
 
@@ -155,7 +187,7 @@ impl Instance {
         if let Some(series) = &self.series {
             let gauges = series.states.iter().chain(&series.breaker);
             gauges
-                .chain([&series.since])
+                .chain([&series.since, &series.silent_since, &series.crash_looping])
                 .for_each(|gauge| gauge.set(0.0));
         }
     }
@@ -165,6 +197,18 @@ impl Instance {
             series.states[from as usize].set(0.0);
             series.states[self.state as usize].set(1.0);
             series.since.set(at);
+        }
+    }
+
+    pub(super) fn show_silent_since(&self, at: f64) {
+        if let Some(series) = &self.series {
+            series.silent_since.set(at);
+        }
+    }
+
+    fn show_looping(&self) {
+        if let Some(series) = &self.series {
+            series.crash_looping.set(f64::from(u8::from(self.looping)));
         }
     }
 

@@ -55,6 +55,7 @@ impl Fold {
         if *ready {
             self.set_state(index, InstanceState::Ready, at);
         }
+        self.instances[index].show_silent_since(0.0);
         let tool = &mut self.tools[self.instances[index].tool];
         tool.fly(|count| count.saturating_sub(1));
         tool.series.turns.add(&self.metrics, outcome, 1);
@@ -93,6 +94,7 @@ impl Fold {
             self.enqueue(turn, at);
             return;
         };
+        self.instances[index].show_silent_since(0.0);
         self.tool(index).fly(|count| count.saturating_sub(1));
         if ready {
             self.set_state(index, InstanceState::Ready, at);

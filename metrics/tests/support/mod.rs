@@ -241,7 +241,34 @@ pub(crate) fn changed(
         start: became_ready.then_some(Duration::from_millis(1500)),
         failures: 0,
         tries_left: 5,
+        crash_looping: false,
         next: Next::Prompt,
+    }
+}
+
+/// The same of an instance that restarts too often.
+pub(crate) fn looping(event: EventKind) -> EventKind {
+    let mut event = event;
+    if let EventKind::InstanceChanged { crash_looping, .. } = &mut event {
+        *crash_looping = true;
+    }
+    event
+}
+
+/// Nothing has come in a turn for 10 seconds.
+pub(crate) fn silent(turn: u64, instance: usize) -> EventKind {
+    EventKind::TurnSilent {
+        turn: TurnId(turn),
+        instance: name(instance),
+        silent: Duration::from_secs(10),
+    }
+}
+
+pub(crate) fn heard(turn: u64, instance: usize) -> EventKind {
+    EventKind::TurnHeard {
+        turn: TurnId(turn),
+        instance: name(instance),
+        silent: Duration::from_secs(12),
     }
 }
 
@@ -347,13 +374,14 @@ pub(crate) fn everything() -> Vec<EventKind> {
         accepted(3),
         refused("queue_full"),
         retrying(1, 1),
+        silent(1, 1),
         answered(true, "person"),
         pinned(1, 1),
         with_usage(ended(1, 1, "completed", true), usage),
         began(3, 1),
         exited(2, None, Some(9)),
         ended(2, 2, "indeterminate", false),
-        changed(2, 1, Busy, Backoff),
+        looping(changed(2, 1, Busy, Backoff)),
         changed(2, 2, Backoff, Starting),
         breaker(2, "open"),
         changed(2, 2, Starting, Tripped),
