@@ -113,15 +113,15 @@ impl<A> Replacements<A> {
         self.waiting.push_back((instance, wish));
     }
 
-    /// The wish to grant now, if any. It is under way until [`Replacements::over`].
-    pub(crate) fn next(&mut self) -> Option<(usize, Wish<A>)> {
+    /// The wish to grant now, if any. It is under way until [`Replacements::over`]. What is worn waits while it
+    /// `may_start` nothing.
+    pub(crate) fn next(&mut self, may_start: impl Fn(usize) -> bool) -> Option<(usize, Wish<A>)> {
         if self.under_way.is_some() {
             return None;
         }
-        let at = self
-            .waiting
-            .iter()
-            .position(|(_, wish)| matches!(wish, Wish::Owner(_)) || self.failed.is_none())?;
+        let at = self.waiting.iter().position(|(instance, wish)| {
+            matches!(wish, Wish::Owner(_)) || (self.failed.is_none() && may_start(*instance))
+        })?;
         let next = self.waiting.remove(at)?;
         self.under_way = Some(next.0);
         Some(next)
@@ -194,16 +194,20 @@ mod tests {
         replacements.wish(0, worn());
         replacements.wish(1, worn());
         replacements.wish(2, Wish::Owner("answer"));
-        assert_eq!(replacements.next(), Some((0, worn())));
-        assert_eq!(replacements.next(), None, "one at a time");
+        assert_eq!(replacements.next(|_| true), Some((0, worn())));
+        assert_eq!(replacements.next(|_| true), None, "one at a time");
         replacements.over(false);
-        assert_eq!(replacements.next(), Some((2, Wish::Owner("answer"))));
+        assert_eq!(
+            replacements.next(|_| true),
+            Some((2, Wish::Owner("answer")))
+        );
         replacements.over(true);
-        assert_eq!(replacements.next(), None, "0 is not ready yet");
+        assert_eq!(replacements.next(|_| true), None, "0 is not ready yet");
         replacements.on_ready(1);
-        assert_eq!(replacements.next(), None, "0 is not ready yet");
+        assert_eq!(replacements.next(|_| true), None, "0 is not ready yet");
         replacements.on_ready(0);
-        assert_eq!(replacements.next(), Some((1, worn())));
+        assert_eq!(replacements.next(|_| false), None, "nothing may start");
+        assert_eq!(replacements.next(|_| true), Some((1, worn())));
     }
 
     proptest! {
@@ -219,9 +223,9 @@ mod tests {
             }
             let mut granted = Vec::new();
             for ready in ends {
-                let Some((instance, wish)) = replacements.next() else { break };
+                let Some((instance, wish)) = replacements.next(|_| true) else { break };
                 granted.push(match wish { Wish::Owner(number) => number as u64, Wish::Worn(number, _) => number });
-                prop_assert!(replacements.next().is_none());
+                prop_assert!(replacements.next(|_| true).is_none());
                 replacements.over(ready);
                 replacements.on_ready(instance);
             }

@@ -79,7 +79,9 @@ impl Dispatcher {
                     answer.send(result).ok();
                 }
             }
-            let Some((instance, wish)) = self.replacements.next() else {
+            // What cannot be started now must not be stopped.
+            let may_start = |instance| self.starts.pause_of(instance).is_none();
+            let Some((instance, wish)) = self.replacements.next(may_start) else {
                 return;
             };
             self.replace(now, instance, wish);
@@ -100,11 +102,7 @@ impl Dispatcher {
                 ("replaced by its owner".to_owned(), Some(answer))
             }
             Wish::Worn(generation, worn) => {
-                // What cannot be started now must not be stopped.
-                if entry.generation != generation
-                    || !entry.serves()
-                    || self.starts.pause_of(instance).is_some()
-                {
+                if entry.generation != generation || !entry.serves() {
                     return self.replacements.over(true);
                 }
                 self.history.record(EventKind::InstanceRecycled {

@@ -126,6 +126,33 @@ async fn a_tool_that_cannot_be_started_any_more_costs_one_worn_process_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_that_is_worn_while_others_cannot_start_is_replaced_when_they_can() {
+    let (builder, mut tools) = Tools::cluster(3);
+    let recycle = Recycle {
+        age: Some(Duration::from_secs(60)),
+        ..Recycle::default()
+    };
+    let (cluster, mut ready) = tools.launch(builder.recycle(recycle), 3).await;
+    let mut worn = ready.remove(0);
+    tools.world.refusals.store(usize::MAX, Ordering::SeqCst);
+    ready.into_iter().for_each(|tool| tool.exit(1));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let status = cluster.status().await.expect("it lives");
+    assert_eq!(status.paused.len(), 1, "the others fail alike");
+    let (reply, ()) = tokio::join!(cluster.ask("x"), worn.turn());
+    assert_eq!(reply.expect("it still serves").generation, 1);
+    tools.world.refusals.store(0, Ordering::SeqCst);
+    let mut again = Vec::new();
+    for _ in 0..3 {
+        again.push(tools.next_ready().await);
+        settle().await;
+        let health = cluster.check_health().await.expect("it lives");
+        assert!(health.ready >= again.len().min(2), "one at a time");
+    }
+    assert_eq!(again[2].instance, "main/1", "the worn one is the last");
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_are_restarted_one_at_a_time_each_ready_before_the_next_goes() {
     let (builder, mut tools) = Tools::cluster(3);
     let (cluster, _old) = tools.launch(builder, 3).await;
