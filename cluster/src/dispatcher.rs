@@ -68,10 +68,15 @@ pub(crate) struct Dispatcher {
     pub(crate) kept: Vec<KeptWork>,
 }
 
+/// How long a journal that does not answer is waited for when nothing else is. A disk that is only slow has synced by then.
+const LAST_WORD: Duration = Duration::from_secs(30);
+
 pub(crate) struct Shutdown {
     deadline: Instant,
     /// The instances were told to stop.
     stopping: bool,
+    /// When the journal is given up, once nothing but it is waited for.
+    last_word: Option<Instant>,
     done: Vec<oneshot::Sender<ShutdownReport>>,
 }
 
@@ -122,6 +127,7 @@ impl Dispatcher {
             self.advance_starts(now());
             self.advance_replacements(now());
             self.advance_shutdown(now());
+            self.give_up_journal(now());
         }
         self.finish().await;
     }
@@ -504,8 +510,10 @@ impl Dispatcher {
         let shutdown = self
             .shutdown
             .as_ref()
-            .filter(|shutdown| !shutdown.stopping)
-            .map(|shutdown| shutdown.deadline);
+            .and_then(|shutdown| match shutdown.stopping {
+                true => shutdown.last_word,
+                false => Some(shutdown.deadline),
+            });
         let age = self.next_age().filter(|_| self.shutdown.is_none());
         [
             self.scheduler.deadline(),
@@ -535,6 +543,7 @@ impl Dispatcher {
                 self.shutdown = Some(Shutdown {
                     deadline,
                     stopping: false,
+                    last_word: None,
                     done: done.into_iter().collect(),
                 });
                 self.history.record(EventKind::ClusterDraining);
@@ -564,7 +573,24 @@ impl Dispatcher {
     }
 
     fn has_stopped(&self) -> bool {
-        self.roster.iter().all(|entry| entry.gone) && self.is_all_told()
+        self.are_all_gone() && self.is_all_told()
+    }
+
+    fn are_all_gone(&self) -> bool {
+        self.roster.iter().all(|entry| entry.gone)
+    }
+
+    /// A journal that hangs must not keep the cluster: what it has not answered for by now counts as not kept.
+    fn give_up_journal(&mut self, now: Instant) {
+        let is_last = self.is_stopping() && self.are_all_gone() && !self.is_all_told();
+        let Some(shutdown) = self.shutdown.as_mut().filter(|_| is_last) else {
+            return;
+        };
+        if now >= *shutdown.last_word.get_or_insert(after(now, LAST_WORD)) {
+            shutdown.last_word = None;
+            self.on_journal_silent(LAST_WORD);
+            self.tell_durable(now);
+        }
     }
 
     /// The instances were told to stop.
@@ -583,7 +609,9 @@ impl Dispatcher {
             self.carry_out();
         }
         self.close_keys();
-        if let Some(sessions) = self.sessions.take() {
+        // A disk that hangs or fails is left alone.
+        let sessions = self.sessions.take();
+        if let Some(sessions) = sessions.filter(|_| self.journal_failure().is_none()) {
             sessions.sweep().await;
         }
         self.history.record(EventKind::ClusterStopped);

@@ -64,7 +64,6 @@ impl<F> Line<F> {
         self.facts.front().is_some_and(|(_, known)| known.is_some())
     }
 
-    #[cfg(test)]
     pub(crate) fn facts(&self) -> impl Iterator<Item = &F> {
         self.facts.iter().map(|(fact, _)| fact)
     }

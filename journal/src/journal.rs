@@ -5,10 +5,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use toolpool_cluster::{
@@ -62,7 +62,8 @@ impl Options {
 
 /// A journal, and the right to write it. Cheap to clone.
 ///
-/// The last handle that goes writes what waits and closes the file, which takes a moment.
+/// The last handle that goes writes what waits and closes the file, which takes a moment: ten seconds at most. Then a disk
+/// that hangs is left to a thread of its own, and the next opening finds what that has written.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
 
@@ -72,7 +73,16 @@ struct Inner {
     /// For what a cluster asks while the writer is at work.
     reader: Mutex<Option<Connection>>,
     writer: Option<JoinHandle<()>>,
+    /// Hears of the writer's end.
+    ended: Mutex<Receiver<()>>,
+    patience: Duration,
 }
+
+/// How long a writer is waited for that does not answer, as on a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same if it was waited for already.
+const NO_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// Opens a journal, or makes one, and settles what its last owner left open, all of it before it returns: prompts that
@@ -102,15 +112,24 @@ impl Journal {
         &self.0.recovered
     }
 
-    /// Waits until everything that was put is in the file. Blocks.
+    /// Waits until everything that was put is in the file. Blocks, for ten seconds at most.
     ///
     /// # Errors
-    /// If the journal has failed.
+    /// If the journal has failed, or does not answer: then it counts as failed.
     pub fn flush(&self) -> Result<(), JournalError> {
-        self.on_writer(|writer| {
+        let heard = self.tell_writer(|writer| {
             writer.pending_now();
             Ok(())
-        })
+        })?;
+        match heard.recv_timeout(self.0.patience) {
+            Ok(flushed) => flushed,
+            Err(RecvTimeoutError::Disconnected) => Err(self.gone().into()),
+            Err(RecvTimeoutError::Timeout) => {
+                let waited = self.0.patience;
+                let detail = format!("it has not answered for {waited:?}, as on a disk that hangs");
+                Err(self.0.shared.fail_for(detail).into())
+            }
+        }
     }
 
     /// Runs something between records, where they are written, and waits for it.
@@ -118,6 +137,15 @@ impl Journal {
         &self,
         call: impl FnOnce(&mut Writer) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
+        let heard = self.tell_writer(call)?;
+        heard.recv().unwrap_or_else(|_| Err(self.gone().into()))
+    }
+
+    /// Puts something between records, and gives the place where its end is heard of.
+    fn tell_writer<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Writer) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<Receiver<Result<T, JournalError>>, JournalError> {
         let (answer, heard) = mpsc::channel();
         let call = move |writer: &mut Writer| {
             let result = match writer.shared.failed() {
@@ -132,7 +160,7 @@ impl Journal {
         };
         let queue = &self.0.shared.queue;
         match queue.push(Job::Call(Box::new(call))) {
-            Ok(()) => heard.recv().unwrap_or_else(|_| Err(self.gone().into())),
+            Ok(()) => Ok(heard),
             Err(_) => Err(self.gone().into()),
         }
     }
@@ -218,15 +246,22 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
         (lock, identity),
     );
     let thread = file::refused(&path, "start a thread for it");
+    let (ends, ended) = mpsc::channel();
     let writer = thread::Builder::new()
         .name("journal".to_owned())
-        .spawn(move || writer.run())
+        .spawn(move || {
+            // It is dropped when the writer has ended, however that comes.
+            let _ends: mpsc::Sender<()> = ends;
+            writer.run();
+        })
         .map_err(thread)?;
     Ok(Journal(Arc::new(Inner {
         shared,
         recovered,
         reader: Mutex::new(Some(reader)),
         writer: Some(writer),
+        ended: Mutex::new(ended),
+        patience: PATIENCE,
     })))
 }
 
@@ -358,7 +393,44 @@ impl Drop for Inner {
             // The last handle may have been in what a record's `done` held, and then this is the writer.
             && writer.thread().id() != thread::current().id()
         {
-            let _ = writer.join();
+            let patience = match self.shared.failed() {
+                Some(_) => self.patience.min(NO_PATIENCE),
+                None => self.patience,
+            };
+            let ended = self.ended.get_mut();
+            let ended = ended.unwrap_or_else(PoisonError::into_inner);
+            if ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
+                let _ = writer.join();
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_is_waited_for_no_longer_than_that_and_then_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut journal = Journal::open(folder.path().join("books.db")).expect("a new one");
+        let inner = Arc::get_mut(&mut journal.0).expect("the only handle");
+        inner.patience = Duration::from_millis(10);
+        let (stuck, is_stuck) = mpsc::channel();
+        let (goes_on, hangs) = mpsc::channel::<()>();
+        let record = Record::SessionClosed {
+            cluster: Arc::from("main"),
+            session: "chat".to_owned(),
+        };
+        let done: Done = Box::new(move |_| {
+            stuck.send(()).expect("the test waits");
+            hangs.recv().ok();
+        });
+        journal.put(record, Some(done));
+        is_stuck.recv().expect("it is written");
+        let error = journal.flush().expect_err("nobody answers").to_string();
+        assert!(error.contains("it has not answered for 10ms"), "{error}");
+        drop(journal);
+        drop(goes_on);
     }
 }

@@ -58,9 +58,13 @@ impl Shared {
 
     /// Ends the journal's life; the first reason counts.
     pub(crate) fn fail(&self, trouble: &Trouble) -> StoreError {
+        self.fail_for(trouble.to_string())
+    }
+
+    pub(crate) fn fail_for(&self, detail: String) -> StoreError {
         let error = StoreError::Failed {
             path: self.path.display().to_string(),
-            detail: trouble.to_string(),
+            detail,
         };
         self.failed.get_or_init(|| error).clone()
     }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use toolpool_pool_core::outcome::{Doubt, DoubtCause, Failure, FailureClass, Outcome};
@@ -125,6 +125,9 @@ impl Journal {
 
     fn put(&mut self, record: Record, point: Point, fact: Fact) {
         let number = self.line.wait(point, fact);
+        if let Some(error) = &self.failed {
+            return self.line.settle(number, Err(error.clone()));
+        }
         let answer = Answer {
             number,
             to: Some(self.answers.clone()),
@@ -395,6 +398,26 @@ impl Dispatcher {
                 detail: error.to_string(),
             }));
         }
+    }
+
+    /// It has not said for so long what became of the records that are waited for.
+    pub(super) fn on_journal_silent(&mut self, waited: Duration) {
+        let journal = self.history.journal.as_ref();
+        let facts = journal.into_iter().flat_map(|journal| journal.line.facts());
+        let ends = facts.filter_map(|fact| match fact {
+            Fact::Ended { turn, .. } => Some(turn.id.to_string()),
+            _ => None,
+        });
+        let ends: Vec<String> = ends.collect();
+        let mut detail = format!("it has not answered for {waited:?}, as on a disk that hangs");
+        if !ends.is_empty() {
+            detail.push_str("; it may not have the ends of ");
+            detail.push_str(&ends.join(", "));
+        }
+        self.on_journal_error(&StoreError::Failed {
+            path: "the journal".to_owned(),
+            detail,
+        });
     }
 
     /// Tells and does what the journal has by now.

@@ -598,9 +598,74 @@ async fn a_shutdown_waits_until_the_last_end_is_durable() {
     desk.release("dispatching t101.1").await;
     tool.turn().await;
     let stopping = tokio::spawn(async move { cluster.shutdown().await });
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(29)).await;
     assert!(!stopping.is_finished(), "the end is not durable");
     desk.release("ended t101 completed 1 main/1: last").await;
     assert_eq!(outcome(asked.await.expect("no panic")), Outcome::Completed);
     assert_eq!(stopping.await.expect("no panic").books.completed, 1);
+}
+
+/// How long the shutdown of a cluster takes, which nothing else keeps.
+async fn leaves(cluster: &ClusterManager) -> Duration {
+    let begun = tokio::time::Instant::now();
+    let shutdown = cluster.shutdown_within(Duration::ZERO);
+    let report = tokio::time::timeout(LONG, shutdown).await;
+    let report = report.expect("the shutdown waits for ever");
+    assert!(report.books.balance() && report.books.running == 0);
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_ever_for_a_disk_that_hangs_and_names_the_ends_it_may_not_have()
+ {
+    let desk = Desk::default();
+    let (cluster, mut tool, _tools) = with(&desk).await;
+    let mut events = cluster.subscribe();
+    let asked = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { cluster.ask("hello").await }
+    });
+    desk.release("accepted t101 hello").await;
+    desk.release("dispatching t101.1").await;
+    tool.turn().await;
+    settle().await;
+    assert_eq!(desk.waiting(), ["ended t101 completed 1 main/1: hello"]);
+    assert_eq!(leaves(&cluster).await.as_secs(), 30);
+    let Outcome::Indeterminate(doubt) = outcome(asked.await.expect("no panic")) else {
+        panic!("it is in doubt");
+    };
+    assert_eq!(doubt.cause, DoubtCause::JournalFailed);
+    assert!(doubt.detail.contains("its end (completed)"), "{doubt:?}");
+    let told = told(&mut events);
+    let [_, _, end, failed] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(end, "indeterminate t101");
+    assert!(
+        failed.contains("has not answered for 30s") && failed.contains("the ends of t101"),
+        "{failed}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_disk_that_hangs_was_to_accept_is_refused_and_what_it_was_to_begin_stays_queued() {
+    for (accepted, said) in [
+        (false, "has not answered"),
+        (true, "is still queued in the journal"),
+    ] {
+        let desk = Desk::default();
+        let (cluster, mut tool, _tools) = with(&desk).await;
+        let asked = tokio::spawn({
+            let cluster = cluster.clone();
+            async move { cluster.ask("hello").await }
+        });
+        settle().await;
+        if accepted {
+            desk.release("accepted t101 hello").await;
+        }
+        assert_eq!(leaves(&cluster).await.as_secs(), 30);
+        let error = asked.await.expect("no panic").expect_err("it did not run");
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(tool.maybe_read().await.is_none(), "nothing was written");
+    }
 }
