@@ -231,7 +231,10 @@ impl World {
                 start: now,
                 now,
                 judge: Judge::default(),
-                disk: chance.random_bool(0.5).then(Disk::default),
+                disk: chance.random_bool(0.5).then(|| {
+                    let writes = chance.random_range(1..100);
+                    Disk::failing_in(chance.random_bool(0.3).then_some(writes))
+                }),
                 healed: false,
                 mailbox: [2, 8, 1024][chance.random_range(0..3)],
                 orders: [7, 8, 64][chance.random_range(0..3)],
@@ -275,13 +278,15 @@ impl World {
 
     /// Lives the whole story: mishaps and people, then a time in which all heals, then the shutdown.
     fn live(&mut self, seed: u64) {
-        while !self.people.are_done() {
+        let has_failed = |it: &Self| it.stage.disk.as_ref().is_some_and(Disk::has_failed);
+        while !self.people.are_done() && !has_failed(self) {
             self.advance();
             if self.steps >= self.dies_at && self.stage.disk.is_some() {
                 self.begin_anew(seed);
             }
         }
         self.stage.healed = true;
+        self.people.leave();
         self.stage
             .tell(|| "from here on nothing goes wrong".to_owned());
         let healed_at = self.stage.now;
@@ -356,7 +361,11 @@ impl World {
             Actor::Supervisor(index) => {
                 self.supervisors[index].step(&mut self.stage, &mut self.inbox);
             }
-            Actor::Disk => self.stage.disk.iter_mut().for_each(Disk::commit),
+            Actor::Disk => {
+                let is_full = self.stage.mishap(5);
+                let disk = self.stage.disk.iter_mut();
+                disk.for_each(|disk| disk.commit(is_full));
+            }
             Actor::People => {
                 let message = self.people.act(&mut self.stage);
                 self.inbox.extend(message);
@@ -493,7 +502,9 @@ fn the_seeds_reach_every_state_and_every_outcome() {
             && seen.limited
             && seen.hung
             && seen.looped
-            && seen.unavailable,
+            && seen.unavailable
+            && seen.full
+            && seen.failed,
         "{seen:?}"
     );
 }

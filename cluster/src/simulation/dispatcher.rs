@@ -5,11 +5,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use toolpool_pool_core::outcome::Outcome;
+use toolpool_pool_core::outcome::{Doubt, DoubtCause, Outcome};
 use toolpool_pool_core::prompt::TurnId;
 use toolpool_routing::RoundRobin;
 
-use super::disk::{Fact, Row};
+use super::disk::{Disk, Fact, Row};
 use super::supervisor::Supervisor;
 use super::{Message, Order, Report, Stage, Turn};
 use crate::breaker::BreakerConfig;
@@ -244,7 +244,13 @@ impl Dispatcher {
             } => {
                 stage.tell(|| format!("{} ends: {outcome:?}", turn.id));
                 stage.judge.ended(turn.id, &outcome, true);
-                put(stage, turn.id, Row::Ended, Point::End, Fact::Ended(turn.id));
+                put(
+                    stage,
+                    turn.id,
+                    Row::Ended,
+                    Point::End,
+                    Fact::Ended(turn.id, outcome.clone()),
+                );
                 self.scheduler
                     .on_turn_ended(now, instance, &outcome, ready, out);
             }
@@ -320,13 +326,15 @@ impl Dispatcher {
                 Decision::End { turn, outcome, .. } => {
                     assert!(self.turns.remove(&turn).is_some(), "it was queued");
                     stage.judge.ended(turn, &outcome, false);
-                    put(stage, turn, Row::Ended, Point::End, Fact::Ended(turn));
+                    let fact = Fact::Ended(turn, outcome);
+                    put(stage, turn, Row::Ended, Point::End, fact);
                 }
                 Decision::Unavailable { turn, absent, .. } => {
                     assert!(absent >= SESSION_WAIT, "{turn} waited for {absent:?} only");
                     assert!(self.turns.remove(&turn).is_some(), "it was queued");
-                    stage.judge.unavailable(turn);
-                    put(stage, turn, Row::Ended, Point::End, Fact::Ended(turn));
+                    let outcome = stage.judge.unavailable(turn);
+                    let fact = Fact::Ended(turn, outcome);
+                    put(stage, turn, Row::Ended, Point::End, fact);
                 }
                 Decision::Interrupt { instance, .. } if self.departing[instance] => {}
                 Decision::Interrupt { turn, instance } => {
@@ -356,14 +364,52 @@ impl Dispatcher {
 
     /// Tells and does what the disk has by now.
     fn tell_durable(&mut self, stage: &mut Stage, supervisors: &mut [Supervisor]) {
-        while let Some(fact) = stage.disk.as_mut().and_then(|disk| disk.next()) {
-            match (fact, &mut stage.disk) {
-                (Fact::Accepted(turn), Some(disk)) => disk.tell_accepted(turn),
-                (Fact::Ended(turn), Some(disk)) => disk.tell_ended(turn),
-                (Fact::Departs { turn, instance }, _) => {
+        while let Some((fact, result)) = stage.disk.as_mut().and_then(|disk| disk.next()) {
+            let disk = stage.disk.as_mut().expect("it has facts");
+            let refused = fact.turn().is_some_and(|turn| disk.has_refused(turn));
+            let out = &mut self.decisions;
+            match fact {
+                Fact::Accepted(turn) if result.is_ok() => disk.tell_accepted(turn),
+                Fact::Accepted(turn) => {
+                    stage.tell(|| format!("{turn} is refused: {result:?}"));
+                    // If it has left the queue by now, its next record is in the line.
+                    if self.turns.remove(&turn).is_some() {
+                        self.scheduler.revoke(stage.now, turn, out);
+                        stage.judge.revoked(turn);
+                    }
+                }
+                Fact::Ended(turn, known) if refused => {
+                    self.scheduler.revoke_ended(&known);
+                    stage.judge.revoked(turn);
+                }
+                Fact::Ended(turn, _) if result.is_ok() => disk.tell_ended(turn),
+                Fact::Ended(turn, known) => {
+                    let told = unrecorded();
+                    self.scheduler.recount(&known, &told);
+                    stage.judge.recount(turn, &known, &told);
+                }
+                Fact::Departs { turn, instance } if refused => {
+                    self.departing[instance] = false;
+                    self.scheduler.on_not_given(instance);
+                    let now = stage.now;
+                    self.scheduler
+                        .revoke_assigned(now, instance, &turn.ticket, out);
+                    stage.judge.revoked(turn.id);
+                }
+                Fact::Departs { turn, instance } if result.is_err() => {
+                    self.departing[instance] = false;
+                    let available = self.scheduler.on_not_given(instance);
+                    let outcome = unrecorded();
+                    self.scheduler
+                        .on_turn_ended(stage.now, instance, &outcome, available, out);
+                    stage.judge.ended(turn.id, &outcome, false);
+                    let fact = Fact::Ended(turn.id, outcome);
+                    put(stage, turn.id, Row::Ended, Point::End, fact);
+                }
+                Fact::Departs { turn, instance } => {
                     self.departing[instance] = false;
                     let stops = self.shutdown.as_ref().is_some_and(|it| it.stopping);
-                    if stops || self.scheduler.is_withdrawn(instance) {
+                    if stops || has_failed(stage) || self.scheduler.is_withdrawn(instance) {
                         self.scheduler.on_not_given(instance);
                         self.take_back(stage, instance, turn);
                     } else {
@@ -373,6 +419,11 @@ impl Dispatcher {
                 _ => {}
             }
             self.carry_out(stage, supervisors);
+        }
+        let stops = self.shutdown.as_ref().is_some_and(|it| it.stopping);
+        if has_failed(stage) && !stops {
+            stage.judge.seen.failed = true;
+            self.begin_shutdown(stage, Duration::ZERO, supervisors);
         }
     }
 
@@ -397,14 +448,31 @@ impl Dispatcher {
         }
         shutdown.stopping = true;
         self.starts.close();
+        let outcome = if has_failed(stage) {
+            unrecorded()
+        } else {
+            Outcome::Cancelled
+        };
         self.scheduler
-            .end_queue(stage.now, &Outcome::Cancelled, &mut self.decisions);
+            .end_queue(stage.now, &outcome, &mut self.decisions);
         self.carry_out(stage, supervisors);
         for supervisor in supervisors {
             // A closed mailbox says the same as the order, which may find it full.
             supervisor.orders.push_back(Order::Stop);
         }
     }
+}
+
+fn has_failed(stage: &Stage) -> bool {
+    stage.disk.as_ref().is_some_and(Disk::has_failed)
+}
+
+/// What is told of what the disk does not have.
+fn unrecorded() -> Outcome {
+    Outcome::Indeterminate(Doubt {
+        cause: DoubtCause::JournalFailed,
+        detail: "the disk has failed".to_owned(),
+    })
 }
 
 /// Puts a record, if there is a disk.

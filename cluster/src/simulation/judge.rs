@@ -29,6 +29,7 @@ struct Account {
     read_by: Option<Place>,
     withdrawn: bool,
     ended: bool,
+    outcome: Option<Outcome>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +56,9 @@ pub(super) struct Seen {
     pub(super) limited: bool,
     /// A prompt waited for the instance of its session until that was given up.
     pub(super) unavailable: bool,
+    /// The disk had no space for a prompt, and failed for good.
+    pub(super) full: bool,
+    pub(super) failed: bool,
 }
 
 impl Seen {
@@ -70,6 +74,8 @@ impl Seen {
         self.paused |= other.paused;
         self.limited |= other.limited;
         self.unavailable |= other.unavailable;
+        self.full |= other.full;
+        self.failed |= other.failed;
     }
 }
 
@@ -119,6 +125,7 @@ impl Judge {
             read_by: None,
             withdrawn: false,
             ended: false,
+            outcome: None,
         };
         assert!(self.turns.insert(turn, account).is_none());
     }
@@ -202,19 +209,12 @@ impl Judge {
             !std::mem::replace(&mut account.ended, true),
             "{turn} ended twice"
         );
+        account.outcome = Some(outcome.clone());
         let (read, session) = (account.read_by.is_some(), account.session.clone());
         self.open -= 1;
-        let line = match outcome {
-            Outcome::Completed => {
-                assert!(ran && read, "{turn} was answered by nobody");
-                &mut self.books.completed
-            }
-            Outcome::Failed(_) => &mut self.books.failed,
-            Outcome::Cancelled => &mut self.books.cancelled,
-            Outcome::Expired => &mut self.books.expired,
-            Outcome::Indeterminate(_) => &mut self.books.indeterminate,
-        };
-        *line += 1;
+        let answered = *outcome == Outcome::Completed;
+        assert!(!answered || (ran && read), "{turn} was answered by nobody");
+        *self.books.line(outcome) += 1;
         if ran {
             return;
         }
@@ -233,16 +233,38 @@ impl Judge {
     }
 
     /// It ends in the queue, because the instance of its session does not come up. The session stays as it is.
-    pub(super) fn unavailable(&mut self, turn: TurnId) {
+    pub(super) fn unavailable(&mut self, turn: TurnId) -> Outcome {
         self.seen.unavailable = true;
         let session = self.turns[&turn].session.as_ref();
         assert!(session.is_some(), "others wait for no instance");
-        let failure = Failure {
+        let outcome = Outcome::Failed(Failure {
             class: FailureClass::SessionUnavailable,
             message: String::new(),
             retry_after: None,
-        };
-        self.ended(turn, &Outcome::Failed(failure), false);
+        });
+        self.ended(turn, &outcome, false);
+        outcome
+    }
+
+    /// There was no space for it, so it was never accepted, whatever has become of it since.
+    pub(super) fn revoked(&mut self, turn: TurnId) {
+        self.seen.full = true;
+        self.books.accepted -= 1;
+        self.books.refused += 1;
+        let account = self.account(turn);
+        assert_eq!(account.read_by, None, "{turn} was read and is refused");
+        account.ended = true;
+        match account.outcome.take() {
+            Some(outcome) => *self.books.line(&outcome) -= 1,
+            None => self.open -= 1,
+        }
+    }
+
+    /// An end that nobody heard is told as another, because it could not be kept.
+    pub(super) fn recount(&mut self, turn: TurnId, known: &Outcome, told: &Outcome) {
+        assert_eq!(self.account(turn).outcome.as_ref(), Some(known), "{turn}");
+        *self.books.line(known) -= 1;
+        *self.books.line(told) += 1;
     }
 
     pub(super) fn in_doubt(&self, turn: TurnId) {

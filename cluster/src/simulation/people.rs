@@ -62,6 +62,11 @@ impl People {
         self.left == 0
     }
 
+    /// They do nothing more.
+    pub(super) fn leave(&mut self) {
+        self.left = 0;
+    }
+
     pub(super) fn act(&mut self, stage: &mut Stage) -> Option<Message> {
         self.left -= 1;
         self.next = stage.within(self.pace);
