@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use toolpool_pool_core::launcher::GroupSignal;
+use toolpool_pool_core::launcher::{Exit, GroupSignal};
 use toolpool_pool_core::outcome::DoubtCause;
 use toolpool_pool_core::protocol::TurnEvent;
 use toolpool_pool_core::{
@@ -104,37 +104,49 @@ impl Supervisor {
     pub(super) async fn on_happening(&mut self, happening: Happening) {
         match happening {
             Happening::Turn(event) => self.on_turn_event(event).await,
-            Happening::TooLong { limit } => self.inputs.push_back(Input::Lost {
-                cause: DoubtCause::OutputLimit,
-                detail: format!("the reply outgrew {limit} bytes; raise `max_reply_bytes` in the profile if replies may be longer"),
-            }),
-            Happening::Exited(exit) => {
-                let starts = self.machine.state() == InstanceState::Starting;
-                let (written, last, printed) = match &self.connection {
-                    Some(connection) => (
-                        connection.turn_was_written(),
-                        connection.last_lines(LAST_LINES),
-                        (!self.machine.ends_as_wished()).then(|| Box::new(connection.printed())),
-                    ),
-                    None => (true, Vec::new(), None),
-                };
-                let is_silent = |it: &Connection| it.pulse().heard.is_none();
-                let silent = self.connection.as_deref().is_some_and(is_silent);
-                if let Some(running) = &mut self.running {
-                    running.untouched = silent && self.recipe.profile.quiet_until_output;
-                }
-                let leaked = self.connection.as_ref().is_some_and(|it| it.leaked());
-                let words = words(&last, printed.as_deref().filter(|_| starts));
-                self.left = self
-                    .connection
-                    .take()
-                    .filter(|_| self.recipe.resumes && self.memory.is_worth_resuming())
-                    .and_then(|connection| connection.left());
-                let generation = self.machine.generation();
-                self.report(Report::Exited { generation, exit, leaked, last, printed }).await;
-                self.inputs.push_back(Input::Exited { exit, written, words });
+            Happening::TooLong { limit } => {
+                let detail = format!(
+                    "the reply outgrew {limit} bytes; raise `max_reply_bytes` in the profile if replies may be longer"
+                );
+                let cause = DoubtCause::OutputLimit;
+                self.inputs.push_back(Input::Lost { cause, detail });
             }
+            Happening::Exited(exit) => self.on_exited(exit).await,
         }
+    }
+
+    async fn on_exited(&mut self, exit: Exit) {
+        let connection = self.connection.take().expect("it has told of its end");
+        let written = connection.turn_was_written();
+        let leaked = connection.leaked();
+        let last = connection.last_lines(LAST_LINES);
+        let failed = !self.machine.ends_as_wished();
+        let printed = failed.then(|| Box::new(connection.printed()));
+        let starts = self.machine.state() == InstanceState::Starting;
+        let words = words(&last, printed.as_deref().filter(|_| starts));
+        if let Some(running) = &mut self.running {
+            let silent = connection.pulse().heard.is_none();
+            running.untouched = silent && self.recipe.profile.quiet_until_output;
+        }
+        let resumes = self.recipe.resumes && self.memory.is_worth_resuming();
+        // What is not kept is gone before anybody hears of the end.
+        self.left = Some(connection)
+            .filter(|_| resumes)
+            .and_then(|connection| connection.left());
+        let generation = self.machine.generation();
+        self.report(Report::Exited {
+            generation,
+            exit,
+            leaked,
+            last,
+            printed,
+        })
+        .await;
+        self.inputs.push_back(Input::Exited {
+            exit,
+            written,
+            words,
+        });
     }
 
     async fn on_turn_event(&mut self, event: TurnEvent) {
