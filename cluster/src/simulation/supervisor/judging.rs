@@ -1,7 +1,7 @@
 //! What must be true of one instance, whatever it is about to do.
 //!
 //! Owns the checks of its process, its restarts and its kills. Must not change anything but what they remember. Invariant:
-//! a check looks at the process and the clock, not at what the machine believes of them.
+//! what the machine believes is held against the process and the clock, and never taken for granted.
 
 use std::time::{Duration, Instant};
 
