@@ -213,10 +213,6 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
         let path = path.clone();
         move |trouble: Trouble| trouble.at(&path, action)
     };
-    let sqlite = |action| {
-        let at = at(action);
-        move |error: rusqlite::Error| at(error.into())
-    };
 
     let mut connection = file::writer(&path)?;
     let found = schema::format(&connection).map_err(at("read its format"))?;

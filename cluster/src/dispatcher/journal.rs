@@ -125,7 +125,7 @@ impl Journal {
 
     fn put(&mut self, record: Record, point: Point, fact: Fact) {
         let number = self.line.wait(point, fact);
-        if let Some(error) = &self.failed {
+        if let Some(error) = self.failed.get() {
             return self.line.settle(number, Err(error.clone()));
         }
         let answer = Answer {
@@ -414,10 +414,14 @@ impl Dispatcher {
             detail.push_str("; it may not have the ends of ");
             detail.push_str(&ends.join(", "));
         }
-        self.on_journal_error(&StoreError::Failed {
+        let error = StoreError::Failed {
             path: "the journal".to_owned(),
             detail,
-        });
+        };
+        if let Some(journal) = &mut self.history.journal {
+            journal.line.fail(&error);
+        }
+        self.on_journal_error(&error);
     }
 
     /// Tells and does what the journal has by now.
