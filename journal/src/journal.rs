@@ -62,7 +62,7 @@ impl Options {
 
 /// A journal, and the right to write it. Cheap to clone.
 ///
-/// The last handle that goes writes what waits and closes the file, which takes a moment: ten seconds at most. Then a disk
+/// The last handle that goes writes what waits and closes the file, which takes a moment: 30 seconds at most. Then a disk
 /// that hangs is left to a thread of its own, and the next opening finds what that has written.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
@@ -78,8 +78,8 @@ struct Inner {
     patience: Duration,
 }
 
-/// How long a writer is waited for that does not answer, as on a disk that hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a writer is waited for that does not answer, as on a disk that hangs. One that is only slow has synced by then.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The same if it was waited for already.
 const NO_PATIENCE: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ impl Journal {
         &self.0.recovered
     }
 
-    /// Waits until everything that was put is in the file. Blocks, for ten seconds at most.
+    /// Waits until everything that was put is in the file. Blocks, for 30 seconds at most.
     ///
     /// # Errors
     /// If the journal has failed, or does not answer: then it counts as failed.
