@@ -113,8 +113,8 @@ impl<A> Replacements<A> {
         self.waiting.push_back((instance, wish));
     }
 
-    /// The wish to grant now, if any. It is under way until [`Replacements::over`]. What is worn waits while it
-    /// `may_start` nothing.
+    /// The wish to grant now, if any. It is under way until [`Replacements::over`]. An instance that
+    /// may not start a process now keeps the worn one until it may.
     pub(crate) fn next(&mut self, may_start: impl Fn(usize) -> bool) -> Option<(usize, Wish<A>)> {
         if self.under_way.is_some() {
             return None;
