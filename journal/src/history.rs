@@ -271,3 +271,52 @@ fn json(value: ValueRef<'_>) -> Value {
         ValueRef::Blob(bytes) => seal::hex(bytes).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+    use toolpool_cluster::{Accepted, OnLoss, Prompt, Record, RetryPolicy, Store as _};
+
+    use super::*;
+
+    #[test]
+    fn what_was_prepared_once_is_not_prepared_anew_for_each_prompt() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("books.db");
+        let journal = Journal::open(&path).expect("a new one");
+        for turn in 1..=10 {
+            let accepted = Accepted {
+                turn: TurnId(turn),
+                cluster: "main".into(),
+                at: std::time::SystemTime::now(),
+                key: None,
+                prompt: Prompt::text("fix it"),
+                session: None,
+                tool: None,
+                role: None,
+                target: None,
+                labels: Vec::new(),
+                queue_timeout: None,
+                turn_timeout: None,
+                land: None,
+                on_loss: OnLoss::Fail,
+                retry: RetryPolicy::Once,
+                attempts: 0,
+            };
+            journal.put(Record::Accepted(Box::new(accepted)), None);
+        }
+        journal.flush().expect("it is kept");
+        let history = journal.history().expect("it can be read");
+        for turn in 1..=10 {
+            history.show(TurnId(turn)).expect("it can be read");
+        }
+        for sql in [
+            "SELECT turn, at, outcome, who, note, seal FROM settlements WHERE turn = ?1 ORDER BY id",
+            "SELECT id, instance, turn, body, seal FROM events WHERE turn = ?1 ORDER BY id",
+        ] {
+            let select = history.connection.prepare_cached(sql).expect("it is right");
+            assert!(select.get_status(StatementStatus::Run) >= 10, "{sql}");
+            assert_eq!(select.get_status(StatementStatus::RePrepare), 0, "{sql}");
+        }
+    }
+}
