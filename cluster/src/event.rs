@@ -13,6 +13,7 @@ use toolpool_pool_core::prompt::TurnId;
 use crate::explain::Next;
 use crate::instance::InstanceState;
 use crate::permission::PermissionId;
+use crate::seconds::{maybe_seconds, seconds, unix_seconds};
 
 /// One fact.
 #[derive(Clone, Debug, Serialize)]
@@ -440,26 +441,6 @@ pub enum EventKind {
 pub trait EventSink: Send {
     /// Takes the next event.
     fn on_event(&mut self, event: &Event);
-}
-
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
-}
-
-fn maybe_seconds<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration
-        .map(|duration| duration.as_secs_f64())
-        .serialize(serializer)
-}
-
-fn unix_seconds<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let since = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    serializer.serialize_f64(since.as_secs_f64())
 }
 
 fn word<S: Serializer>(state: &InstanceState, serializer: S) -> Result<S::Ok, S::Error> {

@@ -29,6 +29,8 @@ mod reply;
 mod restarts;
 mod retry;
 mod scheduler;
+#[doc(hidden)]
+pub mod seconds;
 mod session;
 #[cfg(test)]
 mod simulation;

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use toolpool_cluster::TurnId;
+use toolpool_cluster::seconds::{maybe_seconds, maybe_unix_seconds, unix_seconds};
 
 use super::State;
 
@@ -263,30 +264,4 @@ pub struct Table {
     pub rows: Vec<Vec<serde_json::Value>>,
     /// There are more rows than were asked for.
     pub more: bool,
-}
-
-fn unix_seconds<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let since = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    serializer.serialize_f64(since.as_secs_f64())
-}
-
-fn maybe_unix_seconds<S: Serializer>(
-    at: &Option<SystemTime>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => unix_seconds(at, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-fn maybe_seconds<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration
-        .map(|duration| duration.as_secs_f64())
-        .serialize(serializer)
 }
