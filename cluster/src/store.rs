@@ -210,6 +210,30 @@ pub struct Accepted {
     pub attempts: u32,
 }
 
+impl Accepted {
+    /// A prompt that asks for nothing in particular and was given to nobody yet.
+    pub fn new(turn: TurnId, cluster: &str, at: SystemTime, prompt: Prompt) -> Self {
+        Self {
+            turn,
+            cluster: cluster.into(),
+            at,
+            key: None,
+            prompt,
+            session: None,
+            tool: None,
+            role: None,
+            target: None,
+            labels: Vec::new(),
+            queue_timeout: None,
+            turn_timeout: None,
+            land: None,
+            on_loss: OnLoss::default(),
+            retry: RetryPolicy::default(),
+            attempts: 0,
+        }
+    }
+}
+
 /// A prompt on its way to a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispatching {
@@ -277,6 +301,15 @@ pub enum Known {
     Running(Box<Accepted>),
     /// It has its end.
     Ended(Box<Accepted>, Box<Reply>),
+}
+
+impl Known {
+    /// The prompt as it was accepted.
+    pub fn accepted(&self) -> &Accepted {
+        match self {
+            Self::Queued(accepted) | Self::Running(accepted) | Self::Ended(accepted, _) => accepted,
+        }
+    }
 }
 
 /// Why something is not in the books.

@@ -11,9 +11,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
-use toolpool_cluster::{
-    Accepted, Dispatching, OnLoss, Outcome, Prompt, Record, Reply, RetryPolicy, Store, TurnId,
-};
+use toolpool_cluster::{Accepted, Dispatching, Outcome, Prompt, Record, Reply, Store, TurnId};
 use toolpool_journal::{History, Journal, Query};
 
 const CALLERS: [usize; 3] = [1, 8, 64];
@@ -218,25 +216,11 @@ impl Kept for Books {
         let turn = TurnId(self.turns[caller]);
         if step == 0 {
             let accepted = Accepted {
-                turn,
-                cluster: "main".into(),
-                at,
                 key: Some(format!(
                     "key-{:016x}",
                     turn.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 )),
-                prompt: Prompt::text(self.text.clone()),
-                session: None,
-                tool: None,
-                role: None,
-                target: None,
-                labels: Vec::new(),
-                queue_timeout: None,
-                turn_timeout: None,
-                land: None,
-                on_loss: OnLoss::Fail,
-                retry: RetryPolicy::Once,
-                attempts: 0,
+                ..Accepted::new(turn, "main", at, Prompt::text(self.text.clone()))
             };
             self.journal.put(Record::Accepted(Box::new(accepted)), None);
             let dispatching = Dispatching {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use toolpool_cluster::{
-    Accepted, Attribution, Dispatching, Event, EventKind, Grade, OnLoss, Outcome, PermissionId,
-    Prompt, Record, Reply, RetryPolicy, Store, StoreError, TurnId, Usage,
+    Accepted, Attribution, Dispatching, Event, EventKind, Grade, Outcome, PermissionId, Prompt,
+    Record, Reply, Store, StoreError, TurnId, Usage,
 };
 use toolpool_journal::Journal;
 
@@ -32,24 +32,7 @@ pub(crate) fn at(seconds: u64) -> SystemTime {
 }
 
 pub(crate) fn accepted(turn: u64, text: &str) -> Accepted {
-    Accepted {
-        turn: TurnId(turn),
-        cluster: "main".into(),
-        at: at(turn),
-        key: None,
-        prompt: Prompt::text(text),
-        session: None,
-        tool: None,
-        role: None,
-        target: None,
-        labels: Vec::new(),
-        queue_timeout: None,
-        turn_timeout: None,
-        land: None,
-        on_loss: OnLoss::Fail,
-        retry: RetryPolicy::Once,
-        attempts: 0,
-    }
+    Accepted::new(TurnId(turn), "main", at(turn), Prompt::text(text))
 }
 
 pub(crate) fn keyed(turn: u64, text: &str, key: &str) -> Accepted {
