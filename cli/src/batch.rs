@@ -166,7 +166,11 @@ async fn run_items(args: BatchArgs, begun: Option<Manifest>) -> Result<Exit, Cli
     }
     let kept = keep(&args, &settings, &items, begun)?;
     let items = match &kept {
-        Some(kept) => earlier::look(&kept.journal, &kept.batch, items, &args.rerun)?,
+        Some(kept) => {
+            let known = kept.journal.of_batch(&kept.batch);
+            let known = known.map_err(journal::failed)?;
+            earlier::look(known, &kept.batch, items, &args.rerun)
+        }
         None => items.into_iter().map(Todo::new).collect(),
     };
     let left = items.iter().filter(|todo| todo.runs).count();

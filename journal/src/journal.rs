@@ -132,6 +132,19 @@ impl Journal {
         }
     }
 
+    /// The prompts with that label `batch`, in the order of their numbers, and what is known of each.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn of_batch(&self, batch: &str) -> Result<Vec<Known>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection
+                .prepare_cached("SELECT turn FROM prompts WHERE batch = ?1 ORDER BY turn")?;
+            let turns = select.query_map([batch], |row| Ok(record::turn(row.get(0)?)))?;
+            turns.map(|turn| known(connection, turn?)).collect()
+        })
+    }
+
     /// Runs something between records, where they are written, and waits for it.
     pub(crate) fn on_writer<T: Send + 'static>(
         &self,
@@ -304,19 +317,7 @@ impl Store for Journal {
             let Some(turn) = turn.map(record::turn) else {
                 return Ok(None);
             };
-            let accepted = Box::new(record::read_accepted(connection, turn)?);
-            if let Some((mut reply, _)) = record::read_ended(connection, turn)? {
-                if let Some(outcome) = record::read_settled(connection, turn)? {
-                    reply.outcome = outcome;
-                }
-                return Ok(Some(Known::Ended(accepted, Box::new(reply))));
-            }
-            let is_running = is_with_a_tool(connection, turn)?;
-            Ok(Some(if is_running {
-                Known::Running(accepted)
-            } else {
-                Known::Queued(accepted)
-            }))
+            known(connection, turn).map(Some)
         })
     }
 
@@ -367,6 +368,22 @@ impl Store for Journal {
         folders.push(".sessions");
         Some(folders.into())
     }
+}
+
+fn known(connection: &Connection, turn: TurnId) -> Result<Known, Trouble> {
+    let accepted = Box::new(record::read_accepted(connection, turn)?);
+    if let Some((mut reply, _)) = record::read_ended(connection, turn)? {
+        if let Some(outcome) = record::read_settled(connection, turn)? {
+            reply.outcome = outcome;
+        }
+        return Ok(Known::Ended(accepted, Box::new(reply)));
+    }
+    let is_running = is_with_a_tool(connection, turn)?;
+    Ok(if is_running {
+        Known::Running(accepted)
+    } else {
+        Known::Queued(accepted)
+    })
 }
 
 /// Whether a tool may have read something of an open prompt.

@@ -5,13 +5,10 @@
 
 use std::collections::HashMap;
 
-use toolpool::journal::{Journal, Query};
-use toolpool::{FailureClass, Known, Outcome, Reply, Store as _};
+use toolpool::{FailureClass, Known, Outcome, Reply};
 
 use super::items::Item;
 use super::report::{BatchItem, ItemEnd};
-use crate::error::CliError;
-use crate::journal::failed;
 
 /// Items to run again although they have their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -22,6 +19,20 @@ pub(super) enum Rerun {
     Indeterminate,
     /// All, also those that are ok
     All,
+}
+
+/// What the journal knows of an item: its latest prompt.
+enum Latest {
+    Open { run: u32 },
+    Ended { run: u32, reply: Box<Reply> },
+}
+
+impl Latest {
+    fn run(&self) -> u32 {
+        match self {
+            Self::Open { run } | Self::Ended { run, .. } => *run,
+        }
+    }
 }
 
 /// The key of an item's prompt, which nothing else ever has.
@@ -50,54 +61,52 @@ impl Todo {
     }
 }
 
-/// Finds out what is left of a batch.
-pub(super) fn look(
-    journal: &Journal,
-    batch: &str,
-    items: Vec<Item>,
-    rerun: &[Rerun],
-) -> Result<Vec<Todo>, CliError> {
-    let newest = newest(journal, batch)?;
+/// Finds out what is left of a batch, of whose prompts this is known.
+pub(super) fn look(known: Vec<Known>, batch: &str, items: Vec<Item>, rerun: &[Rerun]) -> Vec<Todo> {
+    let mut latest = latest(known, batch);
     let look = |mut item: Item| {
-        let known = match newest.get(&item.name) {
-            Some(run) => {
-                item.run = *run;
-                journal
-                    .find(&key(batch, &item.name, *run))
-                    .map_err(failed)?
+        let (before, runs) = match latest.remove(&item.name) {
+            None => (None, true),
+            // With its key the prompt is run under its old number.
+            Some(Latest::Open { run }) => {
+                item.run = run;
+                (None, true)
             }
-            None => None,
-        };
-        let (before, runs) = match known {
-            // With its key a queued prompt is run under its old number.
-            None | Some(Known::Queued(_) | Known::Running(_)) => (None, true),
-            Some(Known::Ended(_, reply)) => {
-                let before = BatchItem::from_earlier_run(&item.name, item.run, &reply);
-                item.run += 1;
+            Some(Latest::Ended { run, reply }) => {
+                item.run = run + 1;
+                let before = BatchItem::from_earlier_run(&item.name, run, &reply);
                 (Some(before), runs_again(&reply, rerun))
             }
         };
-        Ok(Todo { item, before, runs })
+        Todo { item, before, runs }
     };
     items.into_iter().map(look).collect()
 }
 
-/// The number of each item's newest prompt. The older ones may be gone from the journal.
-fn newest(journal: &Journal, batch: &str) -> Result<HashMap<String, u32>, CliError> {
-    let query = Query {
-        batch: Some(batch.to_owned()),
-        ..Query::default()
-    };
-    let mut newest: HashMap<String, u32> = HashMap::new();
-    for row in journal.history()?.find(&query)? {
-        let run = row.key.as_deref().and_then(|key| key.rsplit_once('#'));
-        let run = run.and_then(|(_, run)| run.parse().ok());
-        if let (Some(item), Some(run)) = (row.item, run) {
-            let known = newest.entry(item).or_insert(run);
-            *known = run.max(*known);
+/// By the names of the items.
+fn latest(known: Vec<Known>, batch: &str) -> HashMap<String, Latest> {
+    let mut latest: HashMap<String, Latest> = HashMap::new();
+    for known in known {
+        // Others may have put the label on their prompts, but never the key.
+        let Some((item, run)) = item_and_run(&known, batch) else {
+            continue;
+        };
+        if latest.get(&item).is_some_and(|before| before.run() > run) {
+            continue;
         }
+        let found = match known {
+            Known::Ended(_, reply) => Latest::Ended { run, reply },
+            Known::Queued(_) | Known::Running(_) => Latest::Open { run },
+        };
+        latest.insert(item, found);
     }
-    Ok(newest)
+    latest
+}
+
+fn item_and_run(known: &Known, batch: &str) -> Option<(String, u32)> {
+    let rest = known.accepted().key.as_ref()?.strip_prefix(batch)?;
+    let (item, run) = rest.strip_prefix('/')?.rsplit_once('#')?;
+    Some((item.to_owned(), run.parse().ok()?))
 }
 
 /// Whether an item is run again that has this end.
@@ -126,14 +135,10 @@ fn never_ran(reply: &Reply) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
     use std::time::{Duration, SystemTime};
 
-    use toolpool::journal::Retention;
     use toolpool::worktree::Landed;
-    use toolpool::{
-        Accepted, Doubt, DoubtCause, Failure, OnLoss, Prompt, Record, RetryPolicy, TurnId,
-    };
+    use toolpool::{Accepted, Doubt, DoubtCause, Failure, Prompt, TurnId};
 
     use super::*;
 
@@ -210,86 +215,42 @@ mod tests {
         }
     }
 
-    /// A prompt of an item that was accepted in the year 1970, and its end if it has one.
-    fn put(journal: &Journal, item: &str, run: u32, end: Option<(Outcome, SystemTime)>) {
-        let turn = journal.next_turn();
-        let accepted = Accepted {
-            turn,
-            cluster: "main".into(),
-            at: SystemTime::UNIX_EPOCH,
-            key: Some(key("b1", item, run)),
-            prompt: Prompt::text("x"),
-            session: None,
-            tool: None,
-            role: None,
-            target: None,
-            labels: vec![
-                ("batch".to_owned(), "b1".to_owned()),
-                ("item".to_owned(), item.to_owned()),
-            ],
-            queue_timeout: None,
-            turn_timeout: None,
-            land: None,
-            on_loss: OnLoss::Fail,
-            retry: RetryPolicy::default(),
-            attempts: 0,
-        };
-        let (done, written) = mpsc::channel();
-        let say = move |result| drop(done.send(result));
-        match end {
-            None => journal.put(Record::Accepted(Box::new(accepted)), Some(Box::new(say))),
-            Some((outcome, at)) => {
-                journal.put(Record::Accepted(Box::new(accepted)), None);
-                let reply = Box::new(Reply {
-                    turn,
-                    ..reply(outcome, true)
-                });
-                let ended = Record::Ended {
-                    reply,
-                    attempts: 1,
-                    at,
-                };
-                journal.put(ended, Some(Box::new(say)));
-            }
-        }
-        written.recv().expect("an answer").expect("it is kept");
-    }
-
     #[test]
-    fn the_latest_prompt_of_an_item_counts_also_when_the_earlier_ones_were_pruned() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let journal = Journal::open(folder.path().join("books.db")).expect("a new one");
-        let old = SystemTime::UNIX_EPOCH;
-        let now = SystemTime::now();
-        put(&journal, "twice", 1, Some((in_doubt(), old)));
-        let failed = failed(FailureClass::Network);
-        put(&journal, "queued", 1, Some((failed, old)));
-        put(&journal, "twice", 2, Some((Outcome::Completed, now)));
-        put(&journal, "queued", 2, None);
+    fn the_latest_prompt_of_an_item_counts() {
+        let accepted = |key: String| {
+            let prompt =
+                Accepted::new(TurnId(7), "main", SystemTime::UNIX_EPOCH, Prompt::text("x"));
+            Box::new(Accepted {
+                key: Some(key),
+                ..prompt
+            })
+        };
+        let ended = |key, outcome| Known::Ended(accepted(key), Box::new(reply(outcome, true)));
+        let known = vec![
+            ended(key("b1", "twice", 2), Outcome::Completed),
+            ended(key("b1", "twice", 1), in_doubt()),
+            ended(key("b1", "queued", 1), failed(FailureClass::Network)),
+            Known::Queued(accepted(key("b1", "queued", 2))),
+            ended(key("b1", "a#1/b", 1), Outcome::Completed),
+            // The earlier ones were pruned.
+            ended(key("b1", "old", 4), Outcome::Completed),
+            // Labels are anybody's, keys are not.
+            ended("mine".to_owned(), Outcome::Completed),
+            ended(key("b2", "new", 1), Outcome::Completed),
+        ];
         let item = |name: &str| Item {
             name: name.to_owned(),
             prompt: String::new(),
             is_file: false,
             run: 1,
         };
-        let items = ["twice", "queued", "new"].map(item).to_vec();
-        for pruned in [false, true] {
-            if pruned {
-                let day = Some(Duration::from_secs(86_400));
-                let retention = Retention {
-                    older_than: day,
-                    ..Retention::default()
-                };
-                let pruned = journal.prune(&retention).expect("it can be written");
-                assert_eq!(pruned.prompts, 2);
-            }
-            let todo = look(&journal, "b1", items.clone(), &[]);
-            let todo = todo.unwrap_or_else(|error| panic!("{}", error.text()));
-            let found: Vec<_> = todo.iter().map(|todo| (todo.runs, todo.item.run)).collect();
-            // A queued one runs under its own number, whatever came before it.
-            assert_eq!(found, [(false, 3), (true, 2), (true, 1)]);
-            let before = todo[0].before.as_ref().expect("an end");
-            assert_eq!((before.end, before.attempts), (ItemEnd::Ok, 2));
-        }
+        let items = ["twice", "queued", "a#1/b", "new", "old"].map(item);
+        let todo = look(known, "b1", items.into(), &[]);
+        let found: Vec<_> = todo.iter().map(|todo| (todo.runs, todo.item.run)).collect();
+        // A queued one runs under its own number, whatever came before it.
+        let expected = [(false, 3), (true, 2), (false, 2), (true, 1), (false, 5)];
+        assert_eq!(found, expected);
+        let before = todo[0].before.as_ref().expect("an end");
+        assert_eq!((before.end, before.attempts), (ItemEnd::Ok, 2));
     }
 }
