@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use toolpool_cluster::{
     Accepted, AskError, ClusterManager, Done, Event, EventKind, EventSink, Events, Heard, Known,
     Record, Reply, Store, StoreError, Submission, SubmitError, TurnId,
@@ -200,6 +201,27 @@ pub(crate) async fn with(desk: &Desk) -> (ClusterManager, Tool, Tools) {
     one(|builder| builder.journal(desk.clone())).await
 }
 
+/// Asks, and does not wait for the answer.
+pub(crate) fn asking(
+    cluster: &ClusterManager,
+    submission: impl Into<Submission>,
+) -> JoinHandle<Result<Reply, AskError>> {
+    let (cluster, submission) = (cluster.clone(), submission.into());
+    tokio::spawn(async move { cluster.ask(submission).await })
+}
+
+/// The first prompt of a cluster, on its way to its tool.
+async fn begun(
+    desk: &Desk,
+    cluster: &ClusterManager,
+    text: &str,
+) -> JoinHandle<Result<Reply, AskError>> {
+    let asked = asking(cluster, text);
+    desk.release(&format!("accepted t101 {text}")).await;
+    desk.release("dispatching t101.1").await;
+    asked
+}
+
 async fn reads_nothing(tool: &mut Tool) {
     let read = tokio::time::timeout(Duration::from_secs(60), tool.read_some(1));
     assert!(read.await.is_err(), "a byte was written");
@@ -305,14 +327,8 @@ async fn the_next_prompt_does_not_wait_for_the_record_of_the_end_before_it() {
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
     let mut events = cluster.subscribe();
-    let ask = |text: &'static str| {
-        let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.ask(text).await })
-    };
-    let first = ask("first");
-    desk.release("accepted t101 first").await;
-    desk.release("dispatching t101.1").await;
-    let second = ask("second");
+    let first = begun(&desk, &cluster, "first").await;
+    let second = asking(&cluster, "second");
     desk.release("accepted t102 second").await;
     tool.turn().await;
     settle().await;
@@ -447,14 +463,8 @@ async fn a_full_journal_refuses_prompts_and_lets_turns_end_until_there_is_space_
 async fn a_refused_prompt_that_was_cancelled_first_was_never_accepted() {
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
-    let ask = |text: &'static str| {
-        let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.ask(text).await })
-    };
-    let running = ask("running");
-    desk.release("accepted t101 running").await;
-    desk.release("dispatching t101.1").await;
-    let queued = ask("queued");
+    let running = begun(&desk, &cluster, "running").await;
+    let queued = asking(&cluster, "queued");
     settle().await;
     queued.abort();
     settle().await;
@@ -476,18 +486,12 @@ async fn a_journal_that_fails_stops_the_cluster_and_everybody_is_told_what_becam
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
     let mut events = cluster.subscribe();
-    let ask = |text: &'static str| {
-        let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.ask(text).await })
-    };
-    let running = ask("running");
-    desk.release("accepted t101 running").await;
-    desk.release("dispatching t101.1").await;
+    let running = begun(&desk, &cluster, "running").await;
     let read = tool.read().await;
     assert_eq!(read.text, "running");
-    let queued = ask("queued");
+    let queued = asking(&cluster, "queued");
     desk.release("accepted t102 queued").await;
-    let unknown = ask("unknown");
+    let unknown = asking(&cluster, "unknown");
     settle().await;
     desk.fill(Some(failed()));
     desk.answer("accepted t103 unknown", Err(failed())).await;
@@ -548,12 +552,7 @@ async fn a_journal_that_cannot_be_read_any_more_says_what_became_of_the_records_
 async fn an_end_that_cannot_be_recorded_is_in_doubt_though_the_tool_has_answered() {
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
-    let asked = tokio::spawn({
-        let cluster = cluster.clone();
-        async move { cluster.ask("answered").await }
-    });
-    desk.release("accepted t101 answered").await;
-    desk.release("dispatching t101.1").await;
+    let asked = begun(&desk, &cluster, "answered").await;
     tool.turn().await;
     desk.answer("ended t101 completed 1 main/1: answered", Err(failed()))
         .await;
@@ -573,10 +572,7 @@ async fn an_end_that_cannot_be_recorded_is_in_doubt_though_the_tool_has_answered
 async fn a_store_that_lets_go_of_a_record_has_failed() {
     let desk = Desk::default();
     let (cluster, _tool, _tools) = with(&desk).await;
-    let asked = tokio::spawn({
-        let cluster = cluster.clone();
-        async move { cluster.ask("lost").await }
-    });
+    let asked = asking(&cluster, "lost");
     settle().await;
     let lost = std::mem::take(&mut desk.papers().waiting);
     drop(lost);
@@ -590,12 +586,7 @@ async fn a_store_that_lets_go_of_a_record_has_failed() {
 async fn a_shutdown_waits_until_the_last_end_is_durable() {
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
-    let asked = tokio::spawn({
-        let cluster = cluster.clone();
-        async move { cluster.ask(Submission::text("last")).await }
-    });
-    desk.release("accepted t101 last").await;
-    desk.release("dispatching t101.1").await;
+    let asked = begun(&desk, &cluster, "last").await;
     tool.turn().await;
     let stopping = tokio::spawn(async move { cluster.shutdown().await });
     tokio::time::sleep(Duration::from_secs(29)).await;

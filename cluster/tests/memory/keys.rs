@@ -3,47 +3,21 @@
 use std::time::{Duration, SystemTime};
 
 use toolpool_cluster::{
-    Accepted, AskError, ClusterManager, Known, Record, Reply, Store as _, Submission, SubmitError,
-    TurnId,
+    Accepted, AskError, Known, Record, Store as _, Submission, SubmitError, TurnId,
 };
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 use toolpool_pool_core::prompt::Prompt;
 
-use crate::journaling::{Desk, Sink, with};
+use crate::journaling::{Desk, Sink, asking, with};
 use crate::tool::{LONG, one, settle};
 
 fn keyed(text: &str) -> Submission {
     Submission::text(text).key("k")
 }
 
-fn asking(
-    cluster: &ClusterManager,
-    submission: Submission,
-) -> tokio::task::JoinHandle<Result<Reply, AskError>> {
-    let cluster = cluster.clone();
-    tokio::spawn(async move { cluster.ask(submission).await })
-}
-
 /// What an earlier cluster has accepted.
 fn accepted(turn: u64, text: &str) -> Accepted {
-    Accepted {
-        turn: TurnId(turn),
-        cluster: "main".into(),
-        at: SystemTime::now(),
-        key: None,
-        prompt: Prompt::text(text),
-        session: None,
-        tool: None,
-        role: None,
-        target: None,
-        labels: Vec::new(),
-        queue_timeout: None,
-        turn_timeout: None,
-        land: None,
-        on_loss: toolpool_cluster::OnLoss::Fail,
-        retry: toolpool_cluster::RetryPolicy::Once,
-        attempts: 0,
-    }
+    Accepted::new(TurnId(turn), "main", SystemTime::now(), Prompt::text(text))
 }
 
 fn left(desk: &Desk, accepted: Accepted) {
