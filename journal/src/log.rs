@@ -97,7 +97,7 @@ fn damage(log: &[u8]) -> Option<usize> {
     if !page.is_power_of_two() || page < 512 {
         return None;
     }
-    // The one before, if it fits what is before that.
+    // What the frame before says that its sum is.
     let mut before = is_sound.then(|| Sum::stored(&header[24..]));
     let mut first = (!is_sound).then_some(0);
     let mut is_commit = false;

@@ -221,6 +221,35 @@ fn prompts_are_found_by_their_words_and_by_all_else() {
     }
 }
 
+#[test]
+fn a_batch_is_known_by_all_of_its_prompts_in_their_order() {
+    let (_folder, path) = place();
+    let journal = Journal::open(&path).expect("a new one");
+    five(&journal);
+    let waits = Accepted {
+        labels: vec![("batch".to_owned(), "b1".to_owned())],
+        ..accepted(6, "waits")
+    };
+    accept(&journal, waits);
+    let known = journal.of_batch("b1").expect("it can be read");
+    let ends: Vec<_> = known
+        .iter()
+        .map(|known| match known {
+            Known::Ended(prompt, reply) => (prompt.turn.0, reply.outcome.word()),
+            Known::Queued(prompt) => (prompt.turn.0, "queued"),
+            Known::Running(prompt) => (prompt.turn.0, "running"),
+        })
+        .collect();
+    let expected = [
+        (1, "completed"),
+        (2, "indeterminate"),
+        (5, "completed"),
+        (6, "queued"),
+    ];
+    assert_eq!(ends, expected);
+    assert!(journal.of_batch("b2").expect("it can be read").is_empty());
+}
+
 /// The last turn of which the words are indexed.
 fn indexed(history: &History) -> i64 {
     let sql = "SELECT last FROM numbers WHERE name = 'indexed'";
