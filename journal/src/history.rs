@@ -275,7 +275,7 @@ fn json(value: ValueRef<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use rusqlite::StatementStatus;
-    use toolpool_cluster::{Accepted, OnLoss, Prompt, Record, RetryPolicy, Store as _};
+    use toolpool_cluster::{Accepted, Prompt, Record, Store as _};
 
     use super::*;
 
@@ -285,24 +285,12 @@ mod tests {
         let path = folder.path().join("books.db");
         let journal = Journal::open(&path).expect("a new one");
         for turn in 1..=10 {
-            let accepted = Accepted {
-                turn: TurnId(turn),
-                cluster: "main".into(),
-                at: std::time::SystemTime::now(),
-                key: None,
-                prompt: Prompt::text("fix it"),
-                session: None,
-                tool: None,
-                role: None,
-                target: None,
-                labels: Vec::new(),
-                queue_timeout: None,
-                turn_timeout: None,
-                land: None,
-                on_loss: OnLoss::Fail,
-                retry: RetryPolicy::Once,
-                attempts: 0,
-            };
+            let accepted = Accepted::new(
+                TurnId(turn),
+                "main",
+                std::time::SystemTime::now(),
+                Prompt::text("fix it"),
+            );
             journal.put(Record::Accepted(Box::new(accepted)), None);
         }
         journal.flush().expect("it is kept");

@@ -527,14 +527,10 @@ async fn a_journal_that_fails_stops_the_cluster_and_everybody_is_told_what_becam
 async fn a_journal_that_cannot_be_read_any_more_says_what_became_of_the_records_on_their_way() {
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
-    let ask = |submission: Submission| {
-        let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.ask(submission).await })
-    };
-    let kept = ask(Submission::text("kept"));
+    let kept = asking(&cluster, Submission::text("kept"));
     settle().await;
     desk.papers().unreadable = true;
-    let refused = ask(Submission::text("keyed").key("k"));
+    let refused = asking(&cluster, Submission::text("keyed").key("k"));
     let refused = refused.await.expect("no panic").expect_err("not accepted");
     assert_eq!(refused.code(), "journal_failed");
     desk.release("accepted t101 kept").await;
@@ -612,12 +608,7 @@ async fn a_shutdown_does_not_wait_for_ever_for_a_disk_that_hangs_and_names_the_e
     let desk = Desk::default();
     let (cluster, mut tool, _tools) = with(&desk).await;
     let mut events = cluster.subscribe();
-    let asked = tokio::spawn({
-        let cluster = cluster.clone();
-        async move { cluster.ask("hello").await }
-    });
-    desk.release("accepted t101 hello").await;
-    desk.release("dispatching t101.1").await;
+    let asked = begun(&desk, &cluster, "hello").await;
     tool.turn().await;
     settle().await;
     assert_eq!(desk.waiting(), ["ended t101 completed 1 main/1: hello"]);
@@ -646,10 +637,7 @@ async fn what_a_disk_that_hangs_was_to_accept_is_refused_and_what_it_was_to_begi
     ] {
         let desk = Desk::default();
         let (cluster, mut tool, _tools) = with(&desk).await;
-        let asked = tokio::spawn({
-            let cluster = cluster.clone();
-            async move { cluster.ask("hello").await }
-        });
+        let asked = asking(&cluster, "hello");
         settle().await;
         if accepted {
             desk.release("accepted t101 hello").await;

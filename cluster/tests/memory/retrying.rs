@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use toolpool_cluster::{
-    AskError, BreakerConfig, ClusterBuilder, ClusterManager, Doubtful, EventKind, Heard, OnLoss,
-    Reconciled, Reconciler, Reply, RestartLimit, RetryPolicy, Submission, SubmitError,
+    AskError, BreakerConfig, ClusterBuilder, Doubtful, EventKind, Heard, OnLoss, Reconciled,
+    Reconciler, Reply, RestartLimit, RetryPolicy, Submission, SubmitError,
 };
 use toolpool_pool_core::outcome::{DoubtCause, Outcome};
 
-use crate::journaling::Desk;
+use crate::journaling::{Desk, asking};
 use crate::tool::{Tool, Tools, one, settle};
 
 const THRICE: RetryPolicy = RetryPolicy::Idempotent { attempts: 3 };
@@ -29,14 +29,6 @@ pub(crate) fn patient(builder: ClusterBuilder) -> ClusterBuilder {
         })
         .restart_limits(often, often)
         .restart_delay(Duration::from_millis(1), Duration::from_millis(1))
-}
-
-fn asking(
-    cluster: &ClusterManager,
-    submission: Submission,
-) -> tokio::task::JoinHandle<Result<Reply, AskError>> {
-    let cluster = cluster.clone();
-    tokio::spawn(async move { cluster.ask(submission).await })
 }
 
 /// Reads a prompt, begins an answer and dies.
