@@ -7,6 +7,7 @@ mod journal;
 mod keys;
 mod pausing;
 mod permissions;
+mod recording;
 mod replacing;
 mod retrying;
 mod roster;
@@ -14,6 +15,7 @@ mod scaling;
 mod sessions;
 mod silence;
 mod starting;
+mod telling;
 
 use std::collections::HashMap;
 use std::pin::Pin;

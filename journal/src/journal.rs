@@ -18,9 +18,10 @@ use toolpool_cluster::{
 use crate::error::{JournalError, Trouble};
 use crate::file::{self, Identity, Lock};
 use crate::recovery::{self, Recovered};
+use crate::writer::Writer;
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
-use crate::writer::{self, Shared, Writer};
+use crate::writer::shared::Shared;
 use crate::{integrity, log, openings, record, schema, seal, sessions, stamp};
 
 /// What is kept of prompts and replies.
@@ -301,7 +302,7 @@ impl Store for Journal {
     }
 
     fn put(&self, record: Record, done: Option<Done>) {
-        writer::note(&self.0.shared, &record);
+        self.0.shared.note(&record);
         let back = self.0.shared.queue.push(Job::Put(record, done));
         if let Err(Some(done)) = back {
             done(Err(self.gone()));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::error::Trouble;
 
 /// How long commits gather before their pages are brought in together.
