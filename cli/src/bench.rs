@@ -57,6 +57,8 @@ pub(crate) struct Figures {
     /// The same load with a journal, and how much of the throughput without one that is.
     journal_prompts_per_s: f64,
     journal_ratio: f64,
+    /// With a journal and an instance for each caller, so that all of them wait for the disk at the same time.
+    journal_instance_each_prompts_per_s: f64,
     /// Acceptance to first byte of the reply, under the load of the throughput measurement.
     queue_to_first_byte_p50_us: f64,
     queue_to_first_byte_p99_us: f64,
@@ -132,10 +134,18 @@ fn measure(args: &BenchArgs, stop: &Stop) -> Result<Figures> {
     let crowd = (args.count, args.callers);
     let mut loads = Vec::new();
     let mut kept = Vec::new();
+    let mut kept_apart = Vec::new();
     for _ in 0..args.pairs {
         let load = service::throughput(&profile, crowd, prompts, None, stop)?;
         stop.check()?;
         kept.push((load.per_second, journalled(&profile, crowd, args, stop)?));
+        stop.check()?;
+        kept_apart.push(journalled(
+            &profile,
+            (args.callers, args.callers),
+            args,
+            stop,
+        )?);
         stop.check()?;
         loads.push((
             load,
@@ -144,6 +154,7 @@ fn measure(args: &BenchArgs, stop: &Stop) -> Result<Figures> {
     }
     kept.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
     let (without, with) = kept[kept.len() / 2];
+    kept_apart.sort_by(f64::total_cmp);
     // The pair with the median ratio; without Python, the run with the median throughput.
     loads.sort_by(|a, b| {
         let merit =
@@ -164,6 +175,7 @@ fn measure(args: &BenchArgs, stop: &Stop) -> Result<Figures> {
         prototype_ratio: prototype.map(|prototype| load.per_second / prototype),
         journal_prompts_per_s: with,
         journal_ratio: with / without,
+        journal_instance_each_prompts_per_s: kept_apart[kept_apart.len() / 2],
         queue_to_first_byte_p50_us: load.first_byte_p50.as_secs_f64() * 1e6,
         queue_to_first_byte_p99_us: load.first_byte_p99.as_secs_f64() * 1e6,
         start,
@@ -246,6 +258,12 @@ fn table(figures: &Figures, args: &BenchArgs) -> String {
         ),
         format!("{:.0}/s", figures.journal_prompts_per_s),
         times(figures.journal_ratio),
+    );
+    row(
+        &format!("… and {} instances, one for each caller", args.callers),
+        "-".into(),
+        format!("{:.0}/s", figures.journal_instance_each_prompts_per_s),
+        "-".into(),
     );
     row(
         "acceptance to first byte under that load, p50",
