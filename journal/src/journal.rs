@@ -18,6 +18,7 @@ use toolpool_cluster::{
 use crate::error::{JournalError, Trouble};
 use crate::file::{self, Identity, Lock};
 use crate::recovery::{self, Recovered};
+use crate::retention::Opened;
 use crate::writer::Writer;
 use crate::writer::checkpoints::Checkpoints;
 use crate::writer::queue::Job;
@@ -71,6 +72,7 @@ pub struct Journal(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     recovered: Recovered,
+    opened: Opened,
     /// For what a cluster asks while the writer is at work.
     reader: Mutex<Option<Connection>>,
     writer: Option<JoinHandle<()>>,
@@ -111,6 +113,10 @@ impl Journal {
     /// What opening it found of earlier owners.
     pub fn recovered(&self) -> &Recovered {
         &self.0.recovered
+    }
+
+    pub(crate) fn opened(&self) -> Opened {
+        self.0.opened
     }
 
     /// Waits until everything that was put is in the file. Blocks, for 30 seconds at most.
@@ -268,6 +274,7 @@ fn open(path: &Path, bodies: Bodies) -> Result<Journal, JournalError> {
     Ok(Journal(Arc::new(Inner {
         shared,
         recovered,
+        opened: Opened::now(),
         reader: Mutex::new(Some(reader)),
         writer: Some(writer),
         ended: Mutex::new(ended),

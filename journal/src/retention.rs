@@ -3,7 +3,7 @@
 //! Owns what [`Journal::prune`] removes. Must not know who wants it gone. Invariants: an open prompt is never removed; a prompt
 //! goes with all that belongs to it or not at all; its number is never given again.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -43,6 +43,23 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
+/// When a journal was opened, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened(SystemTime, Instant);
+
+impl Opened {
+    pub(crate) fn now() -> Self {
+        Self(SystemTime::now(), Instant::now())
+    }
+
+    /// The time by which things are old: no later than can have passed since, so that a wall clock which is set ahead makes
+    /// nothing older.
+    fn time(self, wall: SystemTime, monotonic: Instant) -> SystemTime {
+        let passed = monotonic.saturating_duration_since(self.1);
+        wall.min(self.0.checked_add(passed).unwrap_or(wall))
+    }
+}
+
 /// One step of pruning.
 enum Step {
     Removed(Pruned),
@@ -51,7 +68,8 @@ enum Step {
 
 impl Journal {
     /// Removes what is older than wanted or more than wanted, and gives the space back, in small steps between other records.
-    /// Never removes a prompt that is open. Blocks until it is done.
+    /// Never removes a prompt that is open. A wall clock that was set ahead since this journal was opened makes nothing older.
+    /// Blocks until it is done.
     ///
     /// # Errors
     /// If the journal cannot be written.
@@ -60,9 +78,10 @@ impl Journal {
         let before = self.on_writer(|writer| {
             used(&writer.connection).map_err(|trouble| writer.refused(&trouble))
         })?;
+        let time = self.opened().time(SystemTime::now(), Instant::now());
         let cutoff = keep
             .older_than
-            .map(|age| stamp::of_time(SystemTime::now()).saturating_sub(stamp::of_duration(age)));
+            .map(|age| stamp::of_time(time).saturating_sub(stamp::of_duration(age)));
         let keep_bytes = keep.keep_bytes;
         loop {
             let step = self.on_writer(move |writer| {
@@ -213,4 +232,23 @@ fn give_back(connection: &Connection) -> Result<bool, Trouble> {
     checkpoints::checkpoint(connection)?;
     let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     Ok(free > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_makes_nothing_older() {
+        let opened = Opened::now();
+        let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+        let later = opened.1 + minute;
+        assert_eq!(opened.time(opened.0 + minute, later), opened.0 + minute);
+        assert_eq!(
+            opened.time(opened.0 + day, later),
+            opened.0 + minute,
+            "ahead"
+        );
+        assert_eq!(opened.time(opened.0 - day, later), opened.0 - day, "back");
+    }
 }
