@@ -5,6 +5,7 @@
 mod breaker;
 mod bytes;
 mod cancels;
+mod clock;
 mod crowds;
 mod death;
 mod disk;
@@ -64,6 +65,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         killed::CASES,
         full::CASES,
         disk::CASES,
+        clock::CASES,
     ]
     .into_iter()
     .flatten()

@@ -11,6 +11,7 @@ mod books;
 mod case;
 mod cases;
 mod dam;
+mod jumps;
 mod lab;
 mod manager;
 mod mounts;
@@ -52,6 +53,9 @@ pub(crate) struct Arguments {
     /// Live one life of a manager in this process, as the JSON says.
     #[arg(long, hide = true, requires = "marker")]
     manager: Option<String>,
+    /// Live one life of a manager whose clock jumps in this process, as the JSON says.
+    #[arg(long, hide = true, requires = "marker")]
+    jumps: Option<String>,
     /// How its processes are to be marked.
     #[arg(long, hide = true)]
     marker: Option<String>,
@@ -74,6 +78,11 @@ fn main() -> ExitCode {
             marker: Some(marker),
             ..
         } => manager(&orders, marker),
+        Arguments {
+            jumps: Some(orders),
+            marker: Some(marker),
+            ..
+        } => jumps(&orders, marker),
         arguments => all(&arguments),
     };
     match ended {
@@ -101,6 +110,12 @@ fn manager(orders: &str, marker: String) -> Result<()> {
     let orders = serde_json::from_str(orders).context("no orders for a manager")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(manager::live(&orders, &marker))
+}
+
+fn jumps(orders: &str, marker: String) -> Result<()> {
+    let orders = serde_json::from_str(orders).context("no orders for a manager")?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(jumps::live(&orders, &marker))
 }
 
 fn all(arguments: &Arguments) -> Result<()> {

@@ -128,27 +128,31 @@ async fn offer(cluster: &ClusterManager, told: &Told, number: usize) -> Result<(
         Err(AskError::Turn(reply)) => *reply,
         Err(error) => return Err(error.into()),
     };
-    let cause = match &reply.outcome {
-        Outcome::Indeterminate(doubt) => doubt.cause.word(),
-        Outcome::Failed(failure) => failure.class.word(),
-        _ => "",
-    };
     told.say(&json!({
         "said": "ended", "prompt": prompt, "turn": reply.turn.0,
-        "outcome": reply.outcome.word(), "cause": cause, "text": reply.text,
+        "outcome": reply.outcome.word(), "cause": cause(&reply.outcome), "text": reply.text,
     }))
 }
 
+/// The cause of a doubt, or the class of a failure.
+pub(crate) fn cause(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Indeterminate(doubt) => doubt.cause.word(),
+        Outcome::Failed(failure) => failure.class.word(),
+        _ => "",
+    }
+}
+
 /// The callers' ledger.
-struct Told(File);
+pub(crate) struct Told(File);
 
 impl Told {
-    fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path);
         Ok(Self(file.context("cannot open the callers' ledger")?))
     }
 
-    fn say(&self, line: &Value) -> Result<()> {
+    pub(crate) fn say(&self, line: &Value) -> Result<()> {
         let line = format!("{line}\n");
         let written = (&self.0).write(line.as_bytes())?;
         ensure!(written == line.len(), "a line was cut");

@@ -27,7 +27,7 @@ const LIMIT_LONG: Duration = Duration::from_secs(20 * 60);
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// The cases that may be skipped where the machine has not what they need.
-const MAY_BE_SKIPPED: &[u16] = &[67, 68, 78];
+const MAY_BE_SKIPPED: &[u16] = &[67, 68, 69, 78];
 
 /// What came of a case, and how long it took.
 pub(crate) struct Outcome {

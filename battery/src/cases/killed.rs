@@ -137,6 +137,17 @@ fn lot(name: &str, limit: u64) -> u64 {
 
 /// Reconciles the accounts of all lives, of which the journal has every prompt.
 pub(super) fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
+    let survived = agree(lab, orders)?;
+    ensure!(
+        survived.kept == orders.prompts.len() as u64,
+        "{} prompts in the journal",
+        survived.kept
+    );
+    Ok(survived)
+}
+
+/// Reconciles the accounts of all lives.
+pub(super) fn agree(lab: &Lab, orders: &Orders) -> Result<Survived> {
     let told = std::fs::read_to_string(orders.told())?;
     let told: Vec<serde_json::Value> = told
         .lines()
@@ -152,19 +163,13 @@ pub(super) fn reconcile(lab: &Lab, orders: &Orders) -> Result<Survived> {
             .collect(),
         kept: books::kept(&orders.journal())?,
     };
-    let survived = lives.reconcile().map_err(|wrong| {
+    lives.reconcile().map_err(|wrong| {
         let more = wrong.len().saturating_sub(5);
         anyhow!(
             "{}; and {more} more",
             wrong[..wrong.len() - more].join("; ")
         )
-    })?;
-    ensure!(
-        survived.kept == orders.prompts.len() as u64,
-        "{} prompts in the journal",
-        survived.kept
-    );
-    Ok(survived)
+    })
 }
 
 /// How often callers were told that a life serves them.
