@@ -4,13 +4,22 @@
 //! Invariant: a deadline that passed while this program was stopped is as far away afterwards as it was before, give or
 //! take a second.
 
-use std::time::Instant;
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime};
 
 use toolpool_pool_core::stood_still;
+
+use crate::planted::planted;
 
 /// Now, on a clock that stands still with this program.
 pub(crate) fn now() -> Instant {
     let now = tokio::time::Instant::now().into_std();
+    if planted("wall_clock") {
+        static BEGAN: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+        let (began, wall) = BEGAN.get_or_init(|| (now, SystemTime::now()));
+        let passed = wall.elapsed();
+        return passed.map_or_else(|back| *began - back.duration(), |passed| *began + passed);
+    }
     now.checked_sub(stood_still()).unwrap_or(now)
 }
 

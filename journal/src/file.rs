@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use toolpool_cluster::planted;
 
 use crate::error::{JournalError, Trouble};
 use crate::schema;
@@ -328,7 +329,12 @@ pub(crate) fn prepare(connection: &Connection) -> Result<(), Trouble> {
     if mode != "wal" {
         return Err(Trouble::NoLog(mode));
     }
-    connection.pragma_update(None, "synchronous", "full")?;
+    let synchronous = if planted("sync_skipped") {
+        "normal"
+    } else {
+        "full"
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -16 * 1024)?;
     Ok(())

@@ -291,6 +291,16 @@ const BUGS: &[(&str, &str, By)] = &[
         Test("a_policys_answer_reaches_the_tool_when_the_journal_has_it"),
     ),
     (
+        "sync_skipped",
+        "a commit of the journal counts as durable before the disk has it",
+        Case(68),
+    ),
+    (
+        "wall_clock",
+        "limits and waits are told by the wall clock",
+        Case(69),
+    ),
+    (
         "retried_once",
         "what may have been read is sent again though nobody allowed it",
         Test("a_policy_says_after_which_ends_a_prompt_is_tried_again"),
