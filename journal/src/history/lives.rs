@@ -71,11 +71,13 @@ fn fold(openings: &[i64], events: &[EventRow]) -> Vec<Life> {
             "instance_changed" => {
                 if let Some(place) = open.get(&name()) {
                     let life = &mut lives[*place];
-                    if let Some(start) = event.get("start_s").and_then(Value::as_f64) {
+                    let start = event.get("start_s").and_then(Value::as_f64);
+                    // That it is ready is no reason for its end.
+                    life.reason = Some(word("reason").to_owned())
+                        .filter(|reason| start.is_none() && !reason.is_empty());
+                    if let Some(start) = start {
                         life.start = Duration::try_from_secs_f64(start).ok();
                     }
-                    life.reason =
-                        Some(word("reason").to_owned()).filter(|reason| !reason.is_empty());
                 }
             }
             "instance_exited" => {
@@ -143,13 +145,27 @@ mod tests {
                     life.start,
                     life.code,
                     life.ended.is_some(),
+                    life.reason,
                     life.lost,
                 )
             };
             lives.map(life).collect()
         };
-        let first = (1, Some(Duration::from_millis(500)), Some(3), true, false);
-        assert_eq!(summary(&[1]), [first, (2, None, None, false, false)]);
-        assert_eq!(summary(&[1, 6]), [first, (2, None, None, false, true)]);
+        let first = (
+            1,
+            Some(Duration::from_millis(500)),
+            Some(3),
+            true,
+            None,
+            false,
+        );
+        assert_eq!(
+            summary(&[1]),
+            [first.clone(), (2, None, None, false, None, false)]
+        );
+        assert_eq!(
+            summary(&[1, 6]),
+            [first, (2, None, None, false, None, true)]
+        );
     }
 }
