@@ -20,7 +20,9 @@ use std::time::Duration;
 use toolpool::journal::Journal;
 use toolpool::{Approvals, ShutdownReport};
 
-use crate::console::{Console, Format, Tone, document_line, print, print_document, shortened};
+use crate::console::{
+    Console, Format, Tone, columns, counted, document_line, print, print_document, shortened,
+};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::interrupts::Interrupts;
@@ -161,6 +163,12 @@ async fn run_items(args: BatchArgs, begun: Option<Manifest>) -> Result<Exit, Cli
     for path in [&args.report, &args.junit].into_iter().flatten() {
         whole_file::check_place(path)?;
     }
+    if args.report.is_some() && args.report == args.junit {
+        return Err(CliError::usage(
+            "invalid",
+            "--report and --junit name the same file; give each its own",
+        ));
+    }
     if !args.dry_run {
         settings.check()?;
     }
@@ -208,7 +216,7 @@ async fn run_items(args: BatchArgs, begun: Option<Manifest>) -> Result<Exit, Cli
     let kept = kept.as_ref();
     let report = BatchReport::new(&settings, kept, driven.items, driven.took, &shutdown);
     let written = match args.output {
-        Format::Text => print(summary::text(&report, kept).as_bytes()),
+        Format::Text => print(summary::text(&report, kept, columns()).as_bytes()),
         Format::Json => print_document(&report),
         Format::Jsonl => print_document(&report.summary),
     };
@@ -277,19 +285,21 @@ fn introduce(kept: &Kept, items: &[Todo], console: Console) {
     let (batch, path) = (&kept.batch, kept.path.display());
     let ends = items.iter().filter(|todo| !todo.runs);
     let ends: Vec<&BatchItem> = ends.filter_map(|todo| todo.before.as_ref()).collect();
-    let count = items.len();
+    let count = counted(items.len(), "item");
     if ends.is_empty() {
         console.tell(
             Tone::Plain,
-            &format!("batch {batch} of {count} items, kept in {path}"),
+            &format!("batch {batch} of {count}, kept in {path}"),
         );
         return;
     }
     let ok = ends.iter().filter(|end| end.ok).count();
-    let left = count - ends.len();
+    let left = items.len() - ends.len();
     console.tell(
         Tone::Plain,
-        &format!("batch {batch} of {count} items goes on: {ok} were ok before, {left} are left, kept in {path}"),
+        &format!(
+            "batch {batch} of {count} goes on: {ok} were ok before, {left} are left, kept in {path}"
+        ),
     );
     for end in ends.iter().filter(|end| !end.ok) {
         let turn = end.reply.as_ref().map_or(0, |reply| reply.turn);
@@ -305,7 +315,10 @@ fn introduce(kept: &Kept, items: &[Todo], console: Console) {
         );
     }
     if left == 0 {
-        let again = "nothing is left to do; `--rerun all` runs all of it again";
+        let again = match ok == items.len() {
+            true => "nothing is left to do; `--rerun all` runs all of it again",
+            false => "nothing is left that is run without being asked for; see what is next below",
+        };
         console.tell(Tone::Note, again);
     }
 }

@@ -102,6 +102,12 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// `1 item`, `3 items`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
 /// The first line of a text, cut to a width.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
     let line = text.trim().lines().next().unwrap_or_default();

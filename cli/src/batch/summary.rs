@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Kept;
 use super::report::{BatchItem, BatchPlan, BatchReport, BatchSummary, ItemEnd};
-use crate::console::shortened;
+use crate::console::{counted, shortened};
 use crate::documents::LandedReport;
 use crate::table::Table;
 use crate::{duration, story};
@@ -15,12 +15,28 @@ use crate::{duration, story};
 /// Files of a commit that are named.
 const FILES: usize = 3;
 
-pub(super) fn text(report: &BatchReport, kept: Option<&Kept>) -> String {
+/// Characters of an item's name.
+const NAME: usize = 60;
+
+/// Characters of what came of an item, where there is room.
+const RESULT: usize = 80;
+
+/// Characters of a name and of a result that are shown on the narrowest terminal.
+const LEAST: usize = 20;
+
+/// `columns` of the terminal, if it goes to one.
+pub(super) fn text(report: &BatchReport, kept: Option<&Kept>, columns: Option<usize>) -> String {
     let mut table = Table::new(&["ITEM", "OUTCOME", "INSTANCE", "TIME", "RESULT"]);
+    // The three columns in between, and the mark of a cut.
+    let room = columns.map_or(NAME + RESULT, |columns| columns.saturating_sub(42));
+    let longest = report.items.iter().map(|item| item.item.chars().count());
+    let widest = NAME.min((room / 2).max(LEAST));
+    let name = longest.max().unwrap_or_default().min(widest);
+    let result_room = (room - name.min(room)).clamp(LEAST, RESULT);
     for item in &report.items {
         let reply = item.reply.as_ref();
         table.row([
-            shortened(&item.item, 60),
+            shortened(&item.item, name),
             outcome(item),
             reply
                 .and_then(|reply| reply.instance.clone())
@@ -29,14 +45,14 @@ pub(super) fn text(report: &BatchReport, kept: Option<&Kept>) -> String {
                 || "-".to_owned(),
                 |reply| duration::show(Duration::from_secs_f64(reply.took_s)),
             ),
-            result(item),
+            shortened(&result(item), result_room),
         ]);
     }
     let mut text = table.text();
     let summary = &report.summary;
     text.push_str(&format!(
-        "\n{} items: {}{} · {}\n",
-        summary.total,
+        "\n{}: {}{} · {}\n",
+        counted(summary.total, "item"),
         counts(summary),
         earlier(summary),
         duration::show(Duration::from_secs_f64(summary.took_s))
@@ -49,7 +65,7 @@ pub(super) fn text(report: &BatchReport, kept: Option<&Kept>) -> String {
     for (name, work) in works {
         text.push_str(&format!(
             "\n{}: {}\n  {}\n",
-            shortened(name, 60),
+            shortened(name, NAME),
             work.reason,
             work.show
         ));
@@ -69,7 +85,7 @@ fn next(report: &BatchReport, kept: &Kept) -> String {
         let Some(reply) = &item.reply else { continue };
         text.push_str(&format!(
             "\n{}: t{} is in doubt ({}): it may have run, so it is not run again by itself\n  toolpool history show t{}{journal}\n",
-            shortened(&item.item, 60),
+            shortened(&item.item, NAME),
             reply.turn,
             reply.cause.unwrap_or_default(),
             reply.turn,
@@ -140,7 +156,7 @@ fn outcome(item: &BatchItem) -> String {
 }
 
 fn result(item: &BatchItem) -> String {
-    let text = match item.reply.as_ref() {
+    match item.reply.as_ref() {
         None => item.refusal.clone().unwrap_or_default(),
         Some(reply) => match (&reply.message, &reply.landed) {
             (Some(message), _) => message.clone(),
@@ -166,30 +182,30 @@ fn result(item: &BatchItem) -> String {
             (None, Some(LandedReport::Error { reason })) => reason.clone(),
             (None, None) => String::new(),
         },
-    };
-    shortened(&text, 80)
+    }
 }
 
 pub(super) fn plan(plan: &BatchPlan) -> String {
+    if plan.items.is_empty() {
+        let known = counted(plan.known, "item");
+        return format!("nothing would be run: the journal has the end of {known}\n");
+    }
     let mut table = Table::new(&["ITEM", "PROMPT"]);
     for item in &plan.items {
-        table.row([shortened(&item.item, 60), shortened(&item.prompt, 80)]);
+        table.row([shortened(&item.item, NAME), shortened(&item.prompt, 80)]);
     }
     let place = plan.lands_on.as_ref().map_or_else(String::new, |branch| {
         format!("; changes would land on {branch}")
     });
-    let instances = match plan.instances {
-        1 => "1 instance".to_owned(),
-        count => format!("{count} instances"),
-    };
+    let instances = counted(plan.instances, "instance");
     let known = match plan.known {
         0 => String::new(),
         known => format!("; {known} more have their end and would not be run"),
     };
     format!(
-        "{}\n{} items, {instances} of {}{place}{known}\n",
+        "{}\n{}, {instances} of {}{place}{known}\n",
         table.text(),
-        plan.items.len(),
+        counted(plan.items.len(), "item"),
         plan.tool
     )
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use indicatif::DecimalBytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use toolpool::journal::Retention;
@@ -67,8 +68,10 @@ pub(super) fn run(
     match output {
         Format::Text => print(
             format!(
-                "{} prompts and {} events are gone, {} bytes\n",
-                pruned.prompts, pruned.events, pruned.bytes
+                "{} prompts and {} events are gone; the journal holds {} less\n",
+                pruned.prompts,
+                pruned.events,
+                DecimalBytes(pruned.bytes)
             )
             .as_bytes(),
         )?,

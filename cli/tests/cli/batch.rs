@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read as _, Write as _};
 
+use super::approvals::Terminal;
 use super::support::{Place, named_pipe, once_it_is_read, wait_for};
 
 #[test]
@@ -367,4 +368,43 @@ fn a_report_that_could_not_be_written_is_told_before_anything_starts() {
         run.stderr
     );
     assert!(!run.stderr.contains("starting"), "{}", run.stderr);
+}
+
+#[test]
+fn the_table_of_a_batch_fits_the_terminal() {
+    let place = Place::new();
+    place.standin("frail", &["on every 1 byte 2 exit 3"]);
+    let line = format!("an item with a long name {}\n", "and more of it ".repeat(9));
+    std::fs::write(place.path("work/items.txt"), line).expect("a file");
+    let line = [
+        "batch",
+        "--tool",
+        "frail",
+        "--items",
+        "items.txt",
+        "-p",
+        "do {item}",
+    ];
+    let (code, _, shown) = Terminal::run_all_on_it(&place, &line).end();
+    assert_eq!(code, 7, "{shown}");
+    let lines = shown.lines().map(str::trim_end);
+    let table: Vec<&str> = lines
+        .skip_while(|line| !line.starts_with("ITEM"))
+        .take(2)
+        .collect();
+    let [_, row] = table[..] else {
+        panic!("{shown}")
+    };
+    assert!(
+        row.contains("indeterminate") && row.chars().count() <= 80,
+        "{row}"
+    );
+    let [.., counts] = shown
+        .lines()
+        .filter(|line| line.starts_with("1 item"))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{shown}")
+    };
+    assert!(counts.starts_with("1 item: 1 in doubt"), "{counts}");
 }
