@@ -233,6 +233,9 @@ impl CliError {
                 FailureClass::Network => Self::new(Exit::TurnFailed, code, message).retryable(),
                 FailureClass::Auth => Self::new(Exit::ToolUnusable, code, message),
                 FailureClass::Refused => Self::usage(code, message),
+                FailureClass::SessionLost => Self::new(Exit::TurnFailed, code, message).hint(
+                    "`--on-loss fresh` begins another conversation by itself, `--on-loss replay` with a record of this one",
+                ),
                 FailureClass::Unroutable | FailureClass::SessionUnavailable => Self::new(Exit::NotReady, code, message).retryable(),
                 _ => Self::new(Exit::TurnFailed, code, message),
             },

@@ -150,15 +150,17 @@ fn find(args: &HistoryArgs) -> Result<Exit, CliError> {
     let batch = filters.batch.map(|batch| batches::named(&history, &batch));
     let words: Vec<String> = args.query.iter().map(|word| together(word)).collect();
     let text = words.join(" ");
-    if !text.is_empty() && !text.contains(char::is_alphanumeric) {
+    let typed = args.query.join(" ");
+    let typed = typed.trim();
+    if !typed.is_empty() && !typed.contains(char::is_alphanumeric) {
         return Err(CliError::usage(
             "bad_query",
-            format!("there is no letter and no digit in {text:?}, and words are what is searched"),
+            format!("there is no letter and no digit in {typed:?}, and words are what is searched"),
         )
         .hint("SQL finds signs: `--sql \"SELECT turn, prompt FROM history WHERE prompt LIKE '%->%'\"`"));
     }
     let query = Query {
-        text: (!text.trim().is_empty()).then_some(text),
+        text: (!typed.is_empty()).then_some(text),
         tool: filters.tool,
         state: filters.outcome,
         session: filters.session,

@@ -52,9 +52,9 @@ fn state() -> Result<PathBuf, CliError> {
         Some(state) => Ok(state.join("toolpool")),
         None => Err(CliError::usage(
             "no_state_folder",
-            "neither XDG_STATE_HOME nor HOME is set, so there is no place for a journal",
+            "neither XDG_STATE_HOME nor HOME is set, so there is no place for journals and batches",
         )
-        .hint("name a file with `--journal`, or do without: `--no-journal`")),
+        .hint("set one of them; `batch --no-journal` does without, and other commands with `--journal FILE`")),
     }
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), CliError> {
                 "no_state_folder",
                 format!("cannot make the folder {}: {error}", folder.display()),
             )
-            .hint("set XDG_STATE_HOME, name a file with `--journal`, or do without: `--no-journal`")
+            .hint("set XDG_STATE_HOME to a folder that can be written; `batch --no-journal` does without")
         })
 }
 

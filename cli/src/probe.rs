@@ -22,8 +22,8 @@ use crate::version;
 /// Longest wait for a version. Aider, a large Python program, takes two seconds when nothing of it is in memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest wait for the end of a program that was killed.
-const END: Duration = Duration::from_millis(100);
+/// Longest wait for the end of a program that was killed, which a busy machine takes its time for.
+const END: Duration = Duration::from_secs(1);
 
 /// Longest text that a version is looked for in.
 const LONGEST: u64 = 64 * 1024;

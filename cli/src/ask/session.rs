@@ -12,7 +12,12 @@ use crate::journal;
 #[derive(Debug, clap::Args)]
 pub(crate) struct SessionArgs {
     /// Go on with the conversation of this name, or begin it; the journal knows it from run to run
-    #[arg(long, value_name = "KEY", conflicts_with = "all")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        conflicts_with = "all",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
     session: Option<String>,
     /// Where the tool cannot go on with it: fail; fresh, begin another; replay[:BYTES], begin another with a record of
     /// what was said

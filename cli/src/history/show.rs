@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use toolpool::TurnId;
-use toolpool::journal::Shown;
+use toolpool::journal::{Shown, Text};
 
 use super::documents::PromptDetail;
 use crate::console::{Format, print, print_answer, print_document, printable};
@@ -37,7 +37,7 @@ pub(super) fn run(
     let history = journal.history()?;
     let shown = history.show(args.turn)?.ok_or_else(|| no_turn(args.turn))?;
     match output {
-        _ if args.answer => print_answer(answer(&shown).as_bytes())?,
+        _ if args.answer => print_answer(answer(&shown)?.as_bytes())?,
         Format::Text => {
             print(printable(&text(&shown)).as_bytes())?;
             super::tell_what_is_left(&history, [shown.prompt.state]);
@@ -47,11 +47,19 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
-fn answer(shown: &Shown) -> &str {
-    let reply = shown.prompt.reply.as_ref();
-    reply
-        .and_then(|reply| reply.text.as_deref())
-        .unwrap_or_default()
+/// An answer that is not there is an error, not an empty file.
+fn answer(shown: &Shown) -> Result<&str, CliError> {
+    let (turn, state) = (shown.prompt.turn, shown.prompt.state);
+    let why = match &shown.prompt.reply {
+        Some(Text {
+            text: Some(text), ..
+        }) => return Ok(text),
+        Some(Text { bytes, .. }) => {
+            format!("of the answer of {turn}, {bytes} bytes, only the hash was kept")
+        }
+        None => format!("{turn} is {state} and has no answer"),
+    };
+    Err(CliError::usage("no_answer", why).next(format!("toolpool history show {turn}")))
 }
 
 /// `commit f55f8984a: a.py, b.py`, or what else became of its changes.

@@ -75,6 +75,26 @@ fn what_cannot_be_answered_is_said() {
             &["resolve", "t9", "--as", "failed"],
         ),
         ("no doubt", &["resolve", "t1", "--as", "failed"]),
+        (
+            "empty session",
+            &["ask", "--tool", "standin", "--session", "", "x"],
+        ),
+        (
+            "two reports in one file",
+            &[
+                "batch",
+                "--tool",
+                "standin",
+                "--items",
+                "items.txt",
+                "-p",
+                "{item}",
+                "--report",
+                "r",
+                "--junit",
+                "r",
+            ],
+        ),
         ("no event and no time", &["events", "--since", "soon"]),
         (
             "answer as JSON",

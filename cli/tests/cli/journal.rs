@@ -159,6 +159,12 @@ fn a_killed_batch_goes_on_and_what_was_with_a_tool_is_listed_and_not_run() {
     let line = batch(&place, &["one", "two", "three", "four"], &["-o", "json"]);
     let mut child = place.command(&words(&line)).spawn().expect("it runs");
     assert!(wait_until_read(&place, 3, &mut child));
+    let none = place.run(&["history", "show", "t3", "--answer"]);
+    assert!(
+        none.expect(2)
+            .stderr
+            .contains("t3 is running and has no answer")
+    );
     let look: [&[&str]; 3] = [
         &["history"],
         &["history", "batches"],
@@ -631,6 +637,7 @@ fn a_session_is_known_from_run_to_run_and_what_its_tool_cannot_go_on_with_is_los
     assert_eq!(ask(&["x=1; echo $x"]).expect(0).stdout, "1\n");
     let lost = ask(&["-o", "json", "echo $x"]);
     assert!(lost.stderr.contains("earlier run"), "{}", lost.stderr);
+    assert!(lost.stderr.contains("--on-loss fresh"), "{}", lost.stderr);
     assert!(lost.stdout.contains("session_lost"), "{}", lost.stdout);
     let anew = ask(&["echo [$x]"]).expect(0);
     assert_eq!(anew.stdout, "[]\n", "it begins anew");
