@@ -78,7 +78,11 @@ pub(crate) const SHOWN: &[Shown] = &[
             ),
             (
                 "journal/tests/damaged.rs",
-                "a_log_with_a_flipped_bit_or_a_tail_of_zeros_tells_what_comes_before_it",
+                "a_log_with_a_tail_of_zeros_or_a_flipped_bit_in_its_last_page_tells_what_comes_before_it",
+            ),
+            (
+                "journal/tests/damaged.rs",
+                "a_log_that_is_damaged_before_its_end_is_refused_and_nothing_is_written",
             ),
             (
                 "journal/tests/damaged.rs",
