@@ -20,6 +20,7 @@ mod left;
 mod lifecycle;
 mod limits;
 mod load;
+mod million;
 mod names;
 mod permissions;
 mod pipes;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         full::CASES,
         disk::CASES,
         clock::CASES,
+        million::CASES,
     ]
     .into_iter()
     .flatten()

@@ -20,6 +20,7 @@ mod record;
 mod rig;
 mod run;
 mod shown;
+mod volume;
 mod witness;
 
 use std::path::PathBuf;
@@ -56,6 +57,9 @@ pub(crate) struct Arguments {
     /// Live one life of a manager whose clock jumps in this process, as the JSON says.
     #[arg(long, hide = true, requires = "marker")]
     jumps: Option<String>,
+    /// Live one life with a journal alone in this process, as the JSON says.
+    #[arg(long, hide = true)]
+    volume: Option<String>,
     /// How its processes are to be marked.
     #[arg(long, hide = true)]
     marker: Option<String>,
@@ -83,6 +87,10 @@ fn main() -> ExitCode {
             marker: Some(marker),
             ..
         } => jumps(&orders, marker),
+        Arguments {
+            volume: Some(orders),
+            ..
+        } => volume(&orders),
         arguments => all(&arguments),
     };
     match ended {
@@ -116,6 +124,12 @@ fn jumps(orders: &str, marker: String) -> Result<()> {
     let orders = serde_json::from_str(orders).context("no orders for a manager")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(jumps::live(&orders, &marker))
+}
+
+fn volume(orders: &str) -> Result<()> {
+    let (volume, deed): (volume::Volume, volume::Deed) =
+        serde_json::from_str(orders).context("no orders for a journal")?;
+    volume.live(&deed)
 }
 
 fn all(arguments: &Arguments) -> Result<()> {

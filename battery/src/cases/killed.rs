@@ -130,7 +130,7 @@ pub(super) async fn until_gone(lab: &Lab) -> Result<Duration> {
 }
 
 /// A number that is always the same for the same name, below a limit.
-fn lot(name: &str, limit: u64) -> u64 {
+pub(super) fn lot(name: &str, limit: u64) -> u64 {
     let digits = answer_to("lot", name);
     u64::from_str_radix(&digits[..8], 16).unwrap_or_default() % limit
 }
