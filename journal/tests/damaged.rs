@@ -59,6 +59,8 @@ fn cut() -> Cut {
     let (folder, path) = memory();
     let journal = Journal::open(&path).expect("a new one");
     answer(&journal, accepted(1, "before"), "r");
+    // It stays open, and so keeps words out of the index, which has commits of its own when the journal is idle.
+    books::accept(&journal, accepted(2, "open"));
     drop(journal);
     let main = fs::read(&path).expect("it can be read");
 
@@ -70,7 +72,7 @@ fn cut() -> Cut {
         .expect("it can be read");
     let (mut prefixes, mut ends) = (Vec::new(), Vec::new());
     let copy = folder.path().join("copy.db");
-    for turn in 2..=5 {
+    for turn in 3..=6 {
         for record in [
             Record::Accepted(Box::new(accepted(turn, &format!("prompt {turn}")))),
             Record::Dispatching(books::dispatching(turn, 1)),
@@ -142,9 +144,8 @@ fn a_log_with_a_tail_of_zeros_or_a_flipped_bit_in_its_last_page_tells_what_comes
             at
         };
         let records = cut.records(&log, &format!("damaged at {at}"));
-        // Behind a record may be words for the index, which are damaged then.
         let whole = cut.ends.iter().filter(|whole| **whole <= at).count();
-        assert!(records == whole || records == whole + 1, "damaged at {at}");
+        assert_eq!(records, whole, "damaged at {at}");
     }
 }
 
