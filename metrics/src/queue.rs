@@ -1,7 +1,7 @@
 //! The prompts that are queued, by age.
 //!
 //! Owns the order alone. Must not know metrics. Invariant: the first is the one that was accepted first, however often it
-//! was handed back.
+//! was handed back and whatever the clock on the wall said then: the numbers of turns only grow.
 
 use std::collections::VecDeque;
 
@@ -19,9 +19,7 @@ impl Queue {
     /// Puts a turn in its place: at the end, unless it was handed back and so is older than others.
     pub(crate) fn put(&mut self, turn: u64, accepted_at: f64) {
         let place = match self.0.back() {
-            Some(last) if last.accepted_at > accepted_at => self
-                .0
-                .partition_point(|queued| queued.accepted_at <= accepted_at),
+            Some(last) if last.turn > turn => self.0.partition_point(|queued| queued.turn < turn),
             _ => self.0.len(),
         };
         self.0.insert(place, Queued { turn, accepted_at });
@@ -62,5 +60,15 @@ mod tests {
         let left: Vec<u64> = queue.0.iter().map(|queued| queued.turn).collect();
         assert_eq!(left, [1, 2, 3]);
         assert_eq!(queue.oldest(), Some(10.0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nothing_older() {
+        let mut queue = Queue::default();
+        queue.put(1, 5000.0);
+        queue.put(2, 1400.0);
+        assert_eq!(queue.take(1), Some(5000.0));
+        queue.put(1, 5000.0);
+        assert_eq!(queue.oldest(), Some(5000.0));
     }
 }

@@ -18,7 +18,7 @@ use crate::{batch, when};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["older_than", "keep"]))]
 pub(super) struct PruneArgs {
-    /// Take away what was accepted longer ago than this, such as 30d
+    /// Take away what ended longer ago than this, such as 30d
     #[arg(long, value_name = "AGE", value_parser = when::age)]
     older_than: Option<Duration>,
     /// Take the oldest away until the journal is no larger than this, such as 500MB or 64MiB
