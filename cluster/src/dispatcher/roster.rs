@@ -4,6 +4,7 @@
 
 mod orders;
 mod showing;
+mod waiters;
 
 use std::sync::Arc;
 use std::time::Instant;
