@@ -1,7 +1,7 @@
 //! A wall clock that jumps.
 //!
 //! Owns how a manager gets a clock of its own: `libfaketime` answers in the system's stead, from a file, and leaves the
-//! monotonic clock and the times of files alone. Must not know what is done around a jump: that is [`crate::jumps`].
+//! monotonic clock and the times of files alone. Must not know what is done around a jump: that is [`mod@crate::jumps`].
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
