@@ -11,9 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use toolpool::journal::{Journal, Retention};
-use toolpool::{
-    Accepted, Dispatching, OnLoss, Outcome, Prompt, Record, Reply, RetryPolicy, Store, TurnId,
-};
+use toolpool::{Accepted, Dispatching, Outcome, Prompt, Record, Reply, Store, TurnId};
 
 /// Prompts that are said to be kept at a time.
 pub(crate) const STEP: u64 = 500;
@@ -70,23 +68,10 @@ impl Volume {
     fn records(&self, turn: u64, stays: bool) -> Vec<Record> {
         let at = self.ended(turn);
         let id = TurnId(turn);
+        let prompt = Accepted::new(id, "main", at, Prompt::text(Self::prompt(turn)));
         let mut records = vec![Record::Accepted(Box::new(Accepted {
-            turn: id,
-            cluster: "main".into(),
-            at,
             key: Some(format!("key {turn}")),
-            prompt: Prompt::text(Self::prompt(turn)),
-            session: None,
-            tool: None,
-            role: None,
-            target: None,
-            labels: Vec::new(),
-            queue_timeout: None,
-            turn_timeout: None,
-            land: None,
-            on_loss: OnLoss::Fail,
-            retry: RetryPolicy::Once,
-            attempts: 0,
+            ..prompt
         }))];
         if self.is_queued(turn) {
             return records;
